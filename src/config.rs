@@ -1,0 +1,39 @@
+//! The limits of a reactor, each with its unit and its default.
+
+use std::time::Duration;
+
+/// Limits and timeouts. What a listener speaks and where is not here: that is given to
+/// `Reactor::listen`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Connections open at once. Default 10,000. Those over it wait in the listeners' backlogs.
+    pub max_connections: usize,
+    /// Bytes in all connections' own buffers together. Default 1 GiB. A connection that would need more
+    /// is ended; one that needs no buffer of its own is not touched.
+    pub max_memory: usize,
+    /// Close a connection with nothing begun and nothing owed after this long. Default none.
+    pub idle_timeout: Option<Duration>,
+    /// A frame that has begun must be whole within this time, however steadily its bytes drip in. Default 60 s.
+    pub frame_timeout: Option<Duration>,
+    /// A peer that is owed bytes must take some within this time. Default 60 s.
+    pub write_timeout: Option<Duration>,
+    /// How long a connection that the server ended goes on reading and discarding, so that the kernel's
+    /// RST does not overtake the last replies. Default 2 s.
+    pub linger: Duration,
+    /// How long a stopping reactor waits for connections to finish. Default 10 s.
+    pub grace: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            max_connections: 10_000,
+            max_memory: 1 << 30,
+            idle_timeout: None,
+            frame_timeout: Some(Duration::from_secs(60)),
+            write_timeout: Some(Duration::from_secs(60)),
+            linger: Duration::from_secs(2),
+            grace: Duration::from_secs(10),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The length prefix: dialects, heads, limits, encoding.

@@ -1,0 +1,2 @@
+//! The `resound` command.
+fn main() {}

@@ -1,0 +1,151 @@
+//! What a listener speaks: bytes in, bytes out; no socket and no clock.
+//!
+//! A [`Protocol`] is shown what has arrived and says how much of it is done with. What goes back is either
+//! *those same bytes*, which are then written from where they lie without being copied, or whatever the
+//! protocol put into its [`Output`]. One protocol serves all connections of its listener; what it has to
+//! remember of each it keeps itself, by [`Token`], so that a protocol that remembers nothing costs nothing.
+
+use crate::{Peer, Token};
+
+/// What a listener speaks.
+pub trait Protocol {
+    /// A connection is there. What is put into `out` is the first thing its peer receives.
+    fn opened(&mut self, connection: Token, peer: &Peer, out: &mut Output) {
+        let _ = (connection, peer, out);
+    }
+
+    /// Bytes have arrived.
+    ///
+    /// `input` is all that was received and is not consumed yet, in order and in one piece; it is never
+    /// empty. Its first `seen` bytes were shown before and were not enough; `seen < input.len()`, unless the
+    /// last answer was [`Next::Full`]: then the same bytes are shown again with `seen` 0.
+    fn receive(
+        &mut self,
+        connection: Token,
+        input: &[u8],
+        seen: usize,
+        out: &mut Output,
+    ) -> Received;
+
+    /// The connection is gone, for whatever reason; its token will not come back.
+    fn closed(&mut self, connection: Token) {
+        let _ = connection;
+    }
+}
+
+/// A protocol's answer to the bytes it was shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Received {
+    /// How many leading bytes of the input are done with. The rest is kept and shown again with more behind it.
+    pub consumed: usize,
+    /// Whether the consumed bytes themselves go back to the peer, after what was put into the output.
+    pub echo: bool,
+    /// How many whole units (frames, lines, messages, requests) the consumed bytes completed; a counter.
+    pub frames: u64,
+    /// What the connection should do next.
+    pub next: Next,
+}
+
+/// What a protocol waits for after a batch of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing: all units begun are finished. The connection is idle.
+    Idle,
+    /// The rest of a unit that has begun; the time limit for a whole frame runs.
+    ///
+    /// `need` is the length the unconsumed input must reach before showing it again can lead anywhere, or 0
+    /// where that cannot be told (a line, a request's head). It is a promise to call back no sooner and a
+    /// hint of how much to read; memory is never reserved on its word.
+    Rest {
+        /// In bytes, counted from the first unconsumed one.
+        need: usize,
+    },
+    /// The output is full ([`Output::is_full`]) and there is more to answer: show me the rest when it has gone.
+    Full,
+    /// The conversation is over: send what there is, then close.
+    Finish,
+    /// The peer broke the rules: send what there is, then close.
+    Refuse(Refusal),
+}
+
+/// Why a peer was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// A unit announces, or already has, more bytes than the limit.
+    TooLong {
+        /// Bytes announced, or seen so far where nothing announces them.
+        length: u64,
+        /// Bytes allowed.
+        limit: u64,
+        /// What the bytes look like instead (`an HTTP request`), if they look like something.
+        looks_like: Option<&'static str>,
+    },
+    /// Bytes that mean nothing in this protocol; the text says what is wrong with them.
+    Malformed(&'static str),
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::TooLong {
+                length,
+                limit,
+                looks_like,
+            } => {
+                write!(f, "a length of {length} bytes, over the limit of {limit}")?;
+                looks_like.map_or(Ok(()), |what| write!(f, " (this looks like {what})"))
+            }
+            Self::Malformed(what) => f.write_str(what),
+        }
+    }
+}
+
+/// What a protocol appends its replies to.
+///
+/// The loop owns one and lends it to each protocol in turn; only what the kernel does not take at once
+/// moves to the connection.
+#[derive(Debug)]
+pub struct Output {
+    bytes: Vec<u8>,
+    high_water: usize,
+}
+
+impl Output {
+    /// An empty output that is full from `high_water` bytes on.
+    #[must_use]
+    pub const fn new(high_water: usize) -> Self {
+        Self {
+            bytes: Vec::new(),
+            high_water,
+        }
+    }
+
+    /// Appends `bytes`.
+    pub fn extend(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Whether the high-water mark is reached. A protocol that finds it so between two units answers
+    /// [`Next::Full`] and is asked again when the peer has taken what it is owed; one that goes on regardless
+    /// makes the server hold what a slow peer will not take.
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        self.bytes.len() >= self.high_water
+    }
+
+    /// What has been appended.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The bytes themselves, for writers that need a `Vec` or `std::io::Write`.
+    pub const fn as_mut_vec(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// Forgets what was appended; keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+    }
+}
