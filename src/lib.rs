@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod frame;
+pub mod listen;
 pub mod peer;
 pub mod protocol;
 mod token;
