@@ -33,6 +33,26 @@ pub trait Protocol {
     }
 }
 
+impl<P: Protocol + ?Sized> Protocol for Box<P> {
+    fn opened(&mut self, connection: Token, peer: &Peer, out: &mut Output) {
+        (**self).opened(connection, peer, out);
+    }
+
+    fn receive(
+        &mut self,
+        connection: Token,
+        input: &[u8],
+        seen: usize,
+        out: &mut Output,
+    ) -> Received {
+        (**self).receive(connection, input, seen, out)
+    }
+
+    fn closed(&mut self, connection: Token) {
+        (**self).closed(connection);
+    }
+}
+
 /// A protocol's answer to the bytes it was shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Received {
