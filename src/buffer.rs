@@ -100,13 +100,7 @@ pub(crate) struct Pool {
 
 impl Pool {
     pub(crate) const fn new(limit: usize) -> Self {
-        Self {
-            limit,
-            lent: 0,
-            kept: Vec::new(),
-            kept_bytes: 0,
-            in_demand: false,
-        }
+        Self { limit, lent: 0, kept: Vec::new(), kept_bytes: 0, in_demand: false }
     }
 
     /// Bytes that connections hold.
@@ -154,11 +148,7 @@ impl Pool {
             return Ok(());
         }
         if let Some(piece) = self.take_kept(least, wanted.max(likely)) {
-            let mut grown = Buffer {
-                memory: piece,
-                start: 0,
-                end: 0,
-            };
+            let mut grown = Buffer { memory: piece, start: 0, end: 0 };
             grown.append(buffer.bytes());
             self.release(buffer);
             *buffer = grown;
@@ -228,11 +218,10 @@ mod tests {
     #[test]
     fn bytes_come_out_as_they_went_in_while_the_front_is_consumed() {
         let (mut pool, mut buffer) = (Pool::new(1 << 20), Buffer::default());
-        let mut model = std::collections::VecDeque::new();
+        let mut model = std::collections::VecDeque::<u8>::new();
         for round in 0_u32..500 {
-            let piece: Vec<u8> = (0..round % 97)
-                .map(|i| (i * 31 + round).to_le_bytes()[0])
-                .collect();
+            let piece: Vec<u8> =
+                (0..round % 97).map(|i| (i * 31 + round).to_le_bytes()[0]).collect();
             pool.append(&mut buffer, &piece, 0).unwrap();
             model.extend(&piece);
             let gone = buffer.len() * (round as usize % 5) / 5;

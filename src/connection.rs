@@ -15,36 +15,38 @@
 
 use std::{
     fmt,
-    io::{self, ErrorKind, IoSlice, Write},
-    sync::Arc,
+    io::{self, ErrorKind},
 };
 
 use log::{debug, trace};
 
+pub use self::reason::Reason;
+pub(crate) use self::shared::Shared;
+use self::{
+    cold::{Answered, Cold},
+    shared::{SCRATCH, Stock},
+    write::write,
+};
 use crate::{
     Peer, Token,
-    buffer::{Buffer, OverLimit, Pool},
     net::{Readiness, Stream},
     protocol::{Next, Output, Protocol, Received, Refusal},
     stats::Stats,
     timer::Class,
 };
 
+mod cold;
+mod reason;
+mod shared;
+#[cfg(test)]
+mod tests;
+mod write;
+
 /// Reads in one turn before the others get theirs.
 const READS_PER_TURN: usize = 16;
 
-/// The most that one read asks for, in bytes: as much as half of a second-level cache, so that what was read is
-/// still near when it is written.
-const SCRATCH: usize = 256 << 10;
-
-/// A protocol's output is full from here on, in bytes.
-const HIGH_WATER: usize = 256 << 10;
-
 /// A frame that still lacks this many bytes is read straight into the connection's own buffer.
 const DIRECT_READ: usize = 16 << 10;
-
-/// Spare [`Cold`] parts kept for the next connection that needs one.
-const SPARE_COLD: usize = 256;
 
 /// Where a connection is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,53 +69,6 @@ enum Frame {
     Within,
 }
 
-macro_rules! reasons {
-    ($($(#[$doc:meta])* $name:ident = $text:literal),* $(,)?) => {
-        /// Why a connection was closed.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        #[repr(u8)]
-        pub enum Reason {
-            $($(#[$doc])* $name,)*
-        }
-
-        impl Reason {
-            /// Every reason, in the order of their counters.
-            pub const ALL: [Self; [$($text),*].len()] = [$(Self::$name),*];
-
-            /// In the words of the log and the summary.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$name => $text,)* }
-            }
-        }
-    };
-}
-
-reasons! {
-    /// The peer closed its side, and everything whole went back to it.
-    PeerClosed = "by the peer",
-    /// The protocol came to its end.
-    Finished = "at the protocol's end",
-    /// The peer broke the protocol's rules or a limit.
-    Refused = "refused",
-    /// Reading or writing failed: reset, timed out, unreachable.
-    Lost = "lost",
-    /// Nothing was begun for longer than the idle timeout.
-    Idle = "idle too long",
-    /// A frame was not whole within the frame timeout.
-    SlowFrame = "a frame took too long",
-    /// The peer took nothing of what it is owed within the write timeout.
-    SlowReader = "the peer does not read",
-    /// All connections' buffers together would have passed the memory limit.
-    Memory = "the memory limit",
-    /// The reactor stops, and all that was received had been answered.
-    Drained = "drained",
-    /// The reactor stopped before the connection was finished.
-    CutOff = "cut off at the end of the grace time",
-    /// It could not be registered with the poll.
-    Unregistered = "not registered",
-}
-
 /// What the turn of a connection came to.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Turn {
@@ -123,156 +78,6 @@ pub(crate) enum Turn {
     Again,
     /// It is over.
     Gone(Reason),
-}
-
-/// What all connections of a loop share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    scratch: Box<[u8]>,
-    output: Output,
-    pub(crate) stock: Stock,
-    pub(crate) stats: Arc<Stats>,
-    /// The reactor is stopping: a connection with nothing left to answer is finished.
-    pub(crate) draining: bool,
-}
-
-impl Shared {
-    pub(crate) fn new(max_memory: usize) -> Self {
-        Self {
-            scratch: vec![0; SCRATCH].into_boxed_slice(),
-            output: Output::new(HIGH_WATER),
-            stock: Stock {
-                pool: Pool::new(max_memory),
-                cold: Vec::new(),
-            },
-            stats: Arc::default(),
-            draining: false,
-        }
-    }
-}
-
-/// What connections borrow from and return to.
-#[derive(Debug)]
-pub(crate) struct Stock {
-    pub(crate) pool: Pool,
-    cold: Vec<Box<Cold>>,
-}
-
-impl Stock {
-    fn take_cold(&mut self) -> Box<Cold> {
-        self.cold.pop().unwrap_or_default()
-    }
-
-    fn put_back(&mut self, mut cold: Box<Cold>) {
-        self.pool.release(&mut cold.input);
-        self.pool.release(&mut cold.output);
-        if self.cold.len() < SPARE_COLD {
-            *cold = Cold::default();
-            self.cold.push(cold);
-        }
-    }
-}
-
-/// The cold part: what most connections have no use for most of the time.
-#[derive(Debug, Default)]
-struct Cold {
-    /// Received and not consumed; its first byte begins a frame.
-    input: Buffer,
-    /// How many bytes of `input` the protocol was shown.
-    seen: usize,
-    /// How long `input` must become before it is shown again; 0 where the protocol could not tell.
-    need: usize,
-    /// The protocol stopped because its output was full: it is shown `input` again once that has gone.
-    stopped: bool,
-    /// Owed to the peer, which was not ready to take it.
-    output: Buffer,
-    /// Kept only where somebody asks for it; see [`Connection::new`].
-    peer: Option<Peer>,
-}
-
-impl Cold {
-    /// Shows the protocol `input`, joined with as much of `fresh` as it lacks; `None` if that is not enough.
-    fn show(
-        &mut self,
-        token: Token,
-        fresh: &mut &[u8],
-        protocol: &mut impl Protocol,
-        output: &mut Output,
-        pool: &mut Pool,
-    ) -> Result<Option<Received>, OverLimit> {
-        loop {
-            let lacks = match self.need.saturating_sub(self.input.len()) {
-                _ if self.stopped => 0,
-                0 => fresh.len(),
-                missing => missing.min(fresh.len()),
-            };
-            let (joined, rest) = fresh.split_at(lacks);
-            pool.append(&mut self.input, joined, self.need)?;
-            *fresh = rest;
-            if !self.stopped && self.input.len() < self.need {
-                return Ok(None);
-            }
-            let received = protocol.receive(token, self.input.bytes(), self.seen, output);
-            self.remember(received.next, self.input.len() - received.consumed);
-            if received.consumed > 0
-                || fresh.is_empty()
-                || !matches!(received.next, Next::Rest { .. })
-            {
-                return Ok(Some(received));
-            }
-        }
-    }
-
-    /// Notes what the protocol wants before it is shown the `left` bytes again.
-    fn remember(&mut self, next: Next, left: usize) {
-        self.stopped = next == Next::Full;
-        self.seen = if self.stopped { 0 } else { left };
-        self.need = if let Next::Rest { need } = next {
-            need
-        } else {
-            0
-        };
-    }
-
-    /// Consumes what was answered of `input`, and makes what was not `taken` of the replies the output.
-    fn settle(
-        &mut self,
-        mut taken: usize,
-        [before, after, fresh]: [&[u8]; 3],
-        held: Answered,
-        pool: &mut Pool,
-    ) -> Result<(), OverLimit> {
-        let mut skip_taken = |length: usize| {
-            let skipped = length.min(taken);
-            taken -= skipped;
-            skipped
-        };
-        pool.append(&mut self.output, &before[skip_taken(before.len())..], 0)?;
-        let held_taken = skip_taken(held.echo);
-        if held_taken == held.echo {
-            self.input.consume(held.consumed);
-        } else if held.consumed == self.input.len() && self.output.is_empty() {
-            // A long frame that was read behind its beginning goes out from there too, uncopied.
-            std::mem::swap(&mut self.input, &mut self.output);
-            self.output.consume(held_taken);
-        } else {
-            pool.append(
-                &mut self.output,
-                &self.input.bytes()[held_taken..held.echo],
-                0,
-            )?;
-            self.input.consume(held.consumed);
-        }
-        pool.append(&mut self.output, &after[skip_taken(after.len())..], 0)?;
-        pool.append(&mut self.output, &fresh[skip_taken(fresh.len())..], 0)
-    }
-}
-
-/// How much of what was held is answered, and how much of that goes back as it came.
-#[derive(Debug, Clone, Copy, Default)]
-struct Answered {
-    consumed: usize,
-    echo: usize,
 }
 
 /// The replies of one batch, in the order in which they leave: output up to `split`, the echo of what was
@@ -320,12 +125,7 @@ impl<S: Stream> Connection<S> {
     /// A connection that has just been accepted. `peer` is kept only where it will be asked for, as by a
     /// limit per address or the log: it costs more memory than all the rest of an idle connection.
     pub(crate) fn new(stream: S, generation: u32, door: u8, peer: Option<Peer>) -> Self {
-        let cold = peer.map(|peer| {
-            Box::new(Cold {
-                peer: Some(peer),
-                ..Cold::default()
-            })
-        });
+        let cold = peer.map(|peer| Box::new(Cold { peer: Some(peer), ..Cold::default() }));
         Self {
             stream,
             cold,
@@ -344,10 +144,7 @@ impl<S: Stream> Connection<S> {
     }
 
     /// Its name, given the slab key it is under.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "slab keys fit a token's 32 bits"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "slab keys fit a token's 32 bits")]
     pub(crate) const fn token(&self, key: usize) -> Token {
         Token::new(key as u32, self.generation)
     }
@@ -357,11 +154,7 @@ impl<S: Stream> Connection<S> {
     }
 
     pub(crate) const fn progress(&self) -> Progress {
-        Progress {
-            received: self.received,
-            sent: self.sent,
-            frames: self.frames,
-        }
+        Progress { received: self.received, sent: self.sent, frames: self.frames }
     }
 
     /// What it waits for between turns, and whether that wait began after `before`.
@@ -375,9 +168,7 @@ impl<S: Stream> Connection<S> {
     }
 
     fn owes(&self) -> bool {
-        self.cold
-            .as_ref()
-            .is_some_and(|cold| !cold.output.is_empty())
+        self.cold.as_ref().is_some_and(|cold| !cold.output.is_empty())
     }
 
     fn is_stopped(&self) -> bool {
@@ -392,12 +183,7 @@ impl<S: Stream> Connection<S> {
         protocol: &mut impl Protocol,
         shared: &mut Shared,
     ) -> Turn {
-        let Shared {
-            output,
-            stock,
-            stats,
-            ..
-        } = shared;
+        let Shared { output, stock, stats, .. } = shared;
         output.clear();
         protocol.opened(token, peer, output);
         match self.deliver(token, Replies::default(), output, stock, stats) {
@@ -415,9 +201,7 @@ impl<S: Stream> Connection<S> {
         protocol: &mut impl Protocol,
         shared: &mut Shared,
     ) -> Turn {
-        let turn = self
-            .proceed(token, readiness, protocol, shared)
-            .unwrap_or_else(Turn::Gone);
+        let turn = self.proceed(token, readiness, protocol, shared).unwrap_or_else(Turn::Gone);
         self.give_back(shared);
         turn
     }
@@ -472,10 +256,7 @@ impl<S: Stream> Connection<S> {
                     self.peer_closed(token, shared)?;
                 }
                 Ok(arrival) => {
-                    trace!(
-                        "{token}: read {} B of at most {}",
-                        arrival.bytes, arrival.room
-                    );
+                    trace!("{token}: read {} B of at most {}", arrival.bytes, arrival.room);
                     self.received += arrival.bytes as u64;
                     shared.stats.received.add(arrival.bytes as u64);
                     readable = until_would_block || arrival.bytes == arrival.room;
@@ -549,11 +330,7 @@ impl<S: Stream> Connection<S> {
             return Ok(true);
         };
         let owed = cold.output.len();
-        let taken = match write(
-            &mut self.stream,
-            token,
-            [cold.output.bytes(), &[], &[], &[]],
-        ) {
+        let taken = match write(&mut self.stream, token, [cold.output.bytes(), &[], &[], &[]]) {
             Ok(taken) => taken,
             Err(error) => return Err(self.lost(token, "write", &error)),
         };
@@ -571,11 +348,7 @@ impl<S: Stream> Connection<S> {
             let wish = missing.min(cold.input.len().max(SCRATCH));
             if missing >= DIRECT_READ
                 && !cold.input.is_empty()
-                && shared
-                    .stock
-                    .pool
-                    .reserve(&mut cold.input, wish, cold.need)
-                    .is_ok()
+                && shared.stock.pool.reserve(&mut cold.input, wish, cold.need).is_ok()
             {
                 let direct = cold.input.room();
                 let direct_length = direct.len().min(missing);
@@ -586,19 +359,11 @@ impl<S: Stream> Connection<S> {
                 ];
                 let bytes = self.stream.read_vectored(&mut slices)?;
                 cold.input.filled(bytes.min(direct_length));
-                return Ok(Arrival {
-                    bytes,
-                    fresh: bytes.saturating_sub(direct_length),
-                    room,
-                });
+                return Ok(Arrival { bytes, fresh: bytes.saturating_sub(direct_length), room });
             }
         }
         let bytes = self.stream.read(scratch)?;
-        Ok(Arrival {
-            bytes,
-            fresh: bytes,
-            room: scratch.len(),
-        })
+        Ok(Arrival { bytes, fresh: bytes, room: scratch.len() })
     }
 
     /// Shows the protocol what is held and the `fresh` bytes in the scratch, sends its replies, keeps the rest.
@@ -609,13 +374,7 @@ impl<S: Stream> Connection<S> {
         protocol: &mut impl Protocol,
         shared: &mut Shared,
     ) -> Result<(), Reason> {
-        let Shared {
-            scratch,
-            output,
-            stock,
-            stats,
-            ..
-        } = shared;
+        let Shared { scratch, output, stock, stats, .. } = shared;
         let mut fresh = &scratch[..fresh];
         while let State::Open(_) = self.state {
             output.clear();
@@ -624,11 +383,7 @@ impl<S: Stream> Connection<S> {
             // What is held comes first. Where that answers all of it, what is fresh is shown in the same
             // round, so that both replies leave in one write.
             let mut all_answered = true;
-            if let Some(cold) = self
-                .cold
-                .as_deref_mut()
-                .filter(|cold| !cold.input.is_empty())
-            {
+            if let Some(cold) = self.cold.as_deref_mut().filter(|cold| !cold.input.is_empty()) {
                 let received = cold.show(token, &mut fresh, protocol, output, &mut stock.pool)?;
                 let Some(received) = received else {
                     return Ok(());
@@ -658,11 +413,7 @@ impl<S: Stream> Connection<S> {
                 Next::Idle | Next::Rest { .. } | Next::Full => {
                     if !rest.is_empty() {
                         let cold = self.cold.get_or_insert_with(|| stock.take_cold());
-                        let need = if let Next::Rest { need } = next {
-                            need
-                        } else {
-                            0
-                        };
+                        let need = if let Next::Rest { need } = next { need } else { 0 };
                         stock.pool.append(&mut cold.input, rest, need)?;
                         cold.remember(next, cold.input.len());
                     }
@@ -675,10 +426,7 @@ impl<S: Stream> Connection<S> {
 
     /// Enters what the protocol answered into the connection's state and the counters.
     fn note(&mut self, received: Received, token: Token, stats: &Stats) {
-        trace!(
-            "{token}: {} B answered, {} frames",
-            received.consumed, received.frames
-        );
+        trace!("{token}: {} B answered, {} frames", received.consumed, received.frames);
         self.frames += received.frames;
         stats.frames.add(received.frames);
         self.state = match received.next {
@@ -708,10 +456,7 @@ impl<S: Stream> Connection<S> {
     ) -> Result<(), Reason> {
         let Replies { split, held, fresh } = replies;
         let (before, after) = output.bytes().split_at(split);
-        let held_echo = self
-            .cold
-            .as_ref()
-            .map_or(&[][..], |cold| &cold.input.bytes()[..held.echo]);
+        let held_echo = self.cold.as_ref().map_or(&[][..], |cold| &cold.input.bytes()[..held.echo]);
         let parts = [before, held_echo, after, fresh];
         let all: usize = parts.iter().map(|part| part.len()).sum();
         let taken = match write(&mut self.stream, token, parts) {
@@ -755,67 +500,7 @@ impl<S> fmt::Display for Connection<S> {
         if let Some(peer) = self.cold.as_ref().and_then(|cold| cold.peer) {
             write!(f, "{peer}, ")?;
         }
-        let Self {
-            received,
-            sent,
-            frames,
-            ..
-        } = self;
+        let Self { received, sent, frames, .. } = self;
         write!(f, "{received} B received, {sent} B sent, {frames} frames")
     }
-}
-
-impl From<Received> for Answered {
-    fn from(received: Received) -> Self {
-        let Received { consumed, echo, .. } = received;
-        Self {
-            consumed,
-            echo: if echo { consumed } else { 0 },
-        }
-    }
-}
-
-impl From<OverLimit> for Reason {
-    fn from(OverLimit: OverLimit) -> Self {
-        Self::Memory
-    }
-}
-
-/// Writes `parts` in order until all is taken or the kernel takes no more; how much it took.
-///
-/// Stopping only on `WouldBlock`, never on a short write, makes sure that a writable event will follow.
-fn write(stream: &mut impl Write, token: Token, parts: [&[u8]; 4]) -> io::Result<usize> {
-    let all = parts.iter().map(|part| part.len()).sum();
-    let mut taken = 0;
-    while taken < all {
-        let mut skip = taken;
-        let mut slices = [IoSlice::new(&[]); 4];
-        let mut count = 0;
-        for part in parts {
-            let skipped = skip.min(part.len());
-            skip -= skipped;
-            if skipped < part.len() {
-                slices[count] = IoSlice::new(&part[skipped..]);
-                count += 1;
-            }
-        }
-        let written = match &slices[..count] {
-            [only] => stream.write(only),
-            several => stream.write_vectored(several),
-        };
-        match written {
-            Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            Ok(bytes) => {
-                trace!("{token}: wrote {bytes} B of {}", all - taken);
-                taken += bytes;
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                trace!("{token}: write would block with {} B left", all - taken);
-                break;
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(taken)
 }

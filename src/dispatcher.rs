@@ -135,8 +135,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         if !self.run_queue.is_empty() || self.phase == Phase::Stopped {
             return Some(Duration::ZERO);
         }
-        self.next_deadline()
-            .map(|deadline| deadline.saturating_sub(self.net.now()))
+        self.next_deadline().map(|deadline| deadline.saturating_sub(self.net.now()))
     }
 
     fn next_deadline(&self) -> Option<Duration> {
@@ -148,22 +147,14 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             Phase::Draining { until } => Some(until),
             Phase::Running | Phase::Stopped => None,
         };
-        doors
-            .chain(self.timers.next())
-            .chain(self.housekeeping)
-            .chain(end)
-            .min()
+        doors.chain(self.timers.next()).chain(self.housekeeping).chain(end).min()
     }
 
     /// Something is ready. A token whose connection is gone is passed over.
     pub fn event(&mut self, token: Token, readiness: Readiness) {
         trace!("{token}: {readiness:?}");
         if let Some(index) = house_index(token) {
-            if self
-                .doors
-                .get(index)
-                .is_some_and(|door| door.state == door::State::Open)
-            {
+            if self.doors.get(index).is_some_and(|door| door.state == door::State::Open) {
                 self.accept(index);
             }
             return;
@@ -219,10 +210,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             }
             Turn::Gone(reason) => return self.close(token, reason),
         }
-        self.shared
-            .stats
-            .buffered
-            .set(self.shared.stock.pool.lent() as u64);
+        self.shared.stats.buffered.set(self.shared.stock.pool.lent() as u64);
         let (class, restarts) = connection.waits_for(before);
         if !self.timers.is_settled(key, class) || (restarts && self.timers.limits(class)) {
             self.timers.arm(key, class, self.net.now());
@@ -388,12 +376,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         if self.connections.len() < self.connections.capacity() / 4 {
             self.connections.shrink_to_fit();
         }
-        self.housekeeping = self
-            .shared
-            .stock
-            .pool
-            .keeps_any()
-            .then_some(now + HOUSEKEEPING);
+        self.housekeeping = self.shared.stock.pool.keeps_any().then_some(now + HOUSEKEEPING);
     }
 
     /// Stops accepting and finishes with everyone: whole frames that have come are answered, then the
@@ -402,14 +385,9 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         if self.phase != Phase::Running {
             return;
         }
-        info!(
-            "stopping: {} connections to finish with",
-            self.connections.len()
-        );
+        info!("stopping: {} connections to finish with", self.connections.len());
         let now = self.net.now();
-        self.phase = Phase::Draining {
-            until: now + self.config.grace,
-        };
+        self.phase = Phase::Draining { until: now + self.config.grace };
         for index in 0..self.doors.len() {
             // Closing a listener resets those in its backlog, who have been told that they are connected.
             for _ in 0..LAST_ACCEPT_BATCHES {
@@ -430,15 +408,8 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     }
 
     fn cut_off(&mut self) {
-        let tokens: Vec<Token> = self
-            .connections
-            .iter()
-            .map(|(key, c)| c.token(key))
-            .collect();
-        warn!(
-            "the grace time is over: {} connections are cut off",
-            tokens.len()
-        );
+        let tokens: Vec<Token> = self.connections.iter().map(|(key, c)| c.token(key)).collect();
+        warn!("the grace time is over: {} connections are cut off", tokens.len());
         for token in tokens {
             self.close(token, Reason::CutOff);
         }

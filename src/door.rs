@@ -86,11 +86,7 @@ mod tests {
             (libc::ENOMEM, Remedy::Pause(PAUSE)),
             (libc::EPERM, Remedy::Pause(PAUSE)),
         ] {
-            assert_eq!(
-                Remedy::of(&io::Error::from_raw_os_error(errno)),
-                remedy,
-                "errno {errno}"
-            );
+            assert_eq!(Remedy::of(&io::Error::from_raw_os_error(errno)), remedy, "errno {errno}");
         }
     }
 }

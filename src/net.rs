@@ -63,11 +63,7 @@ pub struct Readiness {
 
 impl Readiness {
     /// For a turn that no event asked for: read until `WouldBlock`, whatever comes.
-    pub const ALL: Self = Self {
-        readable: true,
-        writable: true,
-        more_behind: true,
-    };
+    pub const ALL: Self = Self { readable: true, writable: true, more_behind: true };
 }
 
 impl From<&mio::event::Event> for Readiness {

@@ -52,10 +52,7 @@ impl<P: Protocol> Reactor<P> {
     /// If the kernel gives it no epoll instance or no eventfd: as `epoll_create1`(2), eventfd(2).
     pub fn new(config: Config) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let kernel = Kernel {
-            registry: poll.registry().try_clone()?,
-            start: Instant::now(),
-        };
+        let kernel = Kernel { registry: poll.registry().try_clone()?, start: Instant::now() };
         Ok(Self {
             waker: Arc::new(Waker::new(poll.registry(), WAKER.into())?),
             stop_requested: Arc::default(),
@@ -85,8 +82,7 @@ impl<P: Protocol> Reactor<P> {
     /// As `epoll_ctl`(2) and getsockname(2), or if there are 255 listeners already.
     pub fn adopt(&mut self, listener: Listener, protocol: P) -> io::Result<Endpoint> {
         let endpoint = listener.endpoint()?;
-        self.dispatcher
-            .listen(listener, endpoint.to_string(), protocol)?;
+        self.dispatcher.listen(listener, endpoint.to_string(), protocol)?;
         Ok(endpoint)
     }
 
@@ -99,9 +95,7 @@ impl<P: Protocol> Reactor<P> {
     ///
     /// As `epoll_ctl`(2).
     pub fn stop_on(&mut self, mut source: UnixStream) -> io::Result<()> {
-        self.poll
-            .registry()
-            .register(&mut source, STOP_SOURCE.into(), Interest::READABLE)?;
+        self.poll.registry().register(&mut source, STOP_SOURCE.into(), Interest::READABLE)?;
         self.stop_source = Some(source);
         Ok(())
     }
@@ -109,10 +103,7 @@ impl<P: Protocol> Reactor<P> {
     /// Something by which other threads can stop it.
     #[must_use]
     pub fn handle(&self) -> Handle {
-        Handle {
-            stop_requested: Arc::clone(&self.stop_requested),
-            waker: Arc::clone(&self.waker),
-        }
+        Handle { stop_requested: Arc::clone(&self.stop_requested), waker: Arc::clone(&self.waker) }
     }
 
     /// What it has done so far; other threads may keep and read it.
@@ -207,9 +198,7 @@ impl Net for Kernel {
     }
 
     fn register(&mut self, stream: &mut Socket, token: Token) -> io::Result<()> {
-        const ALL: Interest = Interest::READABLE
-            .add(Interest::WRITABLE)
-            .add(Interest::PRIORITY);
+        const ALL: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
         stream.register(&self.registry, token.into(), ALL)
     }
 

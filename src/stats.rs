@@ -80,9 +80,7 @@ impl fmt::Display for Stats {
             self.received.value(),
             self.sent.value(),
         )?;
-        let closed = Reason::ALL
-            .iter()
-            .map(|&reason| (reason.as_str(), self.closed(reason)));
+        let closed = Reason::ALL.iter().map(|&reason| (reason.as_str(), self.closed(reason)));
         let counted = [
             ("frames cut short", &self.truncated),
             ("lengths over the limit", &self.too_long),

@@ -35,12 +35,7 @@ struct Node {
     deadline: Duration,
 }
 
-const UNARMED: Node = Node {
-    class: None,
-    previous: NONE,
-    next: NONE,
-    deadline: Duration::ZERO,
-};
+const UNARMED: Node = Node { class: None, previous: NONE, next: NONE, deadline: Duration::ZERO };
 
 #[derive(Debug, Clone, Copy)]
 struct List {
@@ -60,26 +55,14 @@ pub(crate) struct Timers {
 impl Timers {
     /// Timers whose classes last as long as `timeout` says; a class without limit is never armed.
     pub(crate) fn new(timeout: impl Fn(Class) -> Option<Duration>) -> Self {
-        let list = |class| List {
-            timeout: timeout(class),
-            first: NONE,
-            last: NONE,
-        };
-        Self {
-            lists: Class::ALL.map(list),
-            nodes: Vec::new(),
-            armed: 0,
-        }
+        let list = |class| List { timeout: timeout(class), first: NONE, last: NONE };
+        Self { lists: Class::ALL.map(list), nodes: Vec::new(), armed: 0 }
     }
 
     /// Whether `key` has a deadline of `class`, or, for a class without limit, none at all.
     pub(crate) fn is_settled(&self, key: usize, class: Class) -> bool {
         let wanted = self.lists[class as usize].timeout.map(|_| class);
-        let armed = if self.armed == 0 {
-            None
-        } else {
-            self.nodes.get(key).and_then(|n| n.class)
-        };
+        let armed = if self.armed == 0 { None } else { self.nodes.get(key).and_then(|n| n.class) };
         wanted == armed
     }
 
@@ -89,10 +72,7 @@ impl Timers {
     }
 
     /// Gives `key` a deadline of `class`, counted from `now`, in place of the one it had.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "slab keys fit a token's 32 bits"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "slab keys fit a token's 32 bits")]
     pub(crate) fn arm(&mut self, key: usize, class: Class, now: Duration) {
         self.disarm(key);
         let Some(timeout) = self.lists[class as usize].timeout else {
@@ -121,13 +101,7 @@ impl Timers {
         let Some(node) = self.nodes.get_mut(key) else {
             return;
         };
-        let Node {
-            class: Some(class),
-            previous,
-            next,
-            ..
-        } = *node
-        else {
+        let Node { class: Some(class), previous, next, .. } = *node else {
             return;
         };
         *node = UNARMED;
@@ -155,11 +129,7 @@ impl Timers {
         if self.armed == 0 {
             return None;
         }
-        let front = |list: &List| {
-            self.nodes
-                .get(list.first as usize)
-                .map(|node| node.deadline)
-        };
+        let front = |list: &List| self.nodes.get(list.first as usize).map(|node| node.deadline);
         self.lists.iter().filter_map(front).min()
     }
 
@@ -236,9 +206,7 @@ mod tests {
         let mut model: Vec<Option<Duration>> = vec![None; 32];
         let mut random = 12_345_u64;
         for step in 0..5_000 {
-            random = random
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let (key, now) = ((random >> 33) as usize % 32, seconds(step / 7));
             if random >> 60 < 5 {
                 timers.disarm(key);

@@ -107,11 +107,7 @@ pub enum Refusal {
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::TooLong {
-                length,
-                limit,
-                looks_like,
-            } => {
+            Self::TooLong { length, limit, looks_like } => {
                 write!(f, "a length of {length} bytes, over the limit of {limit}")?;
                 looks_like.map_or(Ok(()), |what| write!(f, " (this looks like {what})"))
             }
@@ -134,10 +130,7 @@ impl Output {
     /// An empty output that is full from `high_water` bytes on.
     #[must_use]
     pub const fn new(high_water: usize) -> Self {
-        Self {
-            bytes: Vec::new(),
-            high_water,
-        }
+        Self { bytes: Vec::new(), high_water }
     }
 
     /// Appends `bytes`.
