@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 /// Limits and timeouts. What a listener speaks and where is not here: that is given to
-/// `Reactor::listen`.
+/// [`Reactor::listen`](crate::Reactor::listen).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Connections open at once. Default 10,000. Those over it wait in the listeners' backlogs.
     pub max_connections: usize,
+    /// Connections that each listener lets wait before they are accepted; the kernel clips it to
+    /// `net.core.somaxconn`. Default 4096.
+    pub backlog: u32,
     /// Bytes in all connections' own buffers together. Default 1 GiB. A connection that would need more
     /// is ended; one that needs no buffer of its own is not touched.
     pub max_memory: usize,
@@ -28,6 +31,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             max_connections: 10_000,
+            backlog: 4096,
             max_memory: 1 << 30,
             idle_timeout: None,
             frame_timeout: Some(Duration::from_secs(60)),

@@ -73,10 +73,7 @@ mod tests {
     fn key_and_generation_survive_the_poll() {
         for (key, generation) in [(0, 1), (7, 9), (u32::MAX, u32::MAX)] {
             let token = Token::from(mio::Token::from(Token::new(key, generation)));
-            assert_eq!(
-                (token.key(), token.generation()),
-                (key as usize, generation)
-            );
+            assert_eq!((token.key(), token.generation()), (key as usize, generation));
         }
     }
 

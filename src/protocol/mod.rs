@@ -33,6 +33,26 @@ pub trait Protocol {
     }
 }
 
+impl<P: Protocol + ?Sized> Protocol for Box<P> {
+    fn opened(&mut self, connection: Token, peer: &Peer, out: &mut Output) {
+        (**self).opened(connection, peer, out);
+    }
+
+    fn receive(
+        &mut self,
+        connection: Token,
+        input: &[u8],
+        seen: usize,
+        out: &mut Output,
+    ) -> Received {
+        (**self).receive(connection, input, seen, out)
+    }
+
+    fn closed(&mut self, connection: Token) {
+        (**self).closed(connection);
+    }
+}
+
 /// A protocol's answer to the bytes it was shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Received {
@@ -87,11 +107,7 @@ pub enum Refusal {
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::TooLong {
-                length,
-                limit,
-                looks_like,
-            } => {
+            Self::TooLong { length, limit, looks_like } => {
                 write!(f, "a length of {length} bytes, over the limit of {limit}")?;
                 looks_like.map_or(Ok(()), |what| write!(f, " (this looks like {what})"))
             }
@@ -114,10 +130,7 @@ impl Output {
     /// An empty output that is full from `high_water` bytes on.
     #[must_use]
     pub const fn new(high_water: usize) -> Self {
-        Self {
-            bytes: Vec::new(),
-            high_water,
-        }
+        Self { bytes: Vec::new(), high_water }
     }
 
     /// Appends `bytes`.

@@ -1,0 +1,506 @@
+//! One peer: read → protocol → write, and what is left between two turns.
+//!
+//! ```text
+//!             ┌──────────── scratch (the loop's, shared) ────────────┐
+//!  read ────▶ │ frame │ frame │ frame │ frame │ the start of a frame │
+//!             └───────────────────────────────┴──────────────────────┘
+//!                 written from where they lie    kept in `input` until
+//!                 in one write; what the kernel  the rest of it comes
+//!                 does not take goes to `output`
+//! ```
+//!
+//! A connection with neither owns no buffer at all. One that owes output does not read: back-pressure
+//! reaches the peer through the kernel's own windows, and what a slow reader can make the server hold is
+//! one batch of replies.
+
+use std::{
+    fmt,
+    io::{self, ErrorKind},
+};
+
+use log::{debug, trace};
+
+pub use self::reason::Reason;
+pub(crate) use self::shared::Shared;
+use self::{
+    cold::{Answered, Cold},
+    shared::{SCRATCH, Stock},
+    write::write,
+};
+use crate::{
+    Peer, Token,
+    net::{Readiness, Stream},
+    protocol::{Next, Output, Protocol, Received, Refusal},
+    stats::Stats,
+    timer::Class,
+};
+
+mod cold;
+mod reason;
+mod shared;
+#[cfg(test)]
+mod tests;
+mod write;
+
+/// Reads in one turn before the others get theirs.
+const READS_PER_TURN: usize = 16;
+
+/// A frame that still lacks this many bytes is read straight into the connection's own buffer.
+const DIRECT_READ: usize = 16 << 10;
+
+/// Where a connection is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Both directions are open.
+    Open(Frame),
+    /// The peer has sent FIN: what is owed goes out, then the connection closes.
+    HalfClosed,
+    /// The server ends it: what is owed goes out, then FIN.
+    Finishing(Reason),
+    /// FIN is sent. What still comes is read and discarded until the peer closes too: to close with unread
+    /// bytes would send RST, which can destroy replies that the peer has not read yet.
+    Lingering(Reason),
+}
+
+/// Whether a frame has begun, that is, whether the time limit for a whole frame runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Frame {
+    Between,
+    Within,
+}
+
+/// What the turn of a connection came to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// It waits for its next event.
+    Wait,
+    /// It has spent its budget and may have more to do.
+    Again,
+    /// It is over.
+    Gone(Reason),
+}
+
+/// The replies of one batch, in the order in which they leave: output up to `split`, the echo of what was
+/// held, the output behind `split`, the echo of what is fresh.
+#[derive(Debug, Clone, Copy, Default)]
+struct Replies<'a> {
+    split: usize,
+    held: Answered,
+    fresh: &'a [u8],
+}
+
+/// One read: how many bytes came, how many of them lie in the scratch, how many could have come.
+#[derive(Debug, Clone, Copy)]
+struct Arrival {
+    bytes: usize,
+    fresh: usize,
+    room: usize,
+}
+
+/// One peer.
+#[derive(Debug)]
+pub(crate) struct Connection<S> {
+    stream: S,
+    cold: Option<Box<Cold>>,
+    received: u64,
+    sent: u64,
+    frames: u64,
+    generation: u32,
+    state: State,
+    /// Index of the listener it came by.
+    pub(crate) door: u8,
+    /// Whether it is on the run queue, where it need not be twice.
+    pub(crate) queued: bool,
+}
+
+/// Progress at some moment; two of them tell whether a deadline starts anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Progress {
+    received: u64,
+    sent: u64,
+    frames: u64,
+}
+
+impl<S: Stream> Connection<S> {
+    /// A connection that has just been accepted. `peer` is kept only where it will be asked for, as by a
+    /// limit per address or the log: it costs more memory than all the rest of an idle connection.
+    pub(crate) fn new(stream: S, generation: u32, door: u8, peer: Option<Peer>) -> Self {
+        let cold = peer.map(|peer| Box::new(Cold { peer: Some(peer), ..Cold::default() }));
+        Self {
+            stream,
+            cold,
+            received: 0,
+            sent: 0,
+            frames: 0,
+            generation,
+            state: State::Open(Frame::Between),
+            door,
+            queued: false,
+        }
+    }
+
+    pub(crate) const fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Its name, given the slab key it is under.
+    #[expect(clippy::cast_possible_truncation, reason = "slab keys fit a token's 32 bits")]
+    pub(crate) const fn token(&self, key: usize) -> Token {
+        Token::new(key as u32, self.generation)
+    }
+
+    pub(crate) const fn stream_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
+    pub(crate) const fn progress(&self) -> Progress {
+        Progress { received: self.received, sent: self.sent, frames: self.frames }
+    }
+
+    /// What it waits for between turns, and whether that wait began after `before`.
+    pub(crate) fn waits_for(&self, before: Progress) -> (Class, bool) {
+        match self.state {
+            State::Lingering(_) => (Class::Linger, false),
+            _ if self.owes() => (Class::Write, self.sent != before.sent),
+            State::Open(Frame::Within) => (Class::Frame, self.frames != before.frames),
+            _ => (Class::Idle, self.progress() != before),
+        }
+    }
+
+    fn owes(&self) -> bool {
+        self.cold.as_ref().is_some_and(|cold| !cold.output.is_empty())
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.cold.as_ref().is_some_and(|cold| cold.stopped)
+    }
+
+    /// The connection is there: lets the protocol speak first.
+    pub(crate) fn open(
+        &mut self,
+        token: Token,
+        peer: &Peer,
+        protocol: &mut impl Protocol,
+        shared: &mut Shared,
+    ) -> Turn {
+        let Shared { output, stock, stats, .. } = shared;
+        output.clear();
+        protocol.opened(token, peer, output);
+        match self.deliver(token, Replies::default(), output, stock, stats) {
+            Ok(()) => Turn::Wait,
+            Err(reason) => Turn::Gone(reason),
+        }
+    }
+
+    /// Does what can be done now: pays what is owed, reads, shows it to the protocol, replies, until the
+    /// kernel has nothing more, the peer takes no more, or the budget is spent.
+    pub(crate) fn turn(
+        &mut self,
+        token: Token,
+        readiness: Readiness,
+        protocol: &mut impl Protocol,
+        shared: &mut Shared,
+    ) -> Turn {
+        let turn = self.proceed(token, readiness, protocol, shared).unwrap_or_else(Turn::Gone);
+        self.give_back(shared);
+        turn
+    }
+
+    fn proceed(
+        &mut self,
+        token: Token,
+        readiness: Readiness,
+        protocol: &mut impl Protocol,
+        shared: &mut Shared,
+    ) -> Result<Turn, Reason> {
+        let mut readable = readiness.readable;
+        // A short read means that the kernel has no more, and the next bytes bring an event of their own,
+        // unless something other than a lack of bytes may have ended it.
+        let mut until_would_block = readiness.more_behind || shared.draining;
+        let mut reads_left = READS_PER_TURN;
+        loop {
+            if self.owes() {
+                if !(readiness.writable || readiness.more_behind) || !self.pay(token, shared)? {
+                    return Ok(Turn::Wait);
+                }
+                // Nothing was read while there was something owed, so that events may have been passed over.
+                (readable, until_would_block) = (true, true);
+            }
+            if self.is_stopped() {
+                self.show(token, 0, protocol, shared)?;
+                continue;
+            }
+            match self.state {
+                State::HalfClosed => return Err(Reason::PeerClosed),
+                State::Finishing(reason) => {
+                    if self.stream.shutdown_write().is_err() {
+                        return Err(reason);
+                    }
+                    trace!("{token}: FIN sent");
+                    self.state = State::Lingering(reason);
+                    (readable, until_would_block) = (true, true);
+                }
+                State::Open(_) | State::Lingering(_) => {}
+            }
+            if !readable {
+                return Ok(Turn::Wait);
+            }
+            if reads_left == 0 {
+                trace!("{token}: read budget spent");
+                return Ok(Turn::Again);
+            }
+            reads_left -= 1;
+            match self.read(shared) {
+                Ok(Arrival { bytes: 0, .. }) => {
+                    trace!("{token}: read EOF");
+                    self.peer_closed(token, shared)?;
+                }
+                Ok(arrival) => {
+                    trace!("{token}: read {} B of at most {}", arrival.bytes, arrival.room);
+                    self.received += arrival.bytes as u64;
+                    shared.stats.received.add(arrival.bytes as u64);
+                    readable = until_would_block || arrival.bytes == arrival.room;
+                    self.show(token, arrival.fresh, protocol, shared)?;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    trace!("{token}: read would block");
+                    readable = false;
+                    if shared.draining && self.state == State::Open(Frame::Between) {
+                        self.state = State::Finishing(Reason::Drained);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.lost(token, "read", &error)),
+            }
+        }
+    }
+
+    /// Ends the connection from the server's side: what is owed, then FIN, then lingering.
+    pub(crate) fn finish(
+        &mut self,
+        reason: Reason,
+        token: Token,
+        protocol: &mut impl Protocol,
+        shared: &mut Shared,
+    ) -> Turn {
+        self.end_input(State::Finishing(reason));
+        self.turn(token, Readiness::ALL, protocol, shared)
+    }
+
+    /// What ended the connection, where the end was decided before it came.
+    pub(crate) const fn ended_for(&self) -> Option<Reason> {
+        match self.state {
+            State::Finishing(reason) | State::Lingering(reason) => Some(reason),
+            State::Open(_) | State::HalfClosed => None,
+        }
+    }
+
+    fn lost(&self, token: Token, doing: &str, error: &io::Error) -> Reason {
+        debug!("{token}: {doing}: {error}");
+        self.ended_for().unwrap_or(Reason::Lost)
+    }
+
+    fn peer_closed(&mut self, token: Token, shared: &Shared) -> Result<(), Reason> {
+        match self.state {
+            State::Open(Frame::Within) => {
+                shared.stats.truncated.add(1);
+                let held = self.cold.as_ref().map_or(0, |cold| cold.input.len());
+                debug!("{token}: the peer closed inside a frame, of which {held} bytes had come");
+                self.end_input(State::HalfClosed);
+            }
+            State::Open(Frame::Between) => self.end_input(State::HalfClosed),
+            State::HalfClosed => {}
+            State::Finishing(reason) | State::Lingering(reason) => return Err(reason),
+        }
+        Ok(())
+    }
+
+    /// Enters a state in which nothing received matters any more.
+    fn end_input(&mut self, state: State) {
+        self.state = state;
+        if let Some(cold) = &mut self.cold {
+            cold.input.clear();
+            cold.stopped = false;
+        }
+    }
+
+    /// Writes what is owed; whether all of it went.
+    fn pay(&mut self, token: Token, shared: &Shared) -> Result<bool, Reason> {
+        let Some(cold) = &mut self.cold else {
+            return Ok(true);
+        };
+        let owed = cold.output.len();
+        let taken = match write(&mut self.stream, token, [cold.output.bytes(), &[], &[], &[]]) {
+            Ok(taken) => taken,
+            Err(error) => return Err(self.lost(token, "write", &error)),
+        };
+        cold.output.consume(taken);
+        self.sent += taken as u64;
+        shared.stats.sent.add(taken as u64);
+        Ok(taken == owed)
+    }
+
+    /// Reads into the scratch; the rest of a long frame that has begun goes straight behind its beginning.
+    fn read(&mut self, shared: &mut Shared) -> io::Result<Arrival> {
+        let scratch = &mut *shared.scratch;
+        if let (State::Open(_), Some(cold)) = (self.state, &mut self.cold) {
+            let missing = cold.need.saturating_sub(cold.input.len());
+            let wish = missing.min(cold.input.len().max(SCRATCH));
+            if missing >= DIRECT_READ
+                && !cold.input.is_empty()
+                && shared.stock.pool.reserve(&mut cold.input, wish, cold.need).is_ok()
+            {
+                let direct = cold.input.room();
+                let direct_length = direct.len().min(missing);
+                let room = direct_length + scratch.len();
+                let mut slices = [
+                    io::IoSliceMut::new(&mut direct[..direct_length]),
+                    io::IoSliceMut::new(scratch),
+                ];
+                let bytes = self.stream.read_vectored(&mut slices)?;
+                cold.input.filled(bytes.min(direct_length));
+                return Ok(Arrival { bytes, fresh: bytes.saturating_sub(direct_length), room });
+            }
+        }
+        let bytes = self.stream.read(scratch)?;
+        Ok(Arrival { bytes, fresh: bytes, room: scratch.len() })
+    }
+
+    /// Shows the protocol what is held and the `fresh` bytes in the scratch, sends its replies, keeps the rest.
+    fn show(
+        &mut self,
+        token: Token,
+        fresh: usize,
+        protocol: &mut impl Protocol,
+        shared: &mut Shared,
+    ) -> Result<(), Reason> {
+        let Shared { scratch, output, stock, stats, .. } = shared;
+        let mut fresh = &scratch[..fresh];
+        while let State::Open(_) = self.state {
+            output.clear();
+            let mut replies = Replies::default();
+            let mut next = Next::Idle;
+            // What is held comes first. Where that answers all of it, what is fresh is shown in the same
+            // round, so that both replies leave in one write.
+            let mut all_answered = true;
+            if let Some(cold) = self.cold.as_deref_mut().filter(|cold| !cold.input.is_empty()) {
+                let received = cold.show(token, &mut fresh, protocol, output, &mut stock.pool)?;
+                let Some(received) = received else {
+                    return Ok(());
+                };
+                replies.held = Answered::from(received);
+                replies.split = output.bytes().len();
+                all_answered = received.consumed == cold.input.len();
+                next = received.next;
+                self.note(received, token, stats);
+            }
+            let mut rest = fresh;
+            if all_answered && !fresh.is_empty() && matches!(next, Next::Idle | Next::Rest { .. }) {
+                let received = protocol.receive(token, fresh, 0, output);
+                let answered = Answered::from(received);
+                (replies.fresh, rest) = (&fresh[..answered.echo], &fresh[answered.consumed..]);
+                next = received.next;
+                self.note(received, token, stats);
+            }
+            self.deliver(token, replies, output, stock, stats)?;
+            match next {
+                Next::Finish | Next::Refuse(_) => self.end_input(self.state),
+                Next::Idle | Next::Rest { .. } if !all_answered && !rest.is_empty() => {
+                    // The protocol wants what it left of what was held before it sees what is fresh.
+                    fresh = rest;
+                    continue;
+                }
+                Next::Idle | Next::Rest { .. } | Next::Full => {
+                    if !rest.is_empty() {
+                        let cold = self.cold.get_or_insert_with(|| stock.take_cold());
+                        let need = if let Next::Rest { need } = next { need } else { 0 };
+                        stock.pool.append(&mut cold.input, rest, need)?;
+                        cold.remember(next, cold.input.len());
+                    }
+                }
+            }
+            return Ok(());
+        }
+        Ok(())
+    }
+
+    /// Enters what the protocol answered into the connection's state and the counters.
+    fn note(&mut self, received: Received, token: Token, stats: &Stats) {
+        trace!("{token}: {} B answered, {} frames", received.consumed, received.frames);
+        self.frames += received.frames;
+        stats.frames.add(received.frames);
+        self.state = match received.next {
+            Next::Idle => State::Open(Frame::Between),
+            Next::Rest { .. } | Next::Full => State::Open(Frame::Within),
+            Next::Finish => State::Finishing(Reason::Finished),
+            Next::Refuse(refusal) => {
+                let counter = match refusal {
+                    Refusal::TooLong { .. } => &stats.too_long,
+                    Refusal::Malformed(_) => &stats.malformed,
+                };
+                counter.add(1);
+                debug!("{token}: refused: {refusal}");
+                State::Finishing(Reason::Refused)
+            }
+        };
+    }
+
+    /// Sends replies; what the kernel does not take is owed.
+    fn deliver(
+        &mut self,
+        token: Token,
+        replies: Replies<'_>,
+        output: &Output,
+        stock: &mut Stock,
+        stats: &Stats,
+    ) -> Result<(), Reason> {
+        let Replies { split, held, fresh } = replies;
+        let (before, after) = output.bytes().split_at(split);
+        let held_echo = self.cold.as_ref().map_or(&[][..], |cold| &cold.input.bytes()[..held.echo]);
+        let parts = [before, held_echo, after, fresh];
+        let all: usize = parts.iter().map(|part| part.len()).sum();
+        let taken = match write(&mut self.stream, token, parts) {
+            Ok(taken) => taken,
+            Err(error) => return Err(self.lost(token, "write", &error)),
+        };
+        self.sent += taken as u64;
+        stats.sent.add(taken as u64);
+        if taken < all || held.consumed > 0 {
+            let cold = self.cold.get_or_insert_with(|| stock.take_cold());
+            cold.settle(taken, [before, after, fresh], held, &mut stock.pool)?;
+        }
+        Ok(())
+    }
+
+    /// Returns what memory is not needed between turns.
+    fn give_back(&mut self, shared: &mut Shared) {
+        let Some(cold) = &mut self.cold else { return };
+        if !cold.input.is_empty() || !cold.output.is_empty() {
+            return;
+        }
+        shared.stock.pool.release(&mut cold.input);
+        shared.stock.pool.release(&mut cold.output);
+        if cold.peer.is_none()
+            && let Some(cold) = self.cold.take()
+        {
+            shared.stock.put_back(cold);
+        }
+    }
+
+    /// Returns all memory and closes the stream.
+    pub(crate) fn close(self, shared: &mut Shared) {
+        if let Some(cold) = self.cold {
+            shared.stock.put_back(cold);
+        }
+    }
+}
+
+impl<S> fmt::Display for Connection<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(peer) = self.cold.as_ref().and_then(|cold| cold.peer) {
+            write!(f, "{peer}, ")?;
+        }
+        let Self { received, sent, frames, .. } = self;
+        write!(f, "{received} B received, {sent} B sent, {frames} frames")
+    }
+}

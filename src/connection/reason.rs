@@ -1,0 +1,56 @@
+//! Why a connection was closed: one list for the log, the counters and the summary.
+
+use crate::buffer::OverLimit;
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $text:literal),* $(,)?) => {
+        /// Why a connection was closed.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[repr(u8)]
+        pub enum Reason {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Reason {
+            /// Every reason, in the order of their counters.
+            pub const ALL: [Self; [$($text),*].len()] = [$(Self::$name),*];
+
+            /// In the words of the log and the summary.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The peer closed its side, and everything whole went back to it.
+    PeerClosed = "by the peer",
+    /// The protocol came to its end.
+    Finished = "at the protocol's end",
+    /// The peer broke the protocol's rules or a limit.
+    Refused = "refused",
+    /// Reading or writing failed: reset, timed out, unreachable.
+    Lost = "lost",
+    /// Nothing was begun for longer than the idle timeout.
+    Idle = "idle too long",
+    /// A frame was not whole within the frame timeout.
+    SlowFrame = "a frame took too long",
+    /// The peer took nothing of what it is owed within the write timeout.
+    SlowReader = "the peer does not read",
+    /// All connections' buffers together would have passed the memory limit.
+    Memory = "the memory limit",
+    /// The reactor stops, and all that was received had been answered.
+    Drained = "drained",
+    /// The reactor stopped before the connection was finished.
+    CutOff = "cut off at the end of the grace time",
+    /// It could not be registered with the poll.
+    Unregistered = "not registered",
+}
+
+impl From<OverLimit> for Reason {
+    fn from(OverLimit: OverLimit) -> Self {
+        Self::Memory
+    }
+}

@@ -1,0 +1,61 @@
+//! What all connections of a loop share: the read scratch, the output, and the stock of memory.
+
+use std::sync::Arc;
+
+use super::cold::Cold;
+use crate::{buffer::Pool, protocol::Output, stats::Stats};
+
+/// The most that one read asks for, in bytes: as much as half of a second-level cache, so that what was read is
+/// still near when it is written.
+pub(super) const SCRATCH: usize = 256 << 10;
+
+/// A protocol's output is full from here on, in bytes.
+const HIGH_WATER: usize = 256 << 10;
+
+/// Spare [`Cold`] parts kept for the next connection that needs one.
+const SPARE_COLD: usize = 256;
+
+/// What all connections of a loop share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(super) scratch: Box<[u8]>,
+    pub(super) output: Output,
+    pub(crate) stock: Stock,
+    pub(crate) stats: Arc<Stats>,
+    /// The reactor is stopping: a connection with nothing left to answer is finished.
+    pub(crate) draining: bool,
+}
+
+impl Shared {
+    pub(crate) fn new(max_memory: usize) -> Self {
+        Self {
+            scratch: vec![0; SCRATCH].into_boxed_slice(),
+            output: Output::new(HIGH_WATER),
+            stock: Stock { pool: Pool::new(max_memory), cold: Vec::new() },
+            stats: Arc::default(),
+            draining: false,
+        }
+    }
+}
+
+/// What connections borrow from and return to.
+#[derive(Debug)]
+pub(crate) struct Stock {
+    pub(crate) pool: Pool,
+    pub(super) cold: Vec<Box<Cold>>,
+}
+
+impl Stock {
+    pub(super) fn take_cold(&mut self) -> Box<Cold> {
+        self.cold.pop().unwrap_or_default()
+    }
+
+    pub(super) fn put_back(&mut self, mut cold: Box<Cold>) {
+        self.pool.release(&mut cold.input);
+        self.pool.release(&mut cold.output);
+        if self.cold.len() < SPARE_COLD {
+            *cold = Cold::default();
+            self.cold.push(cold);
+        }
+    }
+}

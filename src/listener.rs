@@ -1,0 +1,181 @@
+//! Binding listening sockets, and taking connections from them.
+
+use std::{
+    fmt,
+    io::{self, ErrorKind},
+    net::SocketAddr,
+    os::unix::net::UnixStream as BlockingUnixStream,
+    path::{Path, PathBuf},
+};
+
+use mio::{
+    Interest, Registry, Token,
+    event::Source,
+    net::{TcpListener, UnixListener},
+};
+use socket2::{Domain, Protocol, SockAddr, Socket as RawSocket, Type};
+
+use crate::{Peer, stream::Socket};
+
+/// Where to listen, or to connect to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    /// TCP. Port 0 lets the kernel choose one; `[::]` serves IPv4 too, as mapped addresses.
+    Tcp(SocketAddr),
+    /// A Unix stream socket at this path.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => path.display().fmt(f),
+        }
+    }
+}
+
+impl From<SocketAddr> for Endpoint {
+    fn from(address: SocketAddr) -> Self {
+        Self::Tcp(address)
+    }
+}
+
+/// A listening, non-blocking socket.
+#[derive(Debug)]
+pub enum Listener {
+    /// TCP over IPv4 or IPv6.
+    Tcp(TcpListener),
+    /// A Unix stream socket; its path is removed when it is dropped.
+    Unix(UnixListener, UnixPath),
+}
+
+impl Listener {
+    /// Binds `endpoint` and listens with room for `backlog` connections not yet accepted, which the kernel
+    /// clips to `net.core.somaxconn`.
+    ///
+    /// The options are set here, once: accepted sockets inherit `TCP_NODELAY` (tcp(7)), so that a reply never waits
+    /// for the acknowledgement of the one before. A Unix path at which nobody listens any more is taken over.
+    ///
+    /// # Errors
+    ///
+    /// As bind(2) and listen(2): `AddrInUse`, `PermissionDenied` for a port below 1024, `AddrNotAvailable` for
+    /// an address that is not this machine's.
+    pub fn bind(endpoint: &Endpoint, backlog: u32) -> io::Result<Self> {
+        let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
+        match endpoint {
+            Endpoint::Tcp(address) => {
+                let socket = RawSocket::new(
+                    Domain::for_address(*address),
+                    Type::STREAM,
+                    Some(Protocol::TCP),
+                )?;
+                socket.set_nonblocking(true)?;
+                socket.set_reuse_address(true)?;
+                if address.is_ipv6() {
+                    socket.set_only_v6(false)?;
+                }
+                socket.set_tcp_nodelay(true)?;
+                socket.bind(&SockAddr::from(*address))?;
+                socket.listen(backlog)?;
+                Ok(Self::Tcp(TcpListener::from_std(socket.into())))
+            }
+            Endpoint::Unix(path) => {
+                let socket = RawSocket::new(Domain::UNIX, Type::STREAM, None)?;
+                socket.set_nonblocking(true)?;
+                let address = SockAddr::unix(path)?;
+                if let Err(error) = socket.bind(&address) {
+                    if error.kind() != ErrorKind::AddrInUse || !remove_if_deserted(path)? {
+                        return Err(error);
+                    }
+                    socket.bind(&address)?;
+                }
+                socket.listen(backlog)?;
+                let path = UnixPath(path.clone());
+                Ok(Self::Unix(UnixListener::from_std(socket.into()), path))
+            }
+        }
+    }
+
+    /// Where it really listens: with the port that the kernel chose.
+    ///
+    /// # Errors
+    ///
+    /// As getsockname(2).
+    pub fn endpoint(&self) -> io::Result<Endpoint> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().map(Endpoint::Tcp),
+            Self::Unix(_, path) => Ok(Endpoint::Unix(path.0.clone())),
+        }
+    }
+
+    /// Takes the next waiting connection.
+    pub(crate) fn accept(&self) -> io::Result<(Socket, Peer)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept()?;
+                Ok((Socket::Tcp(stream), Peer::Tcp(peer)))
+            }
+            Self::Unix(listener, _) => {
+                let (stream, _) = listener.accept()?;
+                Ok((Socket::Unix(stream), Peer::Unix))
+            }
+        }
+    }
+}
+
+/// The path of a bound Unix socket, removed when the listener goes: bind(2) makes it, and nothing else would unmake it.
+#[derive(Debug)]
+pub struct UnixPath(PathBuf);
+
+impl Drop for UnixPath {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.0) {
+            log::debug!("{}: remove: {error}", self.0.display());
+        }
+    }
+}
+
+/// Removes a socket file that a daemon left behind when it was killed; whether it was one.
+fn remove_if_deserted(path: &Path) -> io::Result<bool> {
+    match BlockingUnixStream::connect(path) {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path)?;
+            Ok(true)
+        }
+        _ => Ok(false),
+    }
+}
+
+impl Source for Listener {
+    fn register(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
+        match self {
+            Self::Tcp(listener) => listener.register(registry, token, interest),
+            Self::Unix(listener, _) => listener.register(registry, token, interest),
+        }
+    }
+
+    fn reregister(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
+        match self {
+            Self::Tcp(listener) => listener.reregister(registry, token, interest),
+            Self::Unix(listener, _) => listener.reregister(registry, token, interest),
+        }
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        match self {
+            Self::Tcp(listener) => listener.deregister(registry),
+            Self::Unix(listener, _) => listener.deregister(registry),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What the reactor needs of the world: the kernel behind mio, or a simulation in its place.
+
+use std::{
+    io::{self, Read, Write},
+    time::Duration,
+};
+
+use crate::{Peer, Token};
+
+/// Sockets and the time.
+pub trait Net {
+    /// Where connections come from.
+    type Listener;
+    /// One connection's bytes.
+    type Stream: Stream;
+
+    /// Reports from now on under `token`, edge-triggered, that connections wait at `listener`.
+    ///
+    /// # Errors
+    ///
+    /// As `epoll_ctl`(2).
+    fn listen(&mut self, listener: &mut Self::Listener, token: Token) -> io::Result<()>;
+
+    /// Takes the next waiting connection; `WouldBlock` when there is none. Never blocks.
+    ///
+    /// # Errors
+    ///
+    /// As accept(2).
+    fn accept(&mut self, listener: &Self::Listener) -> io::Result<(Self::Stream, Peer)>;
+
+    /// Reports `stream`'s readiness from now on under `token`, edge-triggered: readable, writable, priority.
+    ///
+    /// # Errors
+    ///
+    /// As `epoll_ctl`(2).
+    fn register(&mut self, stream: &mut Self::Stream, token: Token) -> io::Result<()>;
+
+    /// Time since some fixed moment; never goes back.
+    fn now(&self) -> Duration;
+}
+
+/// A non-blocking stream of bytes in both directions.
+pub trait Stream: Read + Write {
+    /// Sends FIN behind the bytes written so far.
+    ///
+    /// # Errors
+    ///
+    /// As shutdown(2).
+    fn shutdown_write(&mut self) -> io::Result<()>;
+}
+
+/// What a poll said of one stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Readiness {
+    /// There may be bytes, EOF or an error to read.
+    pub readable: bool,
+    /// There may be room to write.
+    pub writable: bool,
+    /// A read that returns less than asked for may have more behind it: the peer's FIN, or bytes after an
+    /// out-of-band one. Both end a read early, and the edge that told of them will not come again.
+    pub more_behind: bool,
+}
+
+impl Readiness {
+    /// For a turn that no event asked for: read until `WouldBlock`, whatever comes.
+    pub const ALL: Self = Self { readable: true, writable: true, more_behind: true };
+}
+
+impl From<&mio::event::Event> for Readiness {
+    fn from(event: &mio::event::Event) -> Self {
+        let last = event.is_read_closed() || event.is_error();
+        Self {
+            readable: event.is_readable() || event.is_priority() || last,
+            writable: event.is_writable(),
+            more_behind: event.is_priority() || last,
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The shell that polls: epoll through mio, and every event handed to the [`Dispatcher`].
+
+use std::{
+    fmt, io,
+    io::ErrorKind,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use log::debug;
+use mio::{Events, Interest, Poll, Registry, Waker, event::Source, net::UnixStream};
+
+use crate::{
+    Config, Stats, Token,
+    dispatcher::{Dispatcher, Phase},
+    listener::{Endpoint, Listener},
+    net::{Net, Readiness},
+    peer::Peer,
+    protocol::Protocol,
+    stream::Socket,
+};
+
+/// Events taken from the kernel at once. One poll a batch is what makes a busy loop cheap.
+const EVENTS_PER_POLL: usize = 1024;
+
+const WAKER: Token = Token::new(u32::MAX, 0);
+const STOP_SOURCE: Token = Token::new(u32::MAX - 1, 0);
+
+/// An event loop with its listeners and connections, all speaking some `P`.
+///
+/// One thread, which is the one that calls [`run`](Self::run). Use `Box<dyn Protocol>` for `P` where listeners
+/// speak different protocols.
+#[derive(Debug)]
+pub struct Reactor<P> {
+    poll: Poll,
+    events: Events,
+    dispatcher: Dispatcher<Kernel, P>,
+    stop_requested: Arc<AtomicBool>,
+    waker: Arc<Waker>,
+    stop_source: Option<UnixStream>,
+    backlog: u32,
+}
+
+impl<P: Protocol> Reactor<P> {
+    /// A reactor with no listener yet.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel gives it no epoll instance or no eventfd: as `epoll_create1`(2), eventfd(2).
+    pub fn new(config: Config) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let kernel = Kernel { registry: poll.registry().try_clone()?, start: Instant::now() };
+        Ok(Self {
+            waker: Arc::new(Waker::new(poll.registry(), WAKER.into())?),
+            stop_requested: Arc::default(),
+            stop_source: None,
+            events: Events::with_capacity(EVENTS_PER_POLL),
+            backlog: config.backlog,
+            dispatcher: Dispatcher::new(kernel, config),
+            poll,
+        })
+    }
+
+    /// Listens on `endpoint` and speaks `protocol` with whoever connects; returns where it really listens, with
+    /// the port that the kernel chose if `endpoint` has port 0.
+    ///
+    /// # Errors
+    ///
+    /// As [`Listener::bind`].
+    pub fn listen(&mut self, endpoint: &Endpoint, protocol: P) -> io::Result<Endpoint> {
+        let listener = Listener::bind(endpoint, self.backlog)?;
+        self.adopt(listener, protocol)
+    }
+
+    /// As [`listen`](Self::listen), from a socket that is listening already.
+    ///
+    /// # Errors
+    ///
+    /// As `epoll_ctl`(2) and getsockname(2), or if there are 255 listeners already.
+    pub fn adopt(&mut self, listener: Listener, protocol: P) -> io::Result<Endpoint> {
+        let endpoint = listener.endpoint()?;
+        self.dispatcher.listen(listener, endpoint.to_string(), protocol)?;
+        Ok(endpoint)
+    }
+
+    /// Stops as [`Handle::stop`] does once there is something to read from `source`, or its other end is closed.
+    ///
+    /// This is how a signal handler speaks to a poll: it may do little more than write a byte to a descriptor
+    /// (signal-safety(7)), and the poll watches the other end.
+    ///
+    /// # Errors
+    ///
+    /// As `epoll_ctl`(2).
+    pub fn stop_on(&mut self, mut source: UnixStream) -> io::Result<()> {
+        self.poll.registry().register(&mut source, STOP_SOURCE.into(), Interest::READABLE)?;
+        self.stop_source = Some(source);
+        Ok(())
+    }
+
+    /// Something by which other threads can stop it.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        Handle { stop_requested: Arc::clone(&self.stop_requested), waker: Arc::clone(&self.waker) }
+    }
+
+    /// What it has done so far; other threads may keep and read it.
+    #[must_use]
+    pub fn stats(&self) -> Arc<Stats> {
+        self.dispatcher.stats()
+    }
+
+    /// Serves until it is stopped and everyone is finished with, or the grace time is over.
+    ///
+    /// # Errors
+    ///
+    /// Only if polling fails, which it does not unless the descriptor was closed behind its back. What peers
+    /// and accept(2) do wrong ends connections, never the loop.
+    pub fn run(&mut self) -> io::Result<()> {
+        while self.turn(None)? != Phase::Stopped {}
+        Ok(())
+    }
+
+    /// Polls once, for `at_most` so long, and does all there is to do; for callers with something of their
+    /// own to do in between.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    pub fn turn(&mut self, at_most: Option<Duration>) -> io::Result<Phase> {
+        let wait = self.dispatcher.wait().into_iter().chain(at_most).min();
+        match self.poll.poll(&mut self.events, wait) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => self.events.clear(),
+            Err(error) => return Err(error),
+        }
+        for event in &self.events {
+            match Token::from(event.token()) {
+                WAKER => {}
+                STOP_SOURCE => self.stop_requested.store(true, Ordering::Relaxed),
+                token => self.dispatcher.event(token, Readiness::from(event)),
+            }
+        }
+        if self.stop_requested.load(Ordering::Relaxed) {
+            self.dispatcher.stop();
+        }
+        self.dispatcher.run_queued();
+        self.dispatcher.expire();
+        Ok(self.dispatcher.phase())
+    }
+}
+
+/// Stops a reactor from another thread.
+#[derive(Clone)]
+pub struct Handle {
+    stop_requested: Arc<AtomicBool>,
+    waker: Arc<Waker>,
+}
+
+impl Handle {
+    /// Stops accepting, answers all whole frames that have been received, closes, and lets
+    /// [`Reactor::run`] return, within the grace time of the [`Config`].
+    pub fn stop(&self) {
+        self.stop_requested.store(true, Ordering::Relaxed);
+        if let Err(error) = self.waker.wake() {
+            debug!("wake: {error}");
+        }
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle")
+            .field("stop_requested", &self.stop_requested)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The real world: sockets and the monotonic clock.
+#[derive(Debug)]
+struct Kernel {
+    registry: Registry,
+    start: Instant,
+}
+
+impl Net for Kernel {
+    type Listener = Listener;
+    type Stream = Socket;
+
+    fn listen(&mut self, listener: &mut Listener, token: Token) -> io::Result<()> {
+        listener.register(&self.registry, token.into(), Interest::READABLE)
+    }
+
+    fn accept(&mut self, listener: &Listener) -> io::Result<(Socket, Peer)> {
+        listener.accept()
+    }
+
+    fn register(&mut self, stream: &mut Socket, token: Token) -> io::Result<()> {
+        const ALL: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
+        stream.register(&self.registry, token.into(), ALL)
+    }
+
+    fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+}

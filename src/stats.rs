@@ -1,0 +1,104 @@
+//! Counters and gauges: one writer, any number of readers, and cheap for both.
+
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use crate::connection::Reason;
+
+/// A number that one thread writes and others may read.
+///
+/// With a single writer a plain load and store make an increment; no locked instruction is needed.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// The value now.
+    #[must_use]
+    pub fn value(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    pub(crate) fn add(&self, amount: u64) {
+        self.set(self.value().wrapping_add(amount));
+    }
+
+    pub(crate) fn set(&self, value: u64) {
+        self.0.store(value, Relaxed);
+    }
+}
+
+/// What a reactor has done. Counters start at 0 and only grow; gauges say so.
+#[derive(Debug, Default)]
+pub struct Stats {
+    /// Connections accepted, or opened by [`connect`](crate::Reactor::connect).
+    pub opened: Counter,
+    /// Connections open now; a gauge.
+    pub open: Counter,
+    /// Whole frames (lines, messages, requests) received and answered.
+    pub frames: Counter,
+    /// Bytes received.
+    pub received: Counter,
+    /// Bytes sent.
+    pub sent: Counter,
+    /// Bytes in connections' own buffers now; a gauge.
+    pub buffered: Counter,
+    /// Peers that closed in the middle of a frame.
+    pub truncated: Counter,
+    /// Frames refused because their length is over the limit.
+    pub too_long: Counter,
+    /// Input refused because it means nothing in the listener's protocol.
+    pub malformed: Counter,
+    /// Times that accepting paused because descriptors or kernel memory ran out.
+    pub accept_pauses: Counter,
+    /// Times that accepting waited because `max_connections` were open.
+    pub accept_waits: Counter,
+    closed: [Counter; Reason::ALL.len()],
+}
+
+impl Stats {
+    /// Connections closed for `reason`.
+    #[must_use]
+    pub fn closed(&self, reason: Reason) -> u64 {
+        self.closed[reason as usize].value()
+    }
+
+    pub(crate) fn count_closed(&self, reason: Reason) {
+        self.closed[reason as usize].add(1);
+    }
+}
+
+impl fmt::Display for Stats {
+    /// One line, for a summary at exit.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} connections, {} frames, {} bytes received, {} bytes sent",
+            self.opened.value(),
+            self.frames.value(),
+            self.received.value(),
+            self.sent.value(),
+        )?;
+        let closed = Reason::ALL.iter().map(|&reason| (reason.as_str(), self.closed(reason)));
+        let counted = [
+            ("frames cut short", &self.truncated),
+            ("lengths over the limit", &self.too_long),
+            ("malformed", &self.malformed),
+            ("accept pauses", &self.accept_pauses),
+            ("waits for room", &self.accept_waits),
+        ];
+        let counted = counted.map(|(name, counter)| (name, counter.value()));
+        let mut separator = "; closed: ";
+        for (name, count) in closed.filter(|&(_, count)| count > 0) {
+            write!(f, "{separator}{count} {name}")?;
+            separator = ", ";
+        }
+        separator = "; ";
+        for (name, count) in counted.into_iter().filter(|&(_, count)| count > 0) {
+            write!(f, "{separator}{count} {name}")?;
+            separator = ", ";
+        }
+        Ok(())
+    }
+}
