@@ -108,19 +108,12 @@ impl FromStr for Listen {
             }
             keys.push((key.to_owned(), value.to_owned()));
         }
-        Ok(Self {
-            protocol: protocol.to_owned(),
-            address,
-            keys,
-        })
+        Ok(Self { protocol: protocol.to_owned(), address, keys })
     }
 }
 
 fn is_word(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 fn internet_address(text: &str) -> Result<Address, ListenError> {
@@ -144,16 +137,11 @@ fn internet_address(text: &str) -> Result<Address, ListenError> {
     }
     // What starts with a digit and was no address above is a mistyped one: looking it up would hide that.
     let is_name = host.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
-        && host
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+        && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
     if !is_name {
         return Err(ListenError::Host(host.to_owned()));
     }
-    Ok(Address::Name {
-        host: host.to_owned(),
-        port,
-    })
+    Ok(Address::Name { host: host.to_owned(), port })
 }
 
 impl fmt::Display for Listen {
@@ -164,9 +152,7 @@ impl fmt::Display for Listen {
             Address::Ip(_) | Address::Name { .. } => "",
         };
         write!(f, "{}{transport}://{}", self.protocol, self.address)?;
-        self.keys
-            .iter()
-            .try_for_each(|(key, value)| write!(f, ",{key}={value}"))
+        self.keys.iter().try_for_each(|(key, value)| write!(f, ",{key}={value}"))
     }
 }
 
@@ -230,10 +216,7 @@ mod tests {
     #[test]
     fn addresses_of_every_kind() {
         let ip = |text: &str| Address::Ip(text.parse().unwrap());
-        let name = |host: &str, port| Address::Name {
-            host: host.to_owned(),
-            port,
-        };
+        let name = |host: &str, port| Address::Name { host: host.to_owned(), port };
         for (text, protocol, address) in [
             ("frames://127.0.0.1:30000", "frames", ip("127.0.0.1:30000")),
             ("frames://[::]:30001", "frames", ip("[::]:30001")),
@@ -247,35 +230,20 @@ mod tests {
                 "frames",
                 Address::Unix("/run/resound.sock".into()),
             ),
-            (
-                "raw+unix://here:7",
-                "raw",
-                Address::Unix("here:7".into()),
-            ),
+            ("raw+unix://here:7", "raw", Address::Unix("here:7".into())),
         ] {
             let listen: Listen = text.parse().unwrap();
-            assert_eq!(
-                (listen.protocol.as_str(), &listen.address),
-                (protocol, &address)
-            );
+            assert_eq!((listen.protocol.as_str(), &listen.address), (protocol, &address));
             assert_eq!(listen.keys, []);
         }
     }
 
     #[test]
     fn keys_keep_their_order_and_all_behind_the_first_equals_sign() {
-        let listen: Listen = "frames://:1,length=u16be,max=64KiB,x=a=b,y="
-            .parse()
-            .unwrap();
-        let keys: Vec<_> = listen
-            .keys
-            .iter()
-            .map(|(key, value)| (key.as_str(), value.as_str()))
-            .collect();
-        assert_eq!(
-            keys,
-            [("length", "u16be"), ("max", "64KiB"), ("x", "a=b"), ("y", "")]
-        );
+        let listen: Listen = "frames://:1,length=u16be,max=64KiB,x=a=b,y=".parse().unwrap();
+        let keys: Vec<_> =
+            listen.keys.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        assert_eq!(keys, [("length", "u16be"), ("max", "64KiB"), ("x", "a=b"), ("y", "")]);
     }
 
     #[test]

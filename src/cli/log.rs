@@ -5,10 +5,6 @@ use log::LevelFilter;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Log")]
 pub(crate) struct LogArgs {
-    /// How much to log: off, error, warn, info, debug (each connection), trace (each read and write)
-    ///
-    /// Without it the variable RUST_LOG decides, which can also set the level of each module
-    /// (resound::connection=trace).
     #[arg(
         long,
         global = true,
@@ -16,8 +12,11 @@ pub(crate) struct LogArgs {
         hide_env_values = true,
         value_name = "LEVEL",
         value_parser = level,
-        help = "off, error, warn, info, debug (connections) or trace (reads and writes) [default: \
-                RUST_LOG, else info]"
+        help = "off, error, warn, info, debug (connections) or trace (reads and writes) \
+ [default: RUST_LOG, else info]",
+        long_help = "How much to log: off, error, warn, info, debug (each connection) or trace (each read and \
+                     write).\n\nWithout it RUST_LOG decides, which can also set the level of one module \
+                     (resound::connection=trace); without that it is info."
     )]
     log_level: Option<LevelFilter>,
 }

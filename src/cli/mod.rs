@@ -7,7 +7,7 @@ mod log;
 mod protocols;
 mod resolve;
 mod serve;
-mod unix_socket;
+mod signals;
 mod units;
 
 use std::{env, process::ExitCode};
@@ -86,33 +86,20 @@ pub(crate) fn parse() -> Result<Cli, clap::Error> {
 
 /// clap blames the flag even where the value came from its environment variable; this names that.
 fn name_the_variable(mut error: clap::Error) -> clap::Error {
-    let (Some(ContextValue::String(argument)), Some(ContextValue::String(value))) = (
-        error.get(ContextKind::InvalidArg),
-        error.get(ContextKind::InvalidValue),
-    ) else {
+    let (Some(ContextValue::String(argument)), Some(ContextValue::String(value))) =
+        (error.get(ContextKind::InvalidArg), error.get(ContextKind::InvalidValue))
+    else {
         return error;
     };
-    let flag = argument
-        .split([' ', '='])
-        .next()
-        .unwrap_or(argument)
-        .to_owned();
-    let variable = format!(
-        "RESOUND_{}",
-        flag.trim_start_matches('-')
-            .replace('-', "_")
-            .to_uppercase()
-    );
+    let flag = argument.split([' ', '=']).next().unwrap_or(argument).to_owned();
+    let variable =
+        format!("RESOUND_{}", flag.trim_start_matches('-').replace('-', "_").to_uppercase());
     let on_the_command_line = env::args_os().any(|word| {
-        word.to_str()
-            .is_some_and(|word| word == flag || word.starts_with(&format!("{flag}=")))
+        word.to_str().is_some_and(|word| word == flag || word.starts_with(&format!("{flag}=")))
     });
     if !on_the_command_line && env::var(&variable).is_ok_and(|set| &set == value) {
         let tip = format!("the value comes from the environment variable {variable}");
-        error.insert(
-            ContextKind::Suggested,
-            ContextValue::StyledStrs(vec![tip.into()]),
-        );
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     }
     error
 }

@@ -9,19 +9,14 @@ pub(crate) fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> 
         .map_err(|error| format!("the host name {host:?} cannot be looked up: {error}; check it, or write an IP address"))?
         .collect();
     if addresses.is_empty() {
-        return Err(format!(
-            "the host name {host:?} has no address; write an IP address"
-        ));
+        return Err(format!("the host name {host:?} has no address; write an IP address"));
     }
     Ok(addresses)
 }
 
 /// The one address to listen at. The first IPv4 one if there is any: `localhost` is 127.0.0.1 to most
-/// clients, and not all of them try ::1 as well.
+/// clients, and not all of them try `::1` as well.
 pub(crate) fn look_up_to_listen(host: &str, port: u16) -> Result<SocketAddr, String> {
     let addresses = look_up(host, port)?;
-    Ok(*addresses
-        .iter()
-        .find(|address| address.is_ipv4())
-        .unwrap_or(&addresses[0]))
+    Ok(*addresses.iter().find(|address| address.is_ipv4()).unwrap_or(&addresses[0]))
 }

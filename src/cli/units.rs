@@ -36,11 +36,7 @@ impl fmt::Display for Size {
         while number >= 1024 && number % 1024 == 0 {
             (number, unit) = (number / 1024, unit + 1);
         }
-        write!(
-            f,
-            "{number}{}",
-            ["", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"][unit]
-        )
+        write!(f, "{number}{}", ["", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"][unit])
     }
 }
 
@@ -58,14 +54,17 @@ impl FromStr for Time {
     }
 }
 
+impl Time {
+    /// Rounded down to whole milliseconds, which is enough to read.
+    pub(crate) fn rounded(time: Duration) -> Self {
+        Self(Duration::new(time.as_secs(), time.subsec_millis() * 1_000_000))
+    }
+}
+
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // "1m 30s" would need quotes in a shell, and parses without the space as well.
-        f.write_str(
-            &humantime::format_duration(self.0)
-                .to_string()
-                .replace(' ', ""),
-        )
+        f.write_str(&humantime::format_duration(self.0).to_string().replace(' ', ""))
     }
 }
 
@@ -95,31 +94,6 @@ impl fmt::Display for TimeLimit {
             Some(limit) => Time(limit).fmt(f),
         }
     }
-}
-
-/// A number of bytes to read at a glance, rounded: `0 B`, `999 B`, `1.5 MiB`.
-pub(crate) fn about(bytes: u64) -> String {
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    // The unit is the largest one not above the number: 10 bits each.
-    let unit = bytes.ilog2() / 10;
-    let tenths = (u128::from(bytes) * 10) >> (10 * unit);
-    let name = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"][unit as usize];
-    format!("{}.{} {name}", tenths / 10, tenths % 10)
-}
-
-/// A count with its thousands apart: `1,234,567`.
-pub(crate) fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 #[cfg(test)]
@@ -163,36 +137,11 @@ mod tests {
         }
         for text in ["", "30", "-1s", "soon", "1 fortnight"] {
             let error = limit(text).unwrap_err();
-            assert!(
-                error.contains("30s") && error.contains("off"),
-                "{text:?}: {error}"
-            );
+            assert!(error.contains("30s") && error.contains("off"), "{text:?}: {error}");
         }
         for shown in ["off", "1m30s", "100ms"] {
             assert_eq!(shown.parse::<TimeLimit>().unwrap().to_string(), shown);
         }
         assert_eq!("0".parse(), Ok(Time(Duration::ZERO)));
-    }
-
-    #[test]
-    fn figures_for_people() {
-        for (bytes, text) in [
-            (0, "0 B"),
-            (1023, "1023 B"),
-            (1024, "1.0 KiB"),
-            (1536, "1.5 KiB"),
-            ((1 << 20) - 1, "1023.9 KiB"),
-            (u64::MAX, "15.9 EiB"),
-        ] {
-            assert_eq!(about(bytes), text);
-        }
-        for (number, text) in [
-            (0, "0"),
-            (999, "999"),
-            (1000, "1,000"),
-            (1_234_567, "1,234,567"),
-        ] {
-            assert_eq!(count(number), text);
-        }
     }
 }

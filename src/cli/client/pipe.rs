@@ -140,9 +140,7 @@ impl Sender {
             pushed.map_err(|error| error.to_string())?;
         }
         batch.clear();
-        let unterminated = encoder
-            .finish(&mut batch)
-            .map_err(|error| error.to_string())?;
+        let unterminated = encoder.finish(&mut batch).map_err(|error| error.to_string())?;
         self.unterminated.store(unterminated.unwrap_or(0), SeqCst);
         if job.check {
             self.window.send(&batch);
@@ -289,21 +287,15 @@ impl Receiver<'_> {
     }
 
     fn receive(&mut self, bytes: &[u8]) -> Result<(), Stop> {
-        let difference = if self.job.check {
-            self.sender.window.receive(bytes).err()
-        } else {
-            None
-        };
-        let right = difference
-            .as_ref()
-            .map_or(bytes.len(), |difference| difference.index);
+        let difference =
+            if self.job.check { self.sender.window.receive(bytes).err() } else { None };
+        let right = difference.as_ref().map_or(bytes.len(), |difference| difference.index);
         self.received += right as u64;
         let decoded = self.decoder.push(&bytes[..right], |piece| match piece {
             Piece::Bytes(bytes) => self.text.extend_from_slice(bytes),
             Piece::End => {
                 self.items += 1;
-                if self.job.cut == Cut::Lines
-                    && self.sender.unterminated.load(SeqCst) != self.items
+                if self.job.cut == Cut::Lines && self.sender.unterminated.load(SeqCst) != self.items
                 {
                     self.text.push(b'\n');
                 }
@@ -315,9 +307,7 @@ impl Receiver<'_> {
         match written {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return Err(Stop::OutputClosed),
             Err(error) => {
-                return Err(Stop::Failed(format!(
-                    "cannot write to standard output: {error}"
-                )));
+                return Err(Stop::Failed(format!("cannot write to standard output: {error}")));
             }
             Ok(()) => {}
         }
@@ -336,8 +326,12 @@ impl Receiver<'_> {
     fn tell(&self, difference: &Difference) -> String {
         let frame = self.items + 1;
         let place = match (self.job.wire, self.decoder.within_head()) {
-            (Wire::Frames(_), Some(byte)) => format!("in the head of frame {frame}, at its offset {byte}"),
-            (Wire::Frames(_), None) => format!("at offset {} of the input, in frame {frame}", self.written),
+            (Wire::Frames(_), Some(byte)) => {
+                format!("in the head of frame {frame}, at its offset {byte}")
+            }
+            (Wire::Frames(_), None) => {
+                format!("at offset {} of the input, in frame {frame}", self.written)
+            }
             (Wire::Lines | Wire::Raw, _) => format!("at offset {} of the input", self.written),
         };
         let received = difference.received;

@@ -23,12 +23,10 @@ impl Socket {
     pub(super) fn connect(address: &Address, timeout: Option<Duration>) -> Result<Self, Failure> {
         let connected = match address {
             Address::Ip(address) => connect_tcp(*address, timeout),
-            Address::Name { host, port } => resolve::look_up(host, *port)
-                .map_err(Failure::Failed)?
-                .into_iter()
-                .map(|address| connect_tcp(address, timeout))
-                .reduce(|earlier, later| earlier.or(later))
-                .unwrap_or_else(|| Err(ErrorKind::NotFound.into())),
+            Address::Name { host, port } => {
+                let addresses = resolve::look_up(host, *port).map_err(Failure::Failed)?;
+                connect_to_first(&addresses, timeout)
+            }
             Address::Unix(path) => UnixStream::connect(path).map(Self::Unix),
         };
         connected.map_err(|error| Failure::Failed(explain(address, &error, timeout)))
@@ -48,6 +46,13 @@ impl Socket {
         }
     }
 
+    pub(super) fn set_write_timeout(&self, timeout: Duration) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_write_timeout(Some(timeout)),
+            Self::Unix(stream) => stream.set_write_timeout(Some(timeout)),
+        }
+    }
+
     /// Sends FIN: the server learns that nothing more will come.
     pub(super) fn finish(&self) -> io::Result<()> {
         match self {
@@ -55,6 +60,17 @@ impl Socket {
             Self::Unix(stream) => stream.shutdown(Shutdown::Write),
         }
     }
+}
+
+fn connect_to_first(addresses: &[SocketAddr], timeout: Option<Duration>) -> io::Result<Socket> {
+    let mut outcome = Err(ErrorKind::AddrNotAvailable.into());
+    for &address in addresses {
+        outcome = connect_tcp(address, timeout);
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    outcome
 }
 
 fn connect_tcp(address: SocketAddr, timeout: Option<Duration>) -> io::Result<Socket> {

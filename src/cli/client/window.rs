@@ -31,11 +31,7 @@ pub(super) struct Difference {
 
 impl Window {
     pub(super) fn new(limit: usize) -> Self {
-        Self {
-            flight: Mutex::default(),
-            room: Condvar::new(),
-            limit,
-        }
+        Self { flight: Mutex::default(), room: Condvar::new(), limit }
     }
 
     /// Adds a batch that is about to be sent, as soon as there is room for it.
@@ -103,21 +99,13 @@ mod tests {
     fn the_first_difference_is_found_in_any_batch() {
         let window = window(&["abc", "def"]);
         assert_eq!(window.receive(b"ab"), Ok(()));
-        let difference = Difference {
-            index: 3,
-            sent: Some(b'f'),
-            received: b'F',
-        };
+        let difference = Difference { index: 3, sent: Some(b'f'), received: b'F' };
         assert_eq!(window.receive(b"cdeF"), Err(difference));
     }
 
     #[test]
     fn more_than_was_sent_is_a_difference() {
-        let difference = Difference {
-            index: 3,
-            sent: None,
-            received: b'!',
-        };
+        let difference = Difference { index: 3, sent: None, received: b'!' };
         assert_eq!(window(&["abc"]).receive(b"abc!"), Err(difference));
     }
 

@@ -46,6 +46,7 @@ pub(super) struct Encoder {
 /// An item that cannot be a frame.
 #[derive(Debug)]
 pub(super) struct Unsendable {
+    cut: Cut,
     /// Counted from 1.
     item: u64,
     error: FrameError,
@@ -53,24 +54,28 @@ pub(super) struct Unsendable {
 
 impl fmt::Display for Unsendable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "line {} of the input cannot be sent as a frame: {}; send pieces with --chunk 64KiB, or raise \
-             max= in the address if the server's limit is higher",
-            self.item, self.error
-        )
+        let Self { cut, item, error } = self;
+        match cut {
+            Cut::Lines => write!(
+                f,
+                "line {item} of the input cannot be sent as a frame: {error}; cut the input anywhere with \
+                 --chunk 64KiB, or write max= behind the address if the server takes more"
+            ),
+            Cut::Chunks(_) => write!(
+                f,
+                "piece {item} of the input cannot be sent as a frame: {error}; choose another --chunk"
+            ),
+        }
     }
 }
 
 impl Encoder {
     pub(super) fn new(wire: Wire, cut: Cut) -> Self {
-        Self {
-            wire,
-            cut,
-            part: Vec::new(),
-            items: 0,
-            within_line: false,
-        }
+        Self { wire, cut, part: Vec::new(), items: 0, within_line: false }
+    }
+
+    pub(super) fn wire(&self) -> Wire {
+        self.wire
     }
 
     /// Appends to `out` what `input` completes.
@@ -98,10 +103,8 @@ impl Encoder {
         // Else an endless line would be kept in memory until its end.
         let most = dialect.limit();
         if self.part.len() as u64 > most {
-            return Err(self.unsendable(FrameError::TooLong {
-                length: self.part.len() as u64,
-                limit: most,
-            }));
+            return Err(self
+                .unsendable(FrameError::TooLong { length: self.part.len() as u64, limit: most }));
         }
         Ok(())
     }
@@ -140,18 +143,13 @@ impl Encoder {
         payload: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), Unsendable> {
-        dialect
-            .encode(payload, out)
-            .map_err(|error| self.unsendable(error))?;
+        dialect.encode(payload, out).map_err(|error| self.unsendable(error))?;
         self.items += 1;
         Ok(())
     }
 
     fn unsendable(&self, error: FrameError) -> Unsendable {
-        Unsendable {
-            item: self.items + 1,
-            error,
-        }
+        Unsendable { cut: self.cut, item: self.items + 1, error }
     }
 }
 
@@ -176,11 +174,7 @@ pub(super) enum Piece<'w> {
 
 impl Decoder {
     pub(super) fn new(wire: Wire) -> Self {
-        Self {
-            wire,
-            head: Vec::new(),
-            owed: None,
-        }
+        Self { wire, head: Vec::new(), owed: None }
     }
 
     /// How many bytes of a frame's head are there, if the bytes shown so far end inside one.
@@ -275,10 +269,7 @@ mod tests {
             (&[], b"", None),
         ] {
             let input: Vec<&[u8]> = input.iter().map(|text| text.as_bytes()).collect();
-            assert_eq!(
-                encode(FRAMES, Cut::Lines, &input),
-                (sent.to_vec(), unterminated)
-            );
+            assert_eq!(encode(FRAMES, Cut::Lines, &input), (sent.to_vec(), unterminated));
         }
     }
 
@@ -289,10 +280,7 @@ mod tests {
         assert_eq!(lines(&[b"a", b"\n"]), (b"a\n".to_vec(), None));
         assert_eq!(lines(&[b"a", b"b"]), (b"ab\n".to_vec(), Some(1)));
         assert_eq!(lines(&[]), (vec![], None));
-        assert_eq!(
-            encode(Wire::Raw, Cut::Lines, &[b"a\nb"]),
-            (b"a\nb".to_vec(), None)
-        );
+        assert_eq!(encode(Wire::Raw, Cut::Lines, &[b"a\nb"]), (b"a\nb".to_vec(), None));
     }
 
     #[test]
