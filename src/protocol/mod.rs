@@ -5,6 +5,14 @@
 //! protocol put into its [`Output`]. One protocol serves all connections of its listener; what it has to
 //! remember of each it keeps itself, by [`Token`], so that a protocol that remembers nothing costs nothing.
 
+mod frames;
+mod handler;
+mod raw;
+
+pub use frames::{Frames, looks_like};
+pub use handler::{Framed, Handler, Reply};
+pub use raw::Raw;
+
 use crate::{Peer, Token};
 
 /// What a listener speaks.

@@ -1,1 +1,0 @@
-//! The length prefix: dialects, heads, limits, encoding.

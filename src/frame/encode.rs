@@ -1,0 +1,108 @@
+//! Putting the length in front of a payload.
+
+use std::io;
+
+use super::{Dialect, FrameError, width::Field};
+
+impl Dialect {
+    /// Appends `payload` to `out` as one frame; the bytes before the length field are zero.
+    ///
+    /// # Errors
+    ///
+    /// [`FrameError::TooLong`] for a payload over the [limit](Self::limit), which is never more than the
+    /// field can count; [`FrameError::TooShort`] for one of fewer bytes than a positive adjustment. Then
+    /// `out` is as it was.
+    pub fn encode(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
+        self.encode_head(payload.len() as u64, out)?;
+        out.extend_from_slice(payload);
+        Ok(())
+    }
+
+    /// Appends the head alone of a frame with `payload` bytes of payload.
+    ///
+    /// # Errors
+    ///
+    /// As [`encode`](Self::encode).
+    pub fn encode_head(&self, payload: u64, out: &mut Vec<u8>) -> Result<(), FrameError> {
+        let field = self.field(payload)?;
+        out.resize(out.len() + self.offset(), 0);
+        out.extend_from_slice(field.bytes());
+        Ok(())
+    }
+
+    /// Appends as one frame what `write` writes, in place: the head is filled in when its length is known.
+    ///
+    /// ```text
+    ///  … 00 00 00 00                       room for the head
+    ///  … 00 00 00 00 48 45 4c 4c 4f        the payload is written
+    ///  … 05 00 00 00 48 45 4c 4c 4f        the head is filled in
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`encode`](Self::encode).
+    pub fn build(
+        &self,
+        out: &mut Vec<u8>,
+        write: impl FnOnce(&mut Payload<'_>),
+    ) -> Result<(), FrameError> {
+        let start = out.len();
+        let place = start + self.offset();
+        let payload = place + self.width.bytes().unwrap_or(1);
+        out.resize(payload, 0);
+        write(&mut Payload(out));
+        match self.field((out.len() - payload) as u64) {
+            Ok(field) if field.bytes().len() == payload - place => {
+                out[place..payload].copy_from_slice(field.bytes());
+            }
+            // A varint that the one byte does not do for: here the payload moves.
+            Ok(field) => drop(out.splice(place..payload, field.bytes().iter().copied())),
+            Err(error) => {
+                out.truncate(start);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// The length field of a frame with `payload` bytes of payload.
+    fn field(&self, payload: u64) -> Result<Field, FrameError> {
+        if payload > self.limit {
+            return Err(self.too_long(payload));
+        }
+        let Some(length) = payload.checked_add_signed(-i64::from(self.adjust)) else {
+            return Err(FrameError::TooShort {
+                length: payload,
+                least: self.adjust.unsigned_abs().into(),
+            });
+        };
+        Ok(self.width.write(length))
+    }
+}
+
+/// The payload of a frame while it is being [built](Dialect::build); it can only grow.
+#[derive(Debug)]
+pub struct Payload<'o>(&'o mut Vec<u8>);
+
+impl Extend<u8> for Payload<'_> {
+    fn extend<I: IntoIterator<Item = u8>>(&mut self, bytes: I) {
+        self.0.extend(bytes);
+    }
+}
+
+impl<'b> Extend<&'b u8> for Payload<'_> {
+    fn extend<I: IntoIterator<Item = &'b u8>>(&mut self, bytes: I) {
+        self.0.extend(bytes);
+    }
+}
+
+/// Never fails, so that `write!` and serializers can write a payload.
+impl io::Write for Payload<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,208 @@
+//! One's own protocol over frames: a handler sees payloads and answers with payloads, and neither buffers nor
+//! sockets are its business.
+//!
+//! A server that answers each frame with the same in capitals:
+//!
+//! ```
+//! use resound::{
+//!     frame::Dialect,
+//!     protocol::{Framed, Reply},
+//! };
+//!
+//! let upper = Framed::new(Dialect::default(), |payload: &[u8], reply: &mut Reply<'_>| {
+//!     reply.frame(&payload.to_ascii_uppercase())
+//! });
+//! ```
+
+use super::{Next, Output, Protocol, Received, Refusal, frames::after};
+use crate::{
+    Peer, Token,
+    frame::{Dialect, FrameError, Payload},
+};
+
+/// Answers the frames of all connections of one listener.
+///
+/// A closure that takes a payload and a [`Reply`] is a handler too. One that has something to remember of each
+/// connection is a type of one's own, with the memory in a `Vec` by [`Token::key`], or in a map by token:
+///
+/// ```
+/// use std::collections::HashMap;
+///
+/// use resound::{
+///     Peer, Token,
+///     frame::FrameError,
+///     protocol::{Handler, Reply},
+/// };
+///
+/// /// Answers each frame with how many there have been.
+/// #[derive(Default)]
+/// struct Count(HashMap<Token, u64>);
+///
+/// impl Handler for Count {
+///     fn frame(
+///         &mut self,
+///         connection: Token,
+///         _payload: &[u8],
+///         reply: &mut Reply<'_>,
+///     ) -> Result<(), FrameError> {
+///         let count = self.0.entry(connection).or_default();
+///         *count += 1;
+///         reply.frame(count.to_string().as_bytes())
+///     }
+///
+///     fn closed(&mut self, connection: Token) {
+///         self.0.remove(&connection);
+///     }
+/// }
+/// ```
+pub trait Handler {
+    /// A connection is there; what is put into `greeting` is the first thing its peer receives. To
+    /// [`finish`](Reply::finish) has no effect yet.
+    fn opened(&mut self, connection: Token, peer: &Peer, greeting: &mut Reply<'_>) {
+        let _ = (connection, peer, greeting);
+    }
+
+    /// A whole frame has arrived, with that `payload`: any number of frames go back, none included.
+    ///
+    /// # Errors
+    ///
+    /// A [`Reply`]'s own, handed on with `?`: the conversation then ends, after the replies before it.
+    fn frame(
+        &mut self,
+        connection: Token,
+        payload: &[u8],
+        reply: &mut Reply<'_>,
+    ) -> Result<(), FrameError>;
+
+    /// The connection is gone, for whatever reason; its token will not come back.
+    fn closed(&mut self, connection: Token) {
+        let _ = connection;
+    }
+}
+
+impl<F> Handler for F
+where
+    F: FnMut(&[u8], &mut Reply<'_>) -> Result<(), FrameError>,
+{
+    fn frame(
+        &mut self,
+        _connection: Token,
+        payload: &[u8],
+        reply: &mut Reply<'_>,
+    ) -> Result<(), FrameError> {
+        self(payload, reply)
+    }
+}
+
+/// What a [`Handler`] answers with: frames of the dialect that it is asked in.
+#[derive(Debug)]
+pub struct Reply<'o> {
+    dialect: Dialect,
+    out: &'o mut Output,
+    finished: bool,
+}
+
+impl<'o> Reply<'o> {
+    const fn new(dialect: Dialect, out: &'o mut Output) -> Self {
+        Self {
+            dialect,
+            out,
+            finished: false,
+        }
+    }
+
+    /// Sends `payload` as one frame.
+    ///
+    /// # Errors
+    ///
+    /// [`FrameError`] for a payload that the dialect cannot carry ([`Dialect::encode_head`]); then nothing
+    /// of it is sent.
+    pub fn frame(&mut self, payload: &[u8]) -> Result<(), FrameError> {
+        self.dialect.encode(payload, self.out.as_mut_vec())
+    }
+
+    /// Sends as one frame what `write` writes, in place: the head is filled in when its length is known.
+    ///
+    /// ```
+    /// # use resound::{frame::FrameError, protocol::Reply};
+    /// # fn answer(payload: &[u8], reply: &mut Reply<'_>) -> Result<(), FrameError> {
+    /// reply.build(|out| out.extend(payload.iter().map(u8::to_ascii_uppercase)))
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`frame`](Self::frame).
+    pub fn build(&mut self, write: impl FnOnce(&mut Payload<'_>)) -> Result<(), FrameError> {
+        self.dialect.build(self.out.as_mut_vec(), write)
+    }
+
+    /// Ends the conversation: what was sent so far leaves, then the connection closes. What the peer
+    /// sent behind the present frame is not answered.
+    pub const fn finish(&mut self) {
+        self.finished = true;
+    }
+}
+
+/// A [`Handler`] as a [`Protocol`]: unpacks the frames of a dialect for it.
+#[derive(Debug, Clone, Default)]
+pub struct Framed<H> {
+    dialect: Dialect,
+    handler: H,
+}
+
+impl<H: Handler> Framed<H> {
+    /// Asks `handler` about each frame of that `dialect`.
+    pub const fn new(dialect: Dialect, handler: H) -> Self {
+        Self { dialect, handler }
+    }
+}
+
+impl<H: Handler> Protocol for Framed<H> {
+    fn opened(&mut self, connection: Token, peer: &Peer, out: &mut Output) {
+        let mut greeting = Reply::new(self.dialect, out);
+        self.handler.opened(connection, peer, &mut greeting);
+    }
+
+    fn receive(
+        &mut self,
+        connection: Token,
+        input: &[u8],
+        _seen: usize,
+        out: &mut Output,
+    ) -> Received {
+        let mut ahead = self.dialect.unpack(input);
+        let mut consumed = 0;
+        let mut frames = 0;
+        let next = loop {
+            let Some(frame) = ahead.next() else {
+                break after(ahead.rest(), ahead.ahead());
+            };
+            if out.is_full() {
+                break Next::Full;
+            }
+            consumed += frame.whole.len();
+            frames += 1;
+            let mut reply = Reply::new(self.dialect, out);
+            let answered = self.handler.frame(connection, frame.payload, &mut reply);
+            if reply.finished {
+                break Next::Finish;
+            }
+            if answered.is_err() {
+                break Next::Refuse(Refusal::Malformed(
+                    "a frame whose answer is longer or shorter than the dialect can carry",
+                ));
+            }
+        };
+        Received {
+            consumed,
+            echo: false,
+            frames,
+            next,
+        }
+    }
+
+    fn closed(&mut self, connection: Token) {
+        self.handler.closed(connection);
+    }
+}
