@@ -36,12 +36,7 @@ fn loads() -> Vec<Load> {
     vec![
         load("64 B", vec![64; 1_000]),
         load("0 B", vec![0; 1_000]),
-        load(
-            "1 to 127 B",
-            iter::repeat_with(|| random() % 127 + 1)
-                .take(1_000)
-                .collect(),
-        ),
+        load("1 to 127 B", iter::repeat_with(|| random() % 127 + 1).take(1_000).collect()),
         load("64 KiB, 10 frames", vec![64 << 10; 10]),
     ]
 }

@@ -217,18 +217,21 @@ impl<S: Stream> Connection<S> {
         // A short read means that the kernel has no more, and the next bytes bring an event of their own,
         // unless something other than a lack of bytes may have ended it.
         let mut until_would_block = readiness.more_behind || shared.draining;
+        if self.owes() {
+            if !(readiness.writable || readiness.more_behind) || !self.pay(token, shared)? {
+                return Ok(Turn::Wait);
+            }
+            // Nothing was read while something was owed: an event may have been passed over.
+            (readable, until_would_block) = (true, true);
+        }
         let mut reads_left = READS_PER_TURN;
         loop {
-            if self.owes() {
-                if !(readiness.writable || readiness.more_behind) || !self.pay(token, shared)? {
-                    return Ok(Turn::Wait);
-                }
-                // Nothing was read while there was something owed, so that events may have been passed over.
-                (readable, until_would_block) = (true, true);
-            }
-            if self.is_stopped() {
+            // What is buffered already comes before anything that is waited for.
+            while self.is_stopped() && !self.owes() {
                 self.show(token, 0, protocol, shared)?;
-                continue;
+            }
+            if self.owes() {
+                return Ok(Turn::Wait);
             }
             match self.state {
                 State::HalfClosed => return Err(Reason::PeerClosed),

@@ -295,7 +295,8 @@ fn fin_inside_a_frame_at_every_cut_echoes_the_whole_ones_and_is_counted() {
 #[test]
 fn a_length_over_the_limit_is_refused_after_the_frames_before_it_and_lingers() {
     let sent = [frame(b"good"), vec![0xFF; 100]].concat();
-    let script = Script::new([bytes(&sent), bytes(b"more that nobody wants"), Incoming::WouldBlock]);
+    let script =
+        Script::new([bytes(&sent), bytes(b"more that nobody wants"), Incoming::WouldBlock]);
     let mut bench = Bench::new(script);
     assert_eq!(bench.turn(READABLE), Turn::Wait);
     assert_eq!(bench.written(), frame(b"good"));
@@ -358,7 +359,8 @@ fn a_long_frame_is_read_behind_its_beginning_and_goes_out_from_there() {
 
 #[test]
 fn memory_over_the_limit_ends_the_one_that_needs_it() {
-    let mut bench = Bench::new(Script::new([bytes(&frame(b"first")), bytes(&frame(&pattern(9000))[..6000])]));
+    let mut bench =
+        Bench::new(Script::new([bytes(&frame(b"first")), bytes(&frame(&pattern(9000))[..6000])]));
     bench.shared = Shared::new(4096);
     assert_eq!(bench.turn(READABLE), Turn::Wait);
     assert_eq!(bench.written(), frame(b"first"), "one that needs none is served");
@@ -382,7 +384,8 @@ impl Protocol for Amplifier {
 
 #[test]
 fn a_protocol_that_stops_at_the_high_water_mark_is_asked_again_when_that_has_gone() {
-    let script = Script::new([bytes(b"abcdefgh")]).taking([Outgoing::Take(7), Outgoing::WouldBlock]);
+    let script =
+        Script::new([bytes(b"abcdefgh")]).taking([Outgoing::Take(7), Outgoing::WouldBlock]);
     let mut bench = Bench::speaking(Amplifier, script);
     assert_eq!(bench.turn(READABLE), Turn::Wait);
     assert!(bench.connection.cold.as_ref().unwrap().output.len() < 400_000);

@@ -53,9 +53,7 @@ impl Keys {
             "offset" => self.offset = Some(number(&OFFSET, value)?),
             "adjust" => self.adjust = Some(number(&ADJUST, value)?),
             _ => {
-                return Err(KeyError::Key {
-                    key: key.to_owned(),
-                });
+                return Err(KeyError::Key { key: key.to_owned() });
             }
         }
         Ok(())
@@ -89,9 +87,7 @@ const OFFSET: Takes = ("offset", "a number of bytes from 0 to 255");
 const ADJUST: Takes = ("adjust", "a number of bytes, which may be negative (-4)");
 
 fn number<N: FromStr>(&(key, takes): &Takes, value: &str) -> Result<N, KeyError> {
-    value
-        .parse()
-        .map_err(|_| KeyError::value(key, value, takes.to_owned()))
+    value.parse().map_err(|_| KeyError::value(key, value, takes.to_owned()))
 }
 
 /// Keys that make no dialect.
@@ -117,11 +113,7 @@ pub enum KeyError {
 
 impl KeyError {
     fn value(key: &'static str, value: &str, takes: String) -> Self {
-        Self::Value {
-            key,
-            value: value.to_owned(),
-            takes,
-        }
+        Self::Value { key, value: value.to_owned(), takes }
     }
 
     /// No width has that name.
@@ -146,11 +138,9 @@ impl From<DialectError> for KeyError {
 impl fmt::Display for KeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Key { key } => write!(
-                f,
-                "no key {key} in a dialect; there are {} and max",
-                Keys::NAMES.join(", ")
-            ),
+            Self::Key { key } => {
+                write!(f, "no key {key} in a dialect; there are {} and max", Keys::NAMES.join(", "))
+            }
             Self::Value { key, value, takes } => write!(f, "{key}={value}: {key} takes {takes}"),
             Self::Dialect(error) => error.fmt(f),
         }
@@ -167,8 +157,7 @@ mod tests {
     fn dialect(keys: &[(&str, &str)], max: Option<u64>) -> Result<Dialect, KeyError> {
         let mut all = Keys::default();
         max.into_iter().for_each(|max| all.set_max(max));
-        keys.iter()
-            .try_for_each(|(key, value)| all.set(key, value))?;
+        keys.iter().try_for_each(|(key, value)| all.set(key, value))?;
         all.dialect()
     }
 
@@ -204,32 +193,12 @@ mod tests {
     #[test]
     fn wrong_keys_and_values_say_what_would_be_right() {
         for (key, value, says) in [
-            (
-                "width",
-                "4",
-                "there are preset, length, offset, adjust and max",
-            ),
+            ("width", "4", "there are preset, length, offset, adjust and max"),
             ("length", "u17", "length=u17: length takes one of u8, u16le"),
-            (
-                "preset",
-                "rust",
-                "preset=rust: preset takes one of go-tutorial, tokio",
-            ),
-            (
-                "offset",
-                "256",
-                "offset takes a number of bytes from 0 to 255",
-            ),
-            (
-                "offset",
-                "-1",
-                "offset takes a number of bytes from 0 to 255",
-            ),
-            (
-                "adjust",
-                "two",
-                "adjust=two: adjust takes a number of bytes, which may be negative",
-            ),
+            ("preset", "rust", "preset=rust: preset takes one of go-tutorial, tokio"),
+            ("offset", "256", "offset takes a number of bytes from 0 to 255"),
+            ("offset", "-1", "offset takes a number of bytes from 0 to 255"),
+            ("adjust", "two", "adjust=two: adjust takes a number of bytes, which may be negative"),
         ] {
             let error = dialect(&[(key, value)], None).unwrap_err().to_string();
             assert!(error.contains(says), "{key}={value}: {error}");
@@ -250,16 +219,8 @@ mod tests {
                 Some(8),
                 "adjust=9 is over max=8: the shortest frame would be too long",
             ),
-            (
-                &[],
-                Some(HIGHEST_MAX + 1),
-                "max=2147483648 is over 2147483647",
-            ),
-            (
-                &[],
-                Some(u64::MAX),
-                "max=18446744073709551615 is over 2147483647",
-            ),
+            (&[], Some(HIGHEST_MAX + 1), "max=2147483648 is over 2147483647"),
+            (&[], Some(u64::MAX), "max=18446744073709551615 is over 2147483647"),
         ] {
             let error = dialect(keys, max).unwrap_err().to_string();
             assert!(error.contains(says), "{error}");
@@ -267,10 +228,7 @@ mod tests {
         for (keys, max) in [
             (&[("length", "u8"), ("adjust", "-255")][..], None),
             (&[("length", "u64be"), ("adjust", "-2147483648")], Some(0)),
-            (
-                &[("length", "u64be"), ("adjust", "2147483647")],
-                Some(HIGHEST_MAX),
-            ),
+            (&[("length", "u64be"), ("adjust", "2147483647")], Some(HIGHEST_MAX)),
         ] {
             assert!(dialect(keys, max).is_ok(), "{keys:?}");
         }

@@ -90,11 +90,7 @@ impl Dialect {
             offset: 0,
             adjust: 0,
             max: DEFAULT_MAX,
-            limit: if most < DEFAULT_MAX {
-                most
-            } else {
-                DEFAULT_MAX
-            },
+            limit: if most < DEFAULT_MAX { most } else { DEFAULT_MAX },
         }
     }
 
@@ -144,13 +140,7 @@ impl Dialect {
         if limit < least {
             return Err(DialectError::NothingFits { width, adjust, max });
         }
-        Ok(Self {
-            width,
-            offset,
-            adjust,
-            max,
-            limit: limit.cast_unsigned(),
-        })
+        Ok(Self { width, offset, adjust, max, limit: limit.cast_unsigned() })
     }
 
     /// How the length is written.
@@ -202,10 +192,7 @@ impl Dialect {
         let Some((length, bytes)) = width.read(field)? else {
             return Ok(None);
         };
-        Ok(Some(Head {
-            size: self.offset() + bytes,
-            payload: self.payload(length)?,
-        }))
+        Ok(Some(Head { size: self.offset() + bytes, payload: self.payload(length)? }))
     }
 
     /// How many bytes of payload a `length` announces.
@@ -213,10 +200,7 @@ impl Dialect {
     fn payload(&self, length: u64) -> Result<usize, FrameError> {
         let Some(payload) = length.checked_add_signed(self.adjust.into()) else {
             return Err(if self.adjust < 0 {
-                FrameError::TooShort {
-                    length,
-                    least: self.adjust.unsigned_abs().into(),
-                }
+                FrameError::TooShort { length, least: self.adjust.unsigned_abs().into() }
             } else {
                 self.too_long(u64::MAX)
             });
@@ -228,10 +212,7 @@ impl Dialect {
     }
 
     const fn too_long(&self, length: u64) -> FrameError {
-        FrameError::TooLong {
-            length,
-            limit: self.limit,
-        }
+        FrameError::TooLong { length, limit: self.limit }
     }
 }
 

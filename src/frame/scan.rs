@@ -98,11 +98,7 @@ impl Dialect {
             ahead = &ahead[alike * size..];
             frames += alike as u64;
         };
-        Scan {
-            whole: input.len() - ahead.len(),
-            frames,
-            rest,
-        }
+        Scan { whole: input.len() - ahead.len(), frames, rest }
     }
 
     /// How many whole frames at the front of `input` have the same `N` bytes of length as the first, which is
@@ -112,12 +108,8 @@ impl Dialect {
     /// before it, so the processor need not wait for one load to begin the next: a third of the time.
     #[inline(always)]
     fn run<const N: usize>(&self, input: &[u8], size: usize) -> usize {
-        let field = |frame: &[u8]| {
-            frame
-                .get(self.offset()..)
-                .and_then(<[u8]>::first_chunk::<N>)
-                .copied()
-        };
+        let field =
+            |frame: &[u8]| frame.get(self.offset()..).and_then(<[u8]>::first_chunk::<N>).copied();
         let first = field(input);
         let mut ahead = input;
         let mut alike = 0;
@@ -153,10 +145,7 @@ impl Dialect {
     /// ```
     #[must_use]
     pub const fn unpack<'i>(&self, input: &'i [u8]) -> Unpack<'i> {
-        Unpack {
-            dialect: *self,
-            ahead: input,
-        }
+        Unpack { dialect: *self, ahead: input }
     }
 }
 
@@ -190,9 +179,6 @@ impl<'i> Iterator for Unpack<'i> {
         let head = self.dialect.head(self.ahead).ok()??;
         let (whole, ahead) = self.ahead.split_at_checked(head.frame())?;
         self.ahead = ahead;
-        Some(Frame {
-            whole,
-            payload: &whole[head.size..],
-        })
+        Some(Frame { whole, payload: &whole[head.size..] })
     }
 }

@@ -177,11 +177,7 @@ fn read_varint(input: &[u8]) -> Result<Option<(u64, usize)>, FrameError> {
             return Ok(Some((length, at + 1)));
         }
     }
-    if input.len() < VARINT_MOST {
-        Ok(None)
-    } else {
-        Err(FrameError::Overlong)
-    }
+    if input.len() < VARINT_MOST { Ok(None) } else { Err(FrameError::Overlong) }
 }
 
 fn write_varint(mut length: u64) -> Field {
@@ -231,19 +227,11 @@ mod tests {
             (Width::U64Be, 300, b"\x00\x00\x00\x00\x00\x00\x01\x2c"),
             (Width::Varint, 0, b"\x00"),
             (Width::Varint, 300, b"\xac\x02"),
-            (
-                Width::Varint,
-                u64::MAX,
-                b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
-            ),
+            (Width::Varint, u64::MAX, b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"),
         ];
         for (width, length, bytes) in each {
             assert_eq!(width.write(length).bytes(), bytes, "{width}");
-            assert_eq!(
-                width.read(bytes),
-                Ok(Some((length, bytes.len()))),
-                "{width}"
-            );
+            assert_eq!(width.read(bytes), Ok(Some((length, bytes.len()))), "{width}");
             for cut in 0..bytes.len() {
                 assert_eq!(width.read(&bytes[..cut]), Ok(None), "{width} cut at {cut}");
             }

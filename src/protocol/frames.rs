@@ -45,14 +45,12 @@ pub(super) fn after(rest: Rest, ahead: &[u8]) -> Next {
     match rest {
         Rest::Nothing => Next::Idle,
         Rest::Part { need } => Next::Rest { need },
-        Rest::Refused(FrameError::TooLong { length, limit }) => Next::Refuse(Refusal::TooLong {
-            length,
-            limit,
-            looks_like: looks_like(ahead),
-        }),
-        Rest::Refused(FrameError::TooShort { .. }) => Next::Refuse(Refusal::Malformed(
-            "a length that does not even count what it has to",
-        )),
+        Rest::Refused(FrameError::TooLong { length, limit }) => {
+            Next::Refuse(Refusal::TooLong { length, limit, looks_like: looks_like(ahead) })
+        }
+        Rest::Refused(FrameError::TooShort { .. }) => {
+            Next::Refuse(Refusal::Malformed("a length that does not even count what it has to"))
+        }
         Rest::Refused(FrameError::Overlong) => {
             Next::Refuse(Refusal::Malformed("a varint length of more than 64 bits"))
         }
@@ -122,33 +120,18 @@ mod tests {
     #[test]
     fn strangers_are_recognised_by_their_first_bytes() {
         for (bytes, what) in [
-            (
-                &b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"[..],
-                "an HTTP request",
-            ),
+            (&b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"[..], "an HTTP request"),
             (b"DELE", "an HTTP request"),
             (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "an HTTP request"),
             (b"HTTP/1.1 200 OK\r\n", "an HTTP response"),
-            (
-                b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-                "a TLS handshake",
-            ),
+            (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "a TLS handshake"),
             (b"SSH-2.0-OpenSSH_9.9\r\n", "an SSH banner"),
-            (
-                b"PROXY TCP4 127.0.0.1 127.0.0.1 5 6\r\n",
-                "a PROXY protocol header",
-            ),
-            (
-                b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c",
-                "a PROXY protocol header",
-            ),
+            (b"PROXY TCP4 127.0.0.1 127.0.0.1 5 6\r\n", "a PROXY protocol header"),
+            (b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c", "a PROXY protocol header"),
             (b"hello, world\r\n", "text"),
         ] {
             let refusal = refusal(bytes);
-            assert!(
-                refusal.ends_with(&format!("(this looks like {what})")),
-                "{refusal}"
-            );
+            assert!(refusal.ends_with(&format!("(this looks like {what})")), "{refusal}");
         }
     }
 
@@ -171,13 +154,7 @@ mod tests {
     fn frames_before_a_bad_length_go_back() {
         let input = b"\x02\0\0\0hi\0\0\0\0GET / HTTP/1.1\r\n\r\n";
         let received = Frames::default().receive(Token::new(0, 1), input, 0, &mut Output::new(0));
-        assert_eq!(
-            (received.consumed, received.frames, received.echo),
-            (10, 2, true)
-        );
-        assert!(matches!(
-            received.next,
-            Next::Refuse(Refusal::TooLong { .. })
-        ));
+        assert_eq!((received.consumed, received.frames, received.echo), (10, 2, true));
+        assert!(matches!(received.next, Next::Refuse(Refusal::TooLong { .. })));
     }
 }

@@ -104,11 +104,7 @@ pub struct Reply<'o> {
 
 impl<'o> Reply<'o> {
     const fn new(dialect: Dialect, out: &'o mut Output) -> Self {
-        Self {
-            dialect,
-            out,
-            finished: false,
-        }
+        Self { dialect, out, finished: false }
     }
 
     /// Sends `payload` as one frame.
@@ -194,12 +190,7 @@ impl<H: Handler> Protocol for Framed<H> {
                 ));
             }
         };
-        Received {
-            consumed,
-            echo: false,
-            frames,
-            next,
-        }
+        Received { consumed, echo: false, frames, next }
     }
 
     fn closed(&mut self, connection: Token) {

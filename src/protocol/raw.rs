@@ -15,11 +15,6 @@ impl Protocol for Raw {
         _seen: usize,
         _out: &mut Output,
     ) -> Received {
-        Received {
-            consumed: input.len(),
-            echo: true,
-            frames: 0,
-            next: Next::Idle,
-        }
+        Received { consumed: input.len(), echo: true, frames: 0, next: Next::Idle }
     }
 }
