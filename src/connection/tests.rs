@@ -121,6 +121,7 @@ const WRITABLE: Readiness = Readiness { readable: false, writable: true, more_be
 struct Bench<P = Frames> {
     connection: Connection<Script>,
     protocol: P,
+    scratch: Vec<u8>,
     shared: Shared,
 }
 
@@ -133,11 +134,17 @@ impl Bench {
 impl<P: Protocol> Bench<P> {
     fn speaking(protocol: P, script: Script) -> Self {
         let connection = Connection::new(script, 1, 0, None);
-        Self { connection, protocol, shared: Shared::new(1 << 30) }
+        Self { connection, protocol, scratch: vec![0; SCRATCH], shared: Shared::new(1 << 30) }
     }
 
     fn turn(&mut self, readiness: Readiness) -> Turn {
-        self.connection.turn(TOKEN, readiness, &mut self.protocol, &mut self.shared)
+        self.connection.turn(
+            TOKEN,
+            readiness,
+            &mut self.protocol,
+            &mut self.scratch,
+            &mut self.shared,
+        )
     }
 
     fn written(&self) -> &[u8] {
