@@ -6,6 +6,7 @@ mod connection;
 pub mod dispatcher;
 mod door;
 pub mod frame;
+pub mod listen;
 pub mod listener;
 pub mod net;
 pub mod peer;

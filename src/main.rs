@@ -1,2 +1,11 @@
-//! The `resound` command.
-fn main() {}
+//! The `resound` command: parse, start the log, run the subcommand, exit with its code.
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = cli::parse().unwrap_or_else(|error| error.exit());
+    cli.log.start();
+    cli.command.run().unwrap_or_else(cli::Failure::report)
+}

@@ -1,0 +1,298 @@
+//! The client on a terminal: a prompt with a history, and whatever the server sends as soon as it comes.
+//!
+//! Three threads and one channel: one waits at the prompt, one in `read`, and this one acts on what they
+//! tell it. So a server that closes is noticed while the prompt waits.
+
+use std::{
+    env, fs,
+    io::{self, ErrorKind, Read, Write},
+    path::PathBuf,
+    process::ExitCode,
+    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    thread,
+    time::Duration,
+};
+
+use log::debug;
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustyline::{DefaultEditor, ExternalPrinter, config::Configurer, error::ReadlineError};
+
+use super::{
+    socket::Socket,
+    wire::{Cut, Decoder, Encoder, Piece, Wire},
+};
+use crate::cli::{Failure, units::TimeLimit};
+
+const PROMPT: &str = "> ";
+
+#[derive(Debug)]
+enum Event {
+    /// The person entered a line.
+    Line(String),
+    /// The person wants to leave.
+    Leave,
+    /// The prompt does not work.
+    NoPrompt(ReadlineError),
+    /// The server sent an item, or some raw bytes.
+    Reply { bytes: Vec<u8>, raw: bool },
+    /// The server closed the connection, or it failed.
+    Closed(String),
+}
+
+pub(super) fn run(
+    wire: Wire,
+    timeout: Option<Duration>,
+    mut socket: Socket,
+    server: &str,
+) -> Result<ExitCode, Failure> {
+    let failed = |error: &dyn std::fmt::Display| {
+        Failure::Failed(format!("cannot use the terminal: {error}"))
+    };
+    // rustyline changes these while it prompts, and cannot change them back if we leave meanwhile.
+    let terminal = tcgetattr(io::stdin()).map_err(|error| failed(&error))?;
+    let mut editor = DefaultEditor::new().map_err(|error| failed(&error))?;
+    editor.enable_bracketed_paste(false);
+    // A terminal without line editing has none; then replies are simply written.
+    let printer = editor.create_external_printer().ok();
+    let receiving = socket.try_clone().map_err(|error| failed(&error))?;
+    if let Some(timeout) = timeout {
+        socket.set_write_timeout(timeout).map_err(|error| failed(&error))?;
+    }
+
+    println!("connected to {server}; exit, quit, q or Ctrl-D to leave");
+    let (events, inbox) = mpsc::channel();
+    let (turn, turns) = mpsc::channel();
+    thread::spawn({
+        let events = events.clone();
+        move || prompt(editor, &turns, &events)
+    });
+    thread::spawn(move || receive(wire, receiving, &events));
+    let mut session = Session {
+        encoder: Encoder::new(wire, Cut::Lines),
+        timeout,
+        printer,
+        owed: 0,
+        prompting: false,
+    };
+    let outcome = session.run(&mut socket, &inbox, &turn);
+    if session.prompting {
+        restore(&terminal);
+    }
+    outcome
+}
+
+/// What this thread knows.
+#[derive(Debug)]
+struct Session<P> {
+    encoder: Encoder,
+    timeout: Option<Duration>,
+    printer: Option<P>,
+    /// Replies that the last line still waits for: one item, or as many bytes as were sent raw.
+    owed: usize,
+    /// Whether the prompt is on the screen.
+    prompting: bool,
+}
+
+impl<P: ExternalPrinter> Session<P> {
+    fn run(
+        &mut self,
+        socket: &mut Socket,
+        inbox: &Receiver<Event>,
+        turn: &Sender<()>,
+    ) -> Result<ExitCode, Failure> {
+        loop {
+            // The next prompt waits for the reply, so that it stands below it.
+            if !self.prompting && self.owed == 0 {
+                self.prompting = turn.send(()).is_ok();
+            }
+            match self.next(inbox) {
+                Ok(Event::Line(line)) => {
+                    self.prompting = false;
+                    self.send(&line, socket)?;
+                }
+                Ok(Event::Reply { bytes, raw }) => {
+                    self.show(&bytes);
+                    self.owed = self.owed.saturating_sub(if raw { bytes.len() } else { 1 });
+                }
+                Ok(Event::Closed(why)) => return Err(Failure::Failed(why)),
+                Ok(Event::Leave) => {
+                    self.prompting = false;
+                    return Ok(ExitCode::SUCCESS);
+                }
+                Ok(Event::NoPrompt(error)) => {
+                    self.prompting = false;
+                    return Err(Failure::Failed(format!("cannot prompt: {error}")));
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    let waited = TimeLimit(self.timeout);
+                    println!("(no reply within {waited}; go on, or leave with Ctrl-D)");
+                    self.owed = 0;
+                }
+                Err(RecvTimeoutError::Disconnected) => return Ok(ExitCode::SUCCESS),
+            }
+        }
+    }
+
+    fn next(&self, inbox: &Receiver<Event>) -> Result<Event, RecvTimeoutError> {
+        match self.timeout {
+            Some(timeout) if self.owed > 0 => inbox.recv_timeout(timeout),
+            _ => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        }
+    }
+
+    fn send(&mut self, line: &str, socket: &mut Socket) -> Result<(), Failure> {
+        let mut bytes = Vec::new();
+        let wire = self.encoder.wire();
+        if let Err(error) = self.encoder.push(format!("{line}\n").as_bytes(), &mut bytes) {
+            println!("(not sent: {error})");
+            return Ok(());
+        }
+        self.owed = if wire == Wire::Raw { bytes.len() } else { 1 };
+        socket.write_all(&bytes).map_err(|error| match error.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => Failure::Failed(format!(
+                "the server takes nothing more: nothing moved for {}",
+                TimeLimit(self.timeout)
+            )),
+            _ => Failure::Failed(format!("cannot send: {error}")),
+        })
+    }
+
+    fn show(&mut self, bytes: &[u8]) {
+        let mut text = printable(bytes);
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+        match &mut self.printer {
+            Some(printer) if self.prompting => {
+                if let Err(error) = printer.print(text) {
+                    debug!("cannot print above the prompt: {error}");
+                }
+            }
+            _ => print!("{text}"),
+        }
+    }
+}
+
+/// Waits at the prompt when it is told to, for one line each time.
+fn prompt(mut editor: DefaultEditor, turns: &Receiver<()>, events: &Sender<Event>) {
+    let history = history_file();
+    if let Some(file) = &history
+        && let Err(error) = editor.load_history(file)
+    {
+        debug!("no history from {}: {error}", file.display());
+    }
+    while turns.recv().is_ok() {
+        let event = match editor.readline(PROMPT) {
+            Ok(line) if matches!(line.trim(), "exit" | "quit" | "q") => Event::Leave,
+            Ok(line) => {
+                // Not in the history: an empty line, or the same one again.
+                if editor.add_history_entry(&line).is_ok_and(|added| added)
+                    && let Some(file) = &history
+                    && let Err(error) = editor.append_history(file)
+                {
+                    debug!("no history to {}: {error}", file.display());
+                }
+                Event::Line(line)
+            }
+            Err(ReadlineError::Eof | ReadlineError::Interrupted) => Event::Leave,
+            Err(error) => Event::NoPrompt(error),
+        };
+        if events.send(event).is_err() {
+            return;
+        }
+    }
+}
+
+/// Where the XDG base directory specification puts it; `None` where there is no home.
+fn history_file() -> Option<PathBuf> {
+    let directory = env::var_os("XDG_STATE_HOME")
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".local/state")))?
+        .join("resound");
+    fs::create_dir_all(&directory).ok()?;
+    Some(directory.join("history"))
+}
+
+/// Reads until the server closes, and hands on what comes: item by item, or raw as it comes.
+fn receive(wire: Wire, mut socket: Socket, events: &Sender<Event>) {
+    let raw = wire == Wire::Raw;
+    let mut decoder = Decoder::new(wire);
+    let mut block = vec![0; 64 << 10];
+    let mut item = Vec::new();
+    let why = loop {
+        let length = match socket.read(&mut block) {
+            Ok(0) => break "the server closed the connection".to_owned(),
+            Ok(length) => length,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => break format!("the connection is lost: {error}"),
+        };
+        let mut gone = false;
+        let decoded = decoder.push(&block[..length], |piece| match piece {
+            Piece::Bytes(bytes) => item.extend_from_slice(bytes),
+            Piece::End => gone |= events.send(reply(&mut item, raw)).is_err(),
+        });
+        if raw {
+            gone = events.send(reply(&mut item, raw)).is_err();
+        }
+        if gone {
+            return;
+        }
+        if let Err(error) = decoded {
+            break format!(
+                "what the server sent is no frame: {error}. Check that it speaks this dialect (keys in the \
+                 address, or --protocol)"
+            );
+        }
+    };
+    // If nobody waits for it any more, nobody has to be told.
+    let _ = events.send(Event::Closed(why));
+}
+
+fn reply(item: &mut Vec<u8>, raw: bool) -> Event {
+    Event::Reply { bytes: std::mem::take(item), raw }
+}
+
+/// Text as it is, and everything that a terminal might take for a command, or that is not text, escaped.
+fn printable(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            if character.is_control() && !matches!(character, '\n' | '\t') {
+                text.extend(character.escape_default());
+            } else {
+                text.push(character);
+            }
+        }
+        for byte in chunk.invalid() {
+            text.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    text
+}
+
+/// Gives the terminal back as it was found, below the prompt that is still there.
+fn restore(terminal: &Termios) {
+    if let Err(error) = tcsetattr(io::stdin(), OptionalActions::Now, terminal) {
+        debug!("cannot restore the terminal: {error}");
+    }
+    println!();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_would_obey_is_escaped() {
+        for (bytes, text) in [
+            (&b"plain"[..], "plain"),
+            ("é\t\n".as_bytes(), "é\t\n"),
+            (b"\x1b[2J\x07\0", "\\u{1b}[2J\\u{7}\\u{0}"),
+            (b"a\xff\xc3", "a\\xff\\xc3"),
+            ("\u{9b}5m".as_bytes(), "\\u{9b}5m"),
+        ] {
+            assert_eq!(printable(bytes), text);
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! `resound client`: talks to a server from a terminal, or pipes through it and checks what comes back.
+
+mod interactive;
+mod pipe;
+mod socket;
+mod window;
+mod wire;
+
+use std::{
+    io::{self, IsTerminal},
+    process::ExitCode,
+    str::FromStr,
+    time::Duration,
+};
+
+use clap::ValueEnum;
+use resound::listen::Listen;
+
+use self::{
+    socket::Socket,
+    wire::{Cut, Wire},
+};
+use super::{
+    Failure, protocols,
+    units::{Size, TimeLimit},
+};
+
+/// Talk to a server: type at it, or pipe through it and check the echo
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES, after_long_help = NOTES_AND_EXAMPLES)]
+pub(crate) struct ClientArgs {
+    #[arg(
+        default_value = "127.0.0.1:30000",
+        help = "Where the server is: HOST:PORT, unix:PATH or PROTOCOL://ADDRESS, with any KEY=VALUE of its \
+                --listen"
+    )]
+    address: Target,
+
+    /// What the server speaks [default: what the address says, else frames]
+    #[arg(long, short, value_enum)]
+    protocol: Option<Speaks>,
+
+    /// Send standard input in frames of this size, not one for each line
+    #[arg(long, short, value_name = "SIZE")]
+    chunk: Option<Size>,
+
+    /// Give up when nothing has moved for this long and the server has to answer (off: never)
+    #[arg(long, short, value_name = "TIME", default_value_t = TimeLimit(Some(Duration::from_secs(10))))]
+    timeout: TimeLimit,
+
+    /// Take whatever comes back: the server need not echo
+    #[arg(long)]
+    no_check: bool,
+}
+
+macro_rules! examples {
+    () => {
+        "\
+Examples:
+  resound client
+  resound client --chunk 64KiB <big.file >back.file
+  resound client [::1]:30001,length=u16be
+  echo hello | resound client --protocol raw 127.0.0.1:7007
+  resound client unix:/run/resound.sock"
+    };
+}
+
+const EXAMPLES: &str = examples!();
+
+const NOTES_AND_EXAMPLES: &str = concat!(
+    "\
+On a terminal each line is sent, and what comes back is shown; exit, quit, q, Ctrl-D and Ctrl-C leave.
+
+Otherwise standard input goes out and what comes back goes to standard output, byte for byte; the exit \
+code is 1 if the echo ends short or differs. Frames hold lines without their newline, and an empty line is \
+an empty frame; a last line without a newline is sent as well, and comes back without one. No other byte \
+has a meaning.
+
+",
+    examples!()
+);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Speaks {
+    /// Each line, or chunk, is a frame
+    Frames,
+    /// Bytes as they are, newline by newline
+    Lines,
+    /// Bytes as they are
+    Raw,
+}
+
+/// A server's address, and what it speaks if that was written with it.
+#[derive(Debug, Clone)]
+struct Target {
+    listen: Listen,
+    protocol: Option<Speaks>,
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let whole = match text.strip_prefix("unix:") {
+            _ if text.contains("://") => text.to_owned(),
+            Some(path) => format!("frames+unix://{path}"),
+            None => format!("frames://{text}"),
+        };
+        let listen: Listen = whole.parse().map_err(|error| format!("{error}"))?;
+        if !text.contains("://") {
+            return Ok(Self { listen, protocol: None });
+        }
+        let protocol = Speaks::from_str(&listen.protocol, false).map_err(|_| {
+            let spoken = Speaks::value_variants()
+                .iter()
+                .filter_map(Speaks::to_possible_value)
+                .map(|value| value.get_name().to_owned())
+                .collect::<Vec<_>>();
+            format!(
+                "the client does not speak {}; it speaks {}",
+                listen.protocol,
+                spoken.join(", ")
+            )
+        })?;
+        Ok(Self { listen, protocol: Some(protocol) })
+    }
+}
+
+impl ClientArgs {
+    pub(crate) fn run(&self) -> Result<ExitCode, Failure> {
+        let wire = self.wire().map_err(Failure::Usage)?;
+        let cut = self.cut(wire).map_err(Failure::Usage)?;
+        let address = &self.address.listen.address;
+        let interactive =
+            self.chunk.is_none() && io::stdin().is_terminal() && io::stdout().is_terminal();
+        let socket = Socket::connect(address, self.timeout.0)?;
+        if interactive {
+            return interactive::run(wire, self.timeout.0, socket, &address.to_string());
+        }
+        let job = pipe::Job { wire, cut, check: !self.no_check, timeout: self.timeout.0 };
+        pipe::run(job, socket)
+    }
+
+    fn wire(&self) -> Result<Wire, String> {
+        let Target { listen, protocol } = &self.address;
+        let speaks = match (protocol, self.protocol) {
+            (Some(written), Some(given)) if *written != given => {
+                return Err(format!(
+                    "--protocol contradicts the address {listen}; give one of the two"
+                ));
+            }
+            (Some(speaks), _) => *speaks,
+            (None, given) => given.unwrap_or(Speaks::Frames),
+        };
+        match speaks {
+            Speaks::Frames => protocols::dialect(listen, protocols::DEFAULT_MAX_FRAME)
+                .map(Wire::Frames)
+                .map_err(|error| format!("wrong address {listen}: {error}")),
+            Speaks::Lines | Speaks::Raw if !listen.keys.is_empty() => Err(format!(
+                "wrong address {listen}: only frames have keys here; leave out all from the comma on"
+            )),
+            Speaks::Lines => Ok(Wire::Lines),
+            Speaks::Raw => Ok(Wire::Raw),
+        }
+    }
+
+    fn cut(&self, wire: Wire) -> Result<Cut, String> {
+        let Some(chunk) = self.chunk else {
+            return Ok(Cut::Lines);
+        };
+        let Wire::Frames(dialect) = wire else {
+            return Err(
+                "--chunk cuts frames, and this server gets none: leave --chunk out, the input \
+                        is sent as it is"
+                    .to_owned(),
+            );
+        };
+        if chunk.0 > dialect.limit() {
+            return Err(format!(
+                "--chunk {chunk} is over the limit of {} for a frame ({dialect}); choose a smaller one, or \
+                 write max= behind the address if the server takes more",
+                Size(dialect.limit())
+            ));
+        }
+        Ok(Cut::Chunks(chunk.in_memory()))
+    }
+}

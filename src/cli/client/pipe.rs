@@ -1,0 +1,347 @@
+//! The client as a faithful pipe: standard input goes out, what comes back goes to standard output.
+//!
+//! Two threads, because a server stops taking when nobody takes what it gives: one that first sent all and
+//! then received would wait for the server while the server waits for it. This one never holds more than
+//! the window and one item.
+
+use std::{
+    fs::File,
+    io::{self, ErrorKind, Read, Write},
+    os::fd::AsFd,
+    process::ExitCode,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use log::debug;
+
+use super::{
+    socket::Socket,
+    window::{Difference, Window},
+    wire::{Cut, Decoder, Encoder, Piece, Wire},
+};
+use crate::cli::{Failure, units::Time};
+
+/// Read and sent at once at most, in bytes.
+const BLOCK: usize = 128 << 10;
+
+/// In flight at most, in bytes; twice a chunk if that is more, so that one is under way while one returns.
+const WINDOW: usize = 4 << 20;
+
+/// How often a receiver that nothing reaches looks whether it still has to wait.
+const TICK: Duration = Duration::from_millis(50);
+
+/// How long to wait for the server's FIN when everything has come back.
+const PARTING: Duration = Duration::from_secs(1);
+
+/// What to do.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Job {
+    pub(super) wire: Wire,
+    pub(super) cut: Cut,
+    /// Whether what comes back must be what was sent.
+    pub(super) check: bool,
+    /// How long nothing may move while the server's turn.
+    pub(super) timeout: Option<Duration>,
+}
+
+/// What the sender tells the receiver.
+#[derive(Debug)]
+struct Sender {
+    window: Window,
+    /// Bytes that the kernel has taken.
+    sent: AtomicU64,
+    /// Whether it is offering bytes to the kernel at this moment.
+    writing: AtomicBool,
+    /// All input is in the window.
+    finished: AtomicBool,
+    /// The item, counted from 1, that had no newline in the input; 0 for none. Set before it is sent.
+    unterminated: AtomicU64,
+    /// Why it gave up before the input's end.
+    failure: OnceLock<String>,
+}
+
+pub(super) fn run(job: Job, mut socket: Socket) -> Result<ExitCode, Failure> {
+    let failed = |error: io::Error| Failure::Failed(format!("cannot set up the pipe: {error}"));
+    let chunk = match job.cut {
+        Cut::Chunks(length) => length,
+        Cut::Lines => 0,
+    };
+    let sender = Arc::new(Sender {
+        window: Window::new(WINDOW.max(chunk.saturating_mul(2))),
+        sent: AtomicU64::new(0),
+        writing: AtomicBool::new(false),
+        finished: AtomicBool::new(false),
+        unterminated: AtomicU64::new(0),
+        failure: OnceLock::new(),
+    });
+    // As files, they are neither buffered nor searched for newlines on the way.
+    let input = File::from(io::stdin().as_fd().try_clone_to_owned().map_err(failed)?);
+    let output = File::from(io::stdout().as_fd().try_clone_to_owned().map_err(failed)?);
+    socket.set_read_timeout(TICK).map_err(failed)?;
+    let sending = socket.try_clone().map_err(failed)?;
+    thread::spawn({
+        let sender = Arc::clone(&sender);
+        move || sender.run(job, input, sending)
+    });
+    let mut receiver = Receiver {
+        job,
+        sender: &sender,
+        decoder: Decoder::new(job.wire),
+        output,
+        text: Vec::new(),
+        items: 0,
+        written: 0,
+        received: 0,
+    };
+    // The sender may sit in a read of its own that nothing ends; it goes with the process.
+    match receiver.run(&mut socket) {
+        // Who closes our standard output has seen enough.
+        Err(Stop::OutputClosed) => Ok(ExitCode::SUCCESS),
+        Err(Stop::Failed(text)) => Err(Failure::Failed(text)),
+        Ok(()) => Ok(ExitCode::SUCCESS),
+    }
+}
+
+impl Sender {
+    /// Sends all of `input`, then FIN.
+    fn run(&self, job: Job, input: File, mut socket: Socket) {
+        if let Err(text) = self.send_all(job, input, &mut socket) {
+            // Set before the FIN, which makes the server finish and so the receiver.
+            let _ = self.failure.set(text);
+        }
+        let _ = socket.finish();
+    }
+
+    /// A failure of the connection is not reported here: the receiver sees it too, behind what came back.
+    fn send_all(&self, job: Job, mut input: File, socket: &mut Socket) -> Result<(), String> {
+        let mut encoder = Encoder::new(job.wire, job.cut);
+        let mut block = vec![0; BLOCK];
+        let mut batch = Vec::new();
+        loop {
+            let length = match input.read(&mut block) {
+                Ok(0) => break,
+                Ok(length) => length,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(format!("cannot read standard input: {error}")),
+            };
+            batch.clear();
+            let pushed = encoder.push(&block[..length], &mut batch);
+            if job.check {
+                self.window.send(&batch);
+            }
+            if self.write(&batch, socket).is_err() {
+                return Ok(());
+            }
+            pushed.map_err(|error| error.to_string())?;
+        }
+        batch.clear();
+        let unterminated = encoder.finish(&mut batch).map_err(|error| error.to_string())?;
+        self.unterminated.store(unterminated.unwrap_or(0), SeqCst);
+        if job.check {
+            self.window.send(&batch);
+        }
+        // Before the last bytes can come back: with them, all has.
+        self.finished.store(true, SeqCst);
+        let _ = self.write(&batch, socket);
+        Ok(())
+    }
+
+    fn write(&self, mut bytes: &[u8], socket: &mut Socket) -> io::Result<()> {
+        while !bytes.is_empty() {
+            self.writing.store(true, SeqCst);
+            let written = socket.write(bytes);
+            self.writing.store(false, SeqCst);
+            match written {
+                Ok(length) => {
+                    self.sent.fetch_add(length as u64, SeqCst);
+                    bytes = &bytes[length..];
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    debug!("cannot send: {error}");
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn finished(&self) -> bool {
+        self.finished.load(SeqCst)
+    }
+}
+
+/// The other direction.
+#[derive(Debug)]
+struct Receiver<'s> {
+    job: Job,
+    sender: &'s Sender,
+    decoder: Decoder,
+    output: File,
+    /// What one read brings for the output; empty between reads.
+    text: Vec<u8>,
+    /// Items that came back whole.
+    items: u64,
+    /// Bytes written to the output.
+    written: u64,
+    /// Bytes received.
+    received: u64,
+}
+
+/// Why receiving ended before all was well.
+#[derive(Debug)]
+enum Stop {
+    /// Nobody reads our output any more.
+    OutputClosed,
+    Failed(String),
+}
+
+impl Receiver<'_> {
+    fn run(&mut self, socket: &mut Socket) -> Result<(), Stop> {
+        let mut block = vec![0; BLOCK];
+        let mut quiet_since = Instant::now();
+        let mut sent_before = 0;
+        loop {
+            match socket.read(&mut block) {
+                Ok(0) => return self.closed("closed the connection"),
+                Ok(length) => {
+                    self.receive(&block[..length])?;
+                    quiet_since = Instant::now();
+                }
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+                        let sent = self.sender.sent.load(SeqCst);
+                        if sent != sent_before || !self.is_the_servers_turn() {
+                            sent_before = sent;
+                            quiet_since = Instant::now();
+                        } else if self.give_up(quiet_since.elapsed())? {
+                            return Ok(());
+                        }
+                    }
+                    ErrorKind::Interrupted => {}
+                    ErrorKind::ConnectionReset => return self.closed("reset the connection"),
+                    _ => return Err(Stop::Failed(format!("cannot receive: {error}"))),
+                },
+            }
+        }
+    }
+
+    /// Whether it is the server that has to do something next.
+    fn is_the_servers_turn(&self) -> bool {
+        self.sender.finished()
+            || self.sender.writing.load(SeqCst)
+            || self.job.check && self.sender.window.len() > 0
+    }
+
+    /// Nothing has moved for so `long`: whether that ends the wait well, badly or not yet.
+    fn give_up(&self, long: Duration) -> Result<bool, Stop> {
+        let over = self.job.timeout.is_some_and(|timeout| long >= timeout);
+        let all_came_back =
+            self.job.check && self.sender.finished() && self.sender.window.len() == 0;
+        let enough = !self.job.check && self.sender.finished() && self.received > 0;
+        if all_came_back && (over || long >= PARTING) || enough && over {
+            debug!("the server leaves the connection open; closing it");
+            return Ok(true);
+        }
+        if !over {
+            return Ok(false);
+        }
+        let what = if self.sender.writing.load(SeqCst) {
+            "the server takes nothing more"
+        } else {
+            "the server does not answer"
+        };
+        Err(Stop::Failed(format!(
+            "{what}: nothing moved for {}, after {} bytes had gone out and {} had come back. Check that \
+             it speaks what is sent (--protocol, or keys in the address), or wait longer with --timeout",
+            Time(self.job.timeout.unwrap_or_default()),
+            self.sender.sent.load(SeqCst),
+            self.received
+        )))
+    }
+
+    /// The server has ended the connection.
+    fn closed(&self, how: &str) -> Result<(), Stop> {
+        if let Some(text) = self.sender.failure.get() {
+            return Err(Stop::Failed(text.clone()));
+        }
+        let missing = self.sender.window.len();
+        let finished = self.sender.finished();
+        if missing == 0 && finished {
+            return Ok(());
+        }
+        let when = if missing > 0 {
+            format!("with {missing} bytes still to come back")
+        } else {
+            "before the input ended".to_owned()
+        };
+        Err(Stop::Failed(format!(
+            "the server {how} {when}, after {} had; its log says why (resound serve --log-level debug)",
+            self.received
+        )))
+    }
+
+    fn receive(&mut self, bytes: &[u8]) -> Result<(), Stop> {
+        let difference =
+            if self.job.check { self.sender.window.receive(bytes).err() } else { None };
+        let right = difference.as_ref().map_or(bytes.len(), |difference| difference.index);
+        self.received += right as u64;
+        let decoded = self.decoder.push(&bytes[..right], |piece| match piece {
+            Piece::Bytes(bytes) => self.text.extend_from_slice(bytes),
+            Piece::End => {
+                self.items += 1;
+                if self.job.cut == Cut::Lines && self.sender.unterminated.load(SeqCst) != self.items
+                {
+                    self.text.push(b'\n');
+                }
+            }
+        });
+        self.written += self.text.len() as u64;
+        let written = self.output.write_all(&self.text);
+        self.text.clear();
+        match written {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Err(Stop::OutputClosed),
+            Err(error) => {
+                return Err(Stop::Failed(format!("cannot write to standard output: {error}")));
+            }
+            Ok(()) => {}
+        }
+        if let Some(difference) = difference {
+            return Err(Stop::Failed(self.tell(&difference)));
+        }
+        decoded.map_err(|error| {
+            Stop::Failed(format!(
+                "what the server sent after frame {} is no frame: {error}",
+                self.items
+            ))
+        })
+    }
+
+    /// What is written is exactly the input's beginning, so its length is the place.
+    fn tell(&self, difference: &Difference) -> String {
+        let frame = self.items + 1;
+        let place = match (self.job.wire, self.decoder.within_head()) {
+            (Wire::Frames(_), Some(byte)) => {
+                format!("in the head of frame {frame}, at its offset {byte}")
+            }
+            (Wire::Frames(_), None) => {
+                format!("at offset {} of the input, in frame {frame}", self.written)
+            }
+            (Wire::Lines | Wire::Raw, _) => format!("at offset {} of the input", self.written),
+        };
+        let received = difference.received;
+        let what = match difference.sent {
+            Some(sent) => format!("sent 0x{sent:02x}, received 0x{received:02x}"),
+            None => format!("0x{received:02x} came, and nothing was sent"),
+        };
+        format!(
+            "the echo differs {place} (offsets count from 0): {what}. For a server that does not echo, add \
+             --no-check"
+        )
+    }
+}

@@ -1,0 +1,127 @@
+//! A blocking connection to a server, over TCP or a Unix socket, and what to say when there is none.
+
+use std::{
+    io::{self, ErrorKind, Read, Write},
+    net::{Shutdown, SocketAddr, TcpStream},
+    os::unix::net::UnixStream,
+    time::Duration,
+};
+
+use log::debug;
+use resound::listen::Address;
+
+use crate::cli::{Failure, resolve, units::Time};
+
+#[derive(Debug)]
+pub(super) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    /// Connects, to the first of a name's addresses that answers.
+    pub(super) fn connect(address: &Address, timeout: Option<Duration>) -> Result<Self, Failure> {
+        let connected = match address {
+            Address::Ip(address) => connect_tcp(*address, timeout),
+            Address::Name { host, port } => {
+                let addresses = resolve::look_up(host, *port).map_err(Failure::Failed)?;
+                connect_to_first(&addresses, timeout)
+            }
+            Address::Unix(path) => UnixStream::connect(path).map(Self::Unix),
+        };
+        connected.map_err(|error| Failure::Failed(explain(address, &error, timeout)))
+    }
+
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        match self {
+            Self::Tcp(stream) => stream.try_clone().map(Self::Tcp),
+            Self::Unix(stream) => stream.try_clone().map(Self::Unix),
+        }
+    }
+
+    pub(super) fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_read_timeout(Some(timeout)),
+            Self::Unix(stream) => stream.set_read_timeout(Some(timeout)),
+        }
+    }
+
+    pub(super) fn set_write_timeout(&self, timeout: Duration) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_write_timeout(Some(timeout)),
+            Self::Unix(stream) => stream.set_write_timeout(Some(timeout)),
+        }
+    }
+
+    /// Sends FIN: the server learns that nothing more will come.
+    pub(super) fn finish(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Self::Unix(stream) => stream.shutdown(Shutdown::Write),
+        }
+    }
+}
+
+fn connect_to_first(addresses: &[SocketAddr], timeout: Option<Duration>) -> io::Result<Socket> {
+    let mut outcome = Err(ErrorKind::AddrNotAvailable.into());
+    for &address in addresses {
+        outcome = connect_tcp(address, timeout);
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    outcome
+}
+
+fn connect_tcp(address: SocketAddr, timeout: Option<Duration>) -> io::Result<Socket> {
+    let stream = match timeout {
+        Some(timeout) => TcpStream::connect_timeout(&address, timeout)?,
+        None => TcpStream::connect(address)?,
+    };
+    // Each line should leave at once, not wait for the answer to the one before.
+    stream.set_nodelay(true)?;
+    debug!("connected to {address}");
+    Ok(Socket::Tcp(stream))
+}
+
+fn explain(address: &Address, error: &io::Error, timeout: Option<Duration>) -> String {
+    let cause = match error.kind() {
+        ErrorKind::ConnectionRefused => "nothing listens there; start a server with: resound serve",
+        ErrorKind::NotFound if matches!(address, Address::Unix(_)) => {
+            "there is no such socket; start a server with: resound serve --listen frames+unix://PATH"
+        }
+        ErrorKind::TimedOut => {
+            let waited = timeout.map_or_else(String::new, |time| format!(" for {}", Time(time)));
+            return format!(
+                "cannot connect to {address}: no answer{waited}; check the address, and any firewall on the way"
+            );
+        }
+        ErrorKind::PermissionDenied => {
+            "not allowed; check the permissions of the socket and of its directory"
+        }
+        _ => return format!("cannot connect to {address}: {error}"),
+    };
+    format!("cannot connect to {address}: {cause}")
+}
+
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(buffer),
+            Self::Unix(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write(bytes),
+            Self::Unix(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

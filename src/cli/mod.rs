@@ -1,0 +1,105 @@
+//! The command line: words in, the library's types out; one file for each subcommand.
+
+mod client;
+mod descriptors;
+mod dialects;
+mod log;
+mod protocols;
+mod resolve;
+mod serve;
+mod signals;
+mod units;
+
+use std::{env, process::ExitCode};
+
+use clap::{
+    CommandFactory, FromArgMatches, Parser, Subcommand,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  resound serve                        echo length-prefixed frames on 127.0.0.1:30000
+  resound client                       type lines at it
+  resound client --chunk 64KiB <a >b   send a file through it and get it back
+
+Exit codes: 0 all went well, 1 something failed, 2 the command line is wrong.";
+
+/// An echo server for very many connections: length-prefixed frames in, the same bytes back.
+#[derive(Debug, Parser)]
+#[command(name = "resound", version, max_term_width = 100, after_help = EXAMPLES)]
+#[command(arg_required_else_help = true, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) log: log::LogArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Serve(serve::ServeArgs),
+    Client(client::ClientArgs),
+    Dialects(dialects::DialectsArgs),
+}
+
+impl Command {
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        match self {
+            Self::Serve(args) => args.run(),
+            Self::Client(args) => args.run(),
+            Self::Dialects(args) => args.run(),
+        }
+    }
+}
+
+/// Why a subcommand ended without doing what it was asked to; the text names the cause and the remedy.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The command line asks for what cannot be, which only the subcommand could tell.
+    Usage(String),
+    /// What was asked for did not succeed.
+    Failed(String),
+}
+
+impl Failure {
+    pub(crate) fn report(self) -> ExitCode {
+        // Through clap, so that errors look the same wherever they are found.
+        let (kind, text, code) = match self {
+            Self::Usage(text) => (ErrorKind::ValueValidation, text, 2),
+            Self::Failed(text) => (ErrorKind::Io, text, 1),
+        };
+        let error = clap::Error::raw(kind, format_args!("{text}\n"));
+        // With standard error closed there is nobody to tell; the exit code still does.
+        let _ = error.print();
+        ExitCode::from(code)
+    }
+}
+
+/// Reads the command line and the environment.
+pub(crate) fn parse() -> Result<Cli, clap::Error> {
+    Cli::command()
+        .try_get_matches()
+        .and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches))
+        .map_err(name_the_variable)
+}
+
+/// clap blames the flag even where the value came from its environment variable; this names that.
+fn name_the_variable(mut error: clap::Error) -> clap::Error {
+    let (Some(ContextValue::String(argument)), Some(ContextValue::String(value))) =
+        (error.get(ContextKind::InvalidArg), error.get(ContextKind::InvalidValue))
+    else {
+        return error;
+    };
+    let flag = argument.split([' ', '=']).next().unwrap_or(argument).to_owned();
+    let variable =
+        format!("RESOUND_{}", flag.trim_start_matches('-').replace('-', "_").to_uppercase());
+    let on_the_command_line = env::args_os().any(|word| {
+        word.to_str().is_some_and(|word| word == flag || word.starts_with(&format!("{flag}=")))
+    });
+    if !on_the_command_line && env::var(&variable).is_ok_and(|set| &set == value) {
+        let tip = format!("the value comes from the environment variable {variable}");
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
+}

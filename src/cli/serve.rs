@@ -1,0 +1,260 @@
+//! `resound serve`: the words on its command line become listeners and a [`Config`], and the reactor runs.
+
+use std::{
+    fs,
+    io::{self, ErrorKind, Write},
+    os::unix::fs::FileTypeExt,
+    process::ExitCode,
+    str::FromStr,
+    time::Instant,
+};
+
+use log::{debug, info};
+use resound::{
+    Config, Endpoint, Reactor,
+    listen::{Address, Listen},
+    protocol::Protocol,
+};
+
+use super::{
+    Failure, descriptors, protocols, resolve, signals,
+    units::{Size, Time, TimeLimit},
+};
+
+/// Run the echo server
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ServeArgs {
+    /// Where to listen and what to speak there; repeatable, in any mix
+    #[arg(
+        long,
+        short,
+        env = "RESOUND_LISTEN",
+        hide_env_values = true,
+        value_name = "PROTOCOL://ADDRESS[,KEY=VALUE]...",
+        default_value = "frames://127.0.0.1:30000",
+        long_help = protocols::listen_help()
+    )]
+    listen: Vec<Listeners>,
+
+    /// The kernel's queue of connections that wait to be accepted (it allows net.core.somaxconn at most)
+    #[arg(long, env = "RESOUND_BACKLOG", hide_env_values = true, value_name = "N")]
+    #[arg(default_value_t = Config::default().backlog, value_parser = number::<u32>)]
+    backlog: u32,
+
+    /// How long SIGTERM and SIGINT let open connections finish; a second signal ends at once
+    #[arg(long, env = "RESOUND_GRACE", hide_env_values = true, value_name = "TIME")]
+    #[arg(default_value_t = Time(Config::default().grace))]
+    grace: Time,
+
+    #[command(flatten)]
+    limits: LimitArgs,
+    #[command(flatten)]
+    timeouts: TimeoutArgs,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Limits")]
+struct LimitArgs {
+    /// Connections open at once; more wait in the backlog [default: what the limit of open files allows]
+    #[arg(long, env = "RESOUND_MAX_CONNECTIONS", hide_env_values = true, value_name = "N")]
+    #[arg(value_parser = number::<u64>)]
+    max_connections: Option<u64>,
+
+    /// The longest frame or line; a listener's own max= overrides it
+    #[arg(long, env = "RESOUND_MAX_FRAME", hide_env_values = true, value_name = "SIZE")]
+    #[arg(default_value_t = protocols::DEFAULT_MAX_FRAME, value_parser = protocols::max_frame)]
+    max_frame: Size,
+
+    /// Bytes buffered for all connections together; one that would need more is closed
+    #[arg(long, env = "RESOUND_MAX_MEMORY", hide_env_values = true, value_name = "SIZE")]
+    #[arg(default_value_t = Size(Config::default().max_memory as u64))]
+    max_memory: Size,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Timeouts (30s, 100ms; off for none)")]
+struct TimeoutArgs {
+    /// Close a connection on which nothing happens for this long
+    #[arg(long, env = "RESOUND_IDLE_TIMEOUT", hide_env_values = true, value_name = "TIME")]
+    #[arg(default_value_t = TimeLimit(Config::default().idle_timeout))]
+    idle_timeout: TimeLimit,
+
+    /// A frame that has begun must be whole within this time, however steadily its bytes come
+    #[arg(long, env = "RESOUND_FRAME_TIMEOUT", hide_env_values = true, value_name = "TIME")]
+    #[arg(default_value_t = TimeLimit(Config::default().frame_timeout))]
+    frame_timeout: TimeLimit,
+
+    /// A peer must take some of what it is owed within this time
+    #[arg(long, env = "RESOUND_WRITE_TIMEOUT", hide_env_values = true, value_name = "TIME")]
+    #[arg(default_value_t = TimeLimit(Config::default().write_timeout))]
+    write_timeout: TimeLimit,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  resound serve
+  resound serve --listen frames://[::]:30001,length=u16be,max=64KiB --listen raw://127.0.0.1:7007
+  resound serve --listen frames+unix:///run/resound.sock --idle-timeout 5m
+  RESOUND_LISTEN='frames://:30000 raw://:30007' RESOUND_MAX_FRAME=1MiB resound serve";
+
+impl ServeArgs {
+    pub(crate) fn run(&self) -> Result<ExitCode, Failure> {
+        // First of all: a signal that comes while we start is not lost.
+        let stop = signals::stop_stream().map_err(|error| cannot("catch signals", &error))?;
+        let listeners: Vec<&Listen> = self.listen.iter().flat_map(|some| &some.0).collect();
+        let mut reactor = Reactor::new(self.config(listeners.len() as u64))
+            .map_err(|error| cannot("set up the event loop", &error))?;
+        let mut ready = String::new();
+        for listen in listeners {
+            let bound = self.listen(&mut reactor, listen)?;
+            let place = Listen { address: bound, keys: Vec::new(), ..listen.clone() };
+            ready.push_str(&format!("listening on {place}\n"));
+        }
+        reactor
+            .stop_on(mio::net::UnixStream::from_std(stop))
+            .map_err(|error| cannot("watch for signals", &error))?;
+        say(&ready);
+
+        let start = Instant::now();
+        let outcome = reactor.run();
+        say(&format!("served for {}: {}\n", Time::rounded(start.elapsed()), reactor.stats()));
+        outcome.map_err(|error| cannot("go on", &error))?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn config(&self, listeners: u64) -> Config {
+        let Self { limits, timeouts, .. } = self;
+        let limit = descriptors::raise_limit();
+        let config = Config {
+            max_connections: descriptors::max_connections(limits.max_connections, limit, listeners),
+            backlog: self.backlog,
+            max_memory: limits.max_memory.in_memory(),
+            idle_timeout: timeouts.idle_timeout.0,
+            frame_timeout: timeouts.frame_timeout.0,
+            write_timeout: timeouts.write_timeout.0,
+            grace: self.grace.0,
+            ..Config::default()
+        };
+        info!(
+            "at most {} connections ({limit} open files), {} buffered",
+            config.max_connections, limits.max_memory
+        );
+        debug!("{config:?}");
+        config
+    }
+
+    /// Listens as `listen` says; returns where that really is.
+    fn listen(
+        &self,
+        reactor: &mut Reactor<Box<dyn Protocol>>,
+        listen: &Listen,
+    ) -> Result<Address, Failure> {
+        let protocol =
+            protocols::protocol(listen, self.limits.max_frame).map_err(Failure::Usage)?;
+        let endpoint = match &listen.address {
+            Address::Ip(address) => Endpoint::Tcp(*address),
+            Address::Name { host, port } => {
+                Endpoint::Tcp(resolve::look_up_to_listen(host, *port).map_err(Failure::Failed)?)
+            }
+            Address::Unix(path) => Endpoint::Unix(path.clone()),
+        };
+        match reactor.listen(&endpoint, protocol) {
+            Ok(Endpoint::Tcp(address)) => Ok(Address::Ip(address)),
+            Ok(Endpoint::Unix(path)) => Ok(Address::Unix(path)),
+            Err(error) => Err(Failure::Failed(format!(
+                "cannot listen on {listen}: {}",
+                why_not(&endpoint, &error)
+            ))),
+        }
+    }
+}
+
+/// The cause and the remedy.
+fn why_not(endpoint: &Endpoint, error: &io::Error) -> String {
+    match (endpoint, error.kind()) {
+        (Endpoint::Tcp(address), ErrorKind::AddrInUse) => format!(
+            "the address is in use. Stop what listens there (ss -ltnp 'sport = :{}' shows it), or choose \
+             another port with --listen (0 takes any free one)",
+            address.port()
+        ),
+        (Endpoint::Tcp(address), ErrorKind::PermissionDenied) => format!(
+            "port {} needs privileges. Choose one from 1024 up, or allow it with: setcap \
+             cap_net_bind_service=+ep $(command -v resound)",
+            address.port()
+        ),
+        (Endpoint::Tcp(address), ErrorKind::AddrNotAvailable) => format!(
+            "{} is not an address of this machine (ip addr lists those). Use one of them, or 0.0.0.0 or [::] \
+             for all",
+            address.ip()
+        ),
+        (Endpoint::Unix(path), ErrorKind::AddrInUse) => {
+            let is_socket =
+                fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
+            if is_socket {
+                "the socket is in use. Stop the server behind it, or choose another path".to_owned()
+            } else {
+                "there is a file, and it is not a socket. Move it away, or choose another path"
+                    .to_owned()
+            }
+        }
+        (Endpoint::Unix(_), ErrorKind::InvalidInput) => {
+            "a socket's path may have 107 bytes. Choose a shorter one".to_owned()
+        }
+        (Endpoint::Unix(_), ErrorKind::NotFound) => {
+            "there is no such directory. Create it, or choose another path".to_owned()
+        }
+        (Endpoint::Unix(_), ErrorKind::PermissionDenied) => {
+            "no permission to create a socket there. Choose a directory that you may write to"
+                .to_owned()
+        }
+        _ => error.to_string(),
+    }
+}
+
+fn cannot(what: &str, error: &io::Error) -> Failure {
+    Failure::Failed(format!("cannot {what}: {error}"))
+}
+
+/// Writes to standard output. A server goes on when nobody reads that any more.
+fn say(text: &str) {
+    let mut output = io::stdout().lock();
+    if let Err(error) = output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        debug!("standard output: {error}");
+    }
+}
+
+/// One `--listen`, or all of `RESOUND_LISTEN`: descriptions with spaces between them.
+#[derive(Debug, Clone)]
+struct Listeners(Vec<Listen>);
+
+impl FromStr for Listeners {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let listeners: Vec<Listen> = text
+            .split_whitespace()
+            .map(|one| {
+                let listen = one.parse::<Listen>().map_err(|error| error.to_string())?;
+                // Tried here as well, so that a wrong key is reported like any other wrong value.
+                protocols::protocol(&listen, Size(1))?;
+                Ok(listen)
+            })
+            .collect::<Result<_, String>>()?;
+        if listeners.is_empty() {
+            return Err(
+                "nothing to listen on; write PROTOCOL://ADDRESS, like frames://127.0.0.1:30000"
+                    .to_owned(),
+            );
+        }
+        Ok(Self(listeners))
+    }
+}
+
+/// A whole number of at least 1.
+fn number<N: FromStr + PartialOrd + From<bool>>(text: &str) -> Result<N, String> {
+    text.parse()
+        .ok()
+        .filter(|number| *number >= N::from(true))
+        .ok_or_else(|| "not a whole number of at least 1; write one like 4096".to_owned())
+}
