@@ -114,8 +114,8 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     }
 
     /// What the reactor has done so far; may be read by other threads.
-    pub fn stats(&self) -> Arc<Stats> {
-        Arc::clone(&self.shared.stats)
+    pub const fn stats(&self) -> &Arc<Stats> {
+        &self.shared.stats
     }
 
     /// The world it acts in.
