@@ -21,16 +21,16 @@ use std::{
 use log::{debug, trace};
 
 pub use self::reason::Reason;
-pub(crate) use self::shared::Shared;
+pub(crate) use self::shared::{SCRATCH, Shared};
 use self::{
     cold::{Answered, Cold},
-    shared::{SCRATCH, Stock},
     write::write,
 };
 use crate::{
     Peer, Token,
+    buffer::Pool,
     net::{Readiness, Stream},
-    protocol::{Next, Output, Protocol, Received, Refusal},
+    protocol::{Next, Protocol, Received, Refusal},
     stats::Stats,
     timer::Class,
 };
@@ -183,10 +183,9 @@ impl<S: Stream> Connection<S> {
         protocol: &mut impl Protocol,
         shared: &mut Shared,
     ) -> Turn {
-        let Shared { output, stock, stats, .. } = shared;
-        output.clear();
-        protocol.opened(token, peer, output);
-        match self.deliver(token, Replies::default(), output, stock, stats) {
+        shared.output.clear();
+        protocol.opened(token, peer, &mut shared.output);
+        match self.deliver(token, Replies::default(), shared) {
             Ok(()) => Turn::Wait,
             Err(reason) => Turn::Gone(reason),
         }
@@ -199,9 +198,11 @@ impl<S: Stream> Connection<S> {
         token: Token,
         readiness: Readiness,
         protocol: &mut impl Protocol,
+        scratch: &mut [u8],
         shared: &mut Shared,
     ) -> Turn {
-        let turn = self.proceed(token, readiness, protocol, shared).unwrap_or_else(Turn::Gone);
+        let turn =
+            self.proceed(token, readiness, protocol, scratch, shared).unwrap_or_else(Turn::Gone);
         self.give_back(shared);
         turn
     }
@@ -211,24 +212,28 @@ impl<S: Stream> Connection<S> {
         token: Token,
         readiness: Readiness,
         protocol: &mut impl Protocol,
+        scratch: &mut [u8],
         shared: &mut Shared,
     ) -> Result<Turn, Reason> {
         let mut readable = readiness.readable;
         // A short read means that the kernel has no more, and the next bytes bring an event of their own,
         // unless something other than a lack of bytes may have ended it.
         let mut until_would_block = readiness.more_behind || shared.draining;
+        if self.owes() {
+            if !(readiness.writable || readiness.more_behind) || !self.pay(token, shared)? {
+                return Ok(Turn::Wait);
+            }
+            // Nothing was read while something was owed: an event may have been passed over.
+            (readable, until_would_block) = (true, true);
+        }
         let mut reads_left = READS_PER_TURN;
         loop {
-            if self.owes() {
-                if !(readiness.writable || readiness.more_behind) || !self.pay(token, shared)? {
-                    return Ok(Turn::Wait);
-                }
-                // Nothing was read while there was something owed, so that events may have been passed over.
-                (readable, until_would_block) = (true, true);
+            // What is buffered already comes before anything that is waited for.
+            while self.is_stopped() && !self.owes() {
+                self.show(token, &[], protocol, shared)?;
             }
-            if self.is_stopped() {
-                self.show(token, 0, protocol, shared)?;
-                continue;
+            if self.owes() {
+                return Ok(Turn::Wait);
             }
             match self.state {
                 State::HalfClosed => return Err(Reason::PeerClosed),
@@ -250,7 +255,7 @@ impl<S: Stream> Connection<S> {
                 return Ok(Turn::Again);
             }
             reads_left -= 1;
-            match self.read(shared) {
+            match self.read(scratch, &mut shared.stock.pool) {
                 Ok(Arrival { bytes: 0, .. }) => {
                     trace!("{token}: read EOF");
                     self.peer_closed(token, shared)?;
@@ -260,7 +265,7 @@ impl<S: Stream> Connection<S> {
                     self.received += arrival.bytes as u64;
                     shared.stats.received.add(arrival.bytes as u64);
                     readable = until_would_block || arrival.bytes == arrival.room;
-                    self.show(token, arrival.fresh, protocol, shared)?;
+                    self.show(token, &scratch[..arrival.fresh], protocol, shared)?;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     trace!("{token}: read would block");
@@ -281,10 +286,11 @@ impl<S: Stream> Connection<S> {
         reason: Reason,
         token: Token,
         protocol: &mut impl Protocol,
+        scratch: &mut [u8],
         shared: &mut Shared,
     ) -> Turn {
         self.end_input(State::Finishing(reason));
-        self.turn(token, Readiness::ALL, protocol, shared)
+        self.turn(token, Readiness::ALL, protocol, scratch, shared)
     }
 
     /// What ended the connection, where the end was decided before it came.
@@ -329,11 +335,11 @@ impl<S: Stream> Connection<S> {
         let Some(cold) = &mut self.cold else {
             return Ok(true);
         };
-        let owed = cold.output.len();
-        let taken = match write(&mut self.stream, token, [cold.output.bytes(), &[], &[], &[]]) {
-            Ok(taken) => taken,
-            Err(error) => return Err(self.lost(token, "write", &error)),
-        };
+        let (taken, owed) =
+            match write(&mut self.stream, token, [&[], &[], &[], cold.output.bytes()]) {
+                Ok(taken) => taken,
+                Err(error) => return Err(self.lost(token, "write", &error)),
+            };
         cold.output.consume(taken);
         self.sent += taken as u64;
         shared.stats.sent.add(taken as u64);
@@ -341,14 +347,13 @@ impl<S: Stream> Connection<S> {
     }
 
     /// Reads into the scratch; the rest of a long frame that has begun goes straight behind its beginning.
-    fn read(&mut self, shared: &mut Shared) -> io::Result<Arrival> {
-        let scratch = &mut *shared.scratch;
+    fn read(&mut self, scratch: &mut [u8], pool: &mut Pool) -> io::Result<Arrival> {
         if let (State::Open(_), Some(cold)) = (self.state, &mut self.cold) {
             let missing = cold.need.saturating_sub(cold.input.len());
             let wish = missing.min(cold.input.len().max(SCRATCH));
             if missing >= DIRECT_READ
                 && !cold.input.is_empty()
-                && shared.stock.pool.reserve(&mut cold.input, wish, cold.need).is_ok()
+                && pool.reserve(&mut cold.input, wish, cold.need).is_ok()
             {
                 let direct = cold.input.room();
                 let direct_length = direct.len().min(missing);
@@ -366,60 +371,69 @@ impl<S: Stream> Connection<S> {
         Ok(Arrival { bytes, fresh: bytes, room: scratch.len() })
     }
 
-    /// Shows the protocol what is held and the `fresh` bytes in the scratch, sends its replies, keeps the rest.
+    /// Shows the protocol what is held and what is `fresh` behind it; sends its replies, keeps the rest.
     fn show(
         &mut self,
         token: Token,
-        fresh: usize,
+        mut fresh: &[u8],
         protocol: &mut impl Protocol,
         shared: &mut Shared,
     ) -> Result<(), Reason> {
-        let Shared { scratch, output, stock, stats, .. } = shared;
-        let mut fresh = &scratch[..fresh];
-        while let State::Open(_) = self.state {
-            output.clear();
-            let mut replies = Replies::default();
-            let mut next = Next::Idle;
-            // What is held comes first. Where that answers all of it, what is fresh is shown in the same
-            // round, so that both replies leave in one write.
-            let mut all_answered = true;
-            if let Some(cold) = self.cold.as_deref_mut().filter(|cold| !cold.input.is_empty()) {
-                let received = cold.show(token, &mut fresh, protocol, output, &mut stock.pool)?;
-                let Some(received) = received else {
-                    return Ok(());
-                };
-                replies.held = Answered::from(received);
-                replies.split = output.bytes().len();
-                all_answered = received.consumed == cold.input.len();
-                next = received.next;
-                self.note(received, token, stats);
+        while let (State::Open(_), Some(cold)) = (self.state, &mut self.cold)
+            && !cold.input.is_empty()
+        {
+            shared.output.clear();
+            let Some(received) = cold.show(token, &mut fresh, protocol, shared)? else {
+                return Ok(());
+            };
+            let all_answered = received.consumed == cold.input.len();
+            self.note(received, token, &shared.stats);
+            let split = shared.output.bytes().len();
+            let replies = Replies { split, held: received.into(), fresh: &[] };
+            let goes_on = matches!(received.next, Next::Idle | Next::Rest { .. });
+            if goes_on && all_answered && !fresh.is_empty() {
+                // What is fresh is shown in the same round, so that both replies leave in one write.
+                return self.show_fresh(token, fresh, replies, protocol, shared);
             }
-            let mut rest = fresh;
-            if all_answered && !fresh.is_empty() && matches!(next, Next::Idle | Next::Rest { .. }) {
-                let received = protocol.receive(token, fresh, 0, output);
-                let answered = Answered::from(received);
-                (replies.fresh, rest) = (&fresh[..answered.echo], &fresh[answered.consumed..]);
-                next = received.next;
-                self.note(received, token, stats);
+            self.deliver(token, replies, shared)?;
+            if !goes_on || fresh.is_empty() {
+                return self.keep(fresh, received.next, shared);
             }
-            self.deliver(token, replies, output, stock, stats)?;
-            match next {
-                Next::Finish | Next::Refuse(_) => self.end_input(self.state),
-                Next::Idle | Next::Rest { .. } if !all_answered && !rest.is_empty() => {
-                    // The protocol wants what it left of what was held before it sees what is fresh.
-                    fresh = rest;
-                    continue;
-                }
-                Next::Idle | Next::Rest { .. } | Next::Full => {
-                    if !rest.is_empty() {
-                        let cold = self.cold.get_or_insert_with(|| stock.take_cold());
-                        let need = if let Next::Rest { need } = next { need } else { 0 };
-                        stock.pool.append(&mut cold.input, rest, need)?;
-                        cold.remember(next, cold.input.len());
-                    }
-                }
-            }
+        }
+        if fresh.is_empty() || !matches!(self.state, State::Open(_)) {
             return Ok(());
+        }
+        shared.output.clear();
+        self.show_fresh(token, fresh, Replies::default(), protocol, shared)
+    }
+
+    /// As [`show`](Self::show) where nothing is held, or all that was is answered: by `replies`, which wait to leave.
+    fn show_fresh<'a>(
+        &mut self,
+        token: Token,
+        fresh: &'a [u8],
+        replies: Replies<'a>,
+        protocol: &mut impl Protocol,
+        shared: &mut Shared,
+    ) -> Result<(), Reason> {
+        let received = protocol.receive(token, fresh, 0, &mut shared.output);
+        self.note(received, token, &shared.stats);
+        let (answered, rest) = fresh.split_at(received.consumed);
+        let echo = if received.echo { answered } else { &[] };
+        self.deliver(token, Replies { fresh: echo, ..replies }, shared)?;
+        self.keep(rest, received.next, shared)
+    }
+
+    /// Keeps the beginning of a frame until the rest of it comes.
+    fn keep(&mut self, rest: &[u8], next: Next, shared: &mut Shared) -> Result<(), Reason> {
+        if matches!(next, Next::Finish | Next::Refuse(_)) {
+            self.end_input(self.state);
+        } else if !rest.is_empty() {
+            let stock = &mut shared.stock;
+            let cold = self.cold.get_or_insert_with(|| stock.take_cold());
+            let need = if let Next::Rest { need } = next { need } else { 0 };
+            stock.pool.append(&mut cold.input, rest, need)?;
+            cold.remember(next, cold.input.len());
         }
         Ok(())
     }
@@ -450,16 +464,13 @@ impl<S: Stream> Connection<S> {
         &mut self,
         token: Token,
         replies: Replies<'_>,
-        output: &Output,
-        stock: &mut Stock,
-        stats: &Stats,
+        shared: &mut Shared,
     ) -> Result<(), Reason> {
+        let Shared { output, stock, stats, .. } = shared;
         let Replies { split, held, fresh } = replies;
         let (before, after) = output.bytes().split_at(split);
         let held_echo = self.cold.as_ref().map_or(&[][..], |cold| &cold.input.bytes()[..held.echo]);
-        let parts = [before, held_echo, after, fresh];
-        let all: usize = parts.iter().map(|part| part.len()).sum();
-        let taken = match write(&mut self.stream, token, parts) {
+        let (taken, all) = match write(&mut self.stream, token, [before, held_echo, after, fresh]) {
             Ok(taken) => taken,
             Err(error) => return Err(self.lost(token, "write", &error)),
         };

@@ -11,7 +11,7 @@ use slab::Slab;
 
 use crate::{
     Config, Peer, Stats, Token,
-    connection::{Connection, Reason, Shared, Turn},
+    connection::{Connection, Reason, SCRATCH, Shared, Turn},
     door::{self, Door, Remedy},
     net::{Net, Readiness},
     protocol::Protocol,
@@ -54,6 +54,8 @@ pub struct Dispatcher<N: Net, P> {
     /// Those with more to do that no event will tell of, each at most once.
     run_queue: VecDeque<Token>,
     timers: Timers,
+    /// What every read goes into, unless it is the rest of a long frame.
+    scratch: Box<[u8]>,
     shared: Shared,
     phase: Phase,
     /// When [`housekeeping`](Self::keep_house) is due; `None` while there is nothing to give back.
@@ -72,6 +74,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         });
         Self {
             net,
+            scratch: vec![0; SCRATCH].into_boxed_slice(),
             shared: Shared::new(config.max_memory),
             config,
             doors: Vec::new(),
@@ -111,8 +114,8 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     }
 
     /// What the reactor has done so far; may be read by other threads.
-    pub fn stats(&self) -> Arc<Stats> {
-        Arc::clone(&self.shared.stats)
+    pub const fn stats(&self) -> &Arc<Stats> {
+        &self.shared.stats
     }
 
     /// The world it acts in.
@@ -187,8 +190,8 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     }
 
     fn turn(&mut self, token: Token, readiness: Readiness) {
-        self.with(token, |connection, protocol, shared| {
-            connection.turn(token, readiness, protocol, shared)
+        self.with(token, |connection, protocol, scratch, shared| {
+            connection.turn(token, readiness, protocol, scratch, shared)
         });
     }
 
@@ -196,13 +199,13 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     fn with(
         &mut self,
         token: Token,
-        act: impl FnOnce(&mut Connection<N::Stream>, &mut P, &mut Shared) -> Turn,
+        act: impl FnOnce(&mut Connection<N::Stream>, &mut P, &mut [u8], &mut Shared) -> Turn,
     ) {
         let key = token.key();
         let connection = &mut self.connections[key];
         let before = connection.progress();
         let protocol = &mut self.doors[usize::from(connection.door)].protocol;
-        match act(connection, protocol, &mut self.shared) {
+        match act(connection, protocol, &mut self.scratch, &mut self.shared) {
             Turn::Wait => {}
             Turn::Again => {
                 connection.queued = true;
@@ -320,7 +323,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         entry.insert(connection);
         self.shared.stats.opened.add(1);
         self.shared.stats.open.set(self.connections.len() as u64);
-        self.with(token, |connection, protocol, shared| {
+        self.with(token, |connection, protocol, _, shared| {
             connection.open(token, peer, protocol, shared)
         });
     }
@@ -364,8 +367,8 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
                 return self.close(token, reason);
             }
         };
-        self.with(token, |connection, protocol, shared| {
-            connection.finish(reason, token, protocol, shared)
+        self.with(token, |connection, protocol, scratch, shared| {
+            connection.finish(reason, token, protocol, scratch, shared)
         });
     }
 

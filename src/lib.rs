@@ -3,6 +3,7 @@
 mod buffer;
 pub mod config;
 mod connection;
+mod datagram;
 pub mod dispatcher;
 mod door;
 pub mod frame;

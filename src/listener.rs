@@ -3,9 +3,10 @@
 use std::{
     fmt,
     io::{self, ErrorKind},
-    net::SocketAddr,
+    net::{AddrParseError, SocketAddr},
     os::unix::fs::FileTypeExt,
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
 use mio::{
@@ -38,6 +39,15 @@ impl fmt::Display for Endpoint {
 impl From<SocketAddr> for Endpoint {
     fn from(address: SocketAddr) -> Self {
         Self::Tcp(address)
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = AddrParseError;
+
+    /// An IP address and a port: `127.0.0.1:30000`, `[::1]:30000`.
+    fn from_str(text: &str) -> Result<Self, AddrParseError> {
+        text.parse().map(Self::Tcp)
     }
 }
 

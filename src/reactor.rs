@@ -1,8 +1,9 @@
 //! The shell that polls: epoll through mio, and every event handed to the [`Dispatcher`].
 
 use std::{
-    fmt, io,
-    io::ErrorKind,
+    fmt,
+    io::{self, ErrorKind},
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -15,6 +16,7 @@ use mio::{Events, Interest, Poll, Registry, Waker, event::Source, net::UnixStrea
 
 use crate::{
     Config, Stats, Token,
+    datagram::{self, Datagrams},
     dispatcher::{Dispatcher, Phase},
     listener::{Endpoint, Listener},
     net::{Net, Readiness},
@@ -29,6 +31,9 @@ const EVENTS_PER_POLL: usize = 1024;
 const WAKER: Token = Token::new(u32::MAX, 0);
 const STOP_SOURCE: Token = Token::new(u32::MAX - 1, 0);
 
+/// The first UDP socket's token; below are the listeners'.
+const FIRST_DATAGRAMS: u32 = 1 << 16;
+
 /// An event loop with its listeners and connections, all speaking some `P`.
 ///
 /// One thread, which is the one that calls [`run`](Self::run). Use `Box<dyn Protocol>` for `P` where listeners
@@ -42,6 +47,7 @@ pub struct Reactor<P> {
     waker: Arc<Waker>,
     stop_source: Option<UnixStream>,
     backlog: u32,
+    datagrams: Vec<(Datagrams, datagram::Turn)>,
 }
 
 impl<P: Protocol> Reactor<P> {
@@ -59,6 +65,7 @@ impl<P: Protocol> Reactor<P> {
             stop_source: None,
             events: Events::with_capacity(EVENTS_PER_POLL),
             backlog: config.backlog,
+            datagrams: Vec::new(),
             dispatcher: Dispatcher::new(kernel, config),
             poll,
         })
@@ -86,6 +93,23 @@ impl<P: Protocol> Reactor<P> {
         Ok(endpoint)
     }
 
+    /// Echoes datagrams on `address`, to each source at most `rate` a second; 0 is without limit. Returns
+    /// where it really listens.
+    ///
+    /// Sources with a privileged port, or with this socket's own, get no answer, lest two echoes feed each other.
+    ///
+    /// # Errors
+    ///
+    /// As bind(2) and `epoll_ctl`(2).
+    pub fn listen_udp(&mut self, address: SocketAddr, rate: u32) -> io::Result<SocketAddr> {
+        let mut datagrams = Datagrams::bind(address, rate)?;
+        let index = u32::try_from(self.datagrams.len()).map_err(io::Error::other)?;
+        datagrams.register(self.poll.registry(), Token::new(FIRST_DATAGRAMS + index, 0))?;
+        let bound = datagrams.local_addr()?;
+        self.datagrams.push((datagrams, datagram::Turn::Wait));
+        Ok(bound)
+    }
+
     /// Stops as [`Handle::stop`] does once there is something to read from `source`, or its other end is closed.
     ///
     /// This is how a signal handler speaks to a poll: it may do little more than write a byte to a descriptor
@@ -109,7 +133,7 @@ impl<P: Protocol> Reactor<P> {
     /// What it has done so far; other threads may keep and read it.
     #[must_use]
     pub fn stats(&self) -> Arc<Stats> {
-        self.dispatcher.stats()
+        Arc::clone(self.dispatcher.stats())
     }
 
     /// Serves until it is stopped and everyone is finished with, or the grace time is over.
@@ -130,6 +154,8 @@ impl<P: Protocol> Reactor<P> {
     ///
     /// As [`run`](Self::run).
     pub fn turn(&mut self, at_most: Option<Duration>) -> io::Result<Phase> {
+        let more = self.datagrams.iter().any(|(_, turn)| *turn == datagram::Turn::Again);
+        let at_most = if more { Some(Duration::ZERO) } else { at_most };
         let wait = self.dispatcher.wait().into_iter().chain(at_most).min();
         match self.poll.poll(&mut self.events, wait) {
             Ok(()) => {}
@@ -140,15 +166,32 @@ impl<P: Protocol> Reactor<P> {
             match Token::from(event.token()) {
                 WAKER => {}
                 STOP_SOURCE => self.stop_requested.store(true, Ordering::Relaxed),
-                token => self.dispatcher.event(token, Readiness::from(event)),
+                token => match self.datagrams.get_mut(datagrams_index(token)) {
+                    Some((_, turn)) => *turn = datagram::Turn::Again,
+                    None => self.dispatcher.event(token, Readiness::from(event)),
+                },
             }
         }
         if self.stop_requested.load(Ordering::Relaxed) {
             self.dispatcher.stop();
         }
         self.dispatcher.run_queued();
+        for (datagrams, turn) in &mut self.datagrams {
+            if *turn == datagram::Turn::Again {
+                *turn = datagrams.turn(self.dispatcher.net().now(), self.dispatcher.stats());
+            }
+        }
         self.dispatcher.expire();
         Ok(self.dispatcher.phase())
+    }
+}
+
+/// Which UDP socket `token` is of; past the end for one that is of none.
+const fn datagrams_index(token: Token) -> usize {
+    if token.generation() == 0 {
+        token.key().wrapping_sub(FIRST_DATAGRAMS as usize)
+    } else {
+        usize::MAX
     }
 }
 

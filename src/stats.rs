@@ -36,7 +36,7 @@ pub struct Stats {
     pub opened: Counter,
     /// Connections open now; a gauge.
     pub open: Counter,
-    /// Whole frames (lines, messages, requests) received and answered.
+    /// Whole frames (lines, messages, requests, datagrams) received and answered.
     pub frames: Counter,
     /// Bytes received.
     pub received: Counter,
@@ -50,6 +50,8 @@ pub struct Stats {
     pub too_long: Counter,
     /// Input refused because it means nothing in the listener's protocol.
     pub malformed: Counter,
+    /// UDP datagrams that got no answer.
+    pub datagrams_dropped: Counter,
     /// Times that accepting paused because descriptors or kernel memory ran out.
     pub accept_pauses: Counter,
     /// Times that accepting waited because `max_connections` were open.
@@ -85,6 +87,7 @@ impl fmt::Display for Stats {
             ("frames cut short", &self.truncated),
             ("lengths over the limit", &self.too_long),
             ("malformed", &self.malformed),
+            ("datagrams dropped", &self.datagrams_dropped),
             ("accept pauses", &self.accept_pauses),
             ("waits for room", &self.accept_waits),
         ];

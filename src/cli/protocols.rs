@@ -17,10 +17,22 @@ struct Entry {
     about: &'static str,
     /// Each with what it takes, for the help.
     keys: &'static [Key],
-    make: fn(&Listen, Size) -> Made,
+    make: fn(&Listen, Size) -> Result<Service, String>,
 }
 
-type Made = Result<Box<dyn Protocol>, String>;
+/// What a listener does.
+pub(crate) enum Service {
+    /// It speaks this with each who connects.
+    Connections(Box<dyn Protocol>),
+    /// It answers datagrams, so many a second to each source at most.
+    Datagrams { rate: u32 },
+}
+
+impl Service {
+    fn connections(protocol: impl Protocol + 'static) -> Self {
+        Self::Connections(Box::new(protocol))
+    }
+}
 
 type Key = (&'static str, &'static str);
 
@@ -29,15 +41,36 @@ const PROTOCOLS: &[Entry] = &[
         name: "frames",
         about: "each frame, a length and so many bytes, comes back whole",
         keys: DIALECT,
-        make: |listen, max_frame| Ok(Box::new(Frames::new(dialect(listen, max_frame)?))),
+        make: |listen, max_frame| {
+            Ok(Service::connections(Frames::new(dialect(listen, max_frame)?)))
+        },
     },
     Entry {
         name: "raw",
         about: "every byte comes back as it comes (RFC 862)",
         keys: &[],
-        make: |_, _| Ok(Box::new(Raw)),
+        make: |_, _| Ok(Service::connections(Raw)),
+    },
+    Entry {
+        name: "udp",
+        about: "every datagram comes back whole (RFC 862)",
+        keys: &[("rate", "datagrams a second for each source; default 10000, 0 for no limit")],
+        make: |listen, _| Ok(Service::Datagrams { rate: rate(listen)? }),
     },
 ];
+
+/// The default `rate=` of `udp`: more than a person's tests need, and less than two echoes that feed each other
+/// would like.
+const DEFAULT_RATE: u32 = 10_000;
+
+fn rate(listen: &Listen) -> Result<u32, String> {
+    let Some((_, value)) = listen.keys.iter().find(|(key, _)| key == "rate") else {
+        return Ok(DEFAULT_RATE);
+    };
+    value
+        .parse()
+        .map_err(|_| format!("rate={value}: not a number of datagrams; write one like 50000"))
+}
 
 const DIALECT: &[Key] = &[
     ("length", "how the length is written: u8, u16be, u32le (the default), varint ..."),
@@ -47,8 +80,8 @@ const DIALECT: &[Key] = &[
     ("preset", "all of these by a name, like kafka; see resound dialects"),
 ];
 
-/// The protocol that `listen` describes. `max_frame` is the limit where `listen` sets none.
-pub(crate) fn protocol(listen: &Listen, max_frame: Size) -> Made {
+/// The service that `listen` describes. `max_frame` is the limit where `listen` sets none.
+pub(crate) fn service(listen: &Listen, max_frame: Size) -> Result<Service, String> {
     (entry(listen)?.make)(listen, max_frame)
 }
 
@@ -129,12 +162,12 @@ mod tests {
 
     fn limit(keys: &str) -> Result<u64, String> {
         let listen: Listen = format!("frames://:1{keys}").parse().unwrap();
-        protocol(&listen, Size(1000))?;
+        service(&listen, Size(1000))?;
         dialect(&listen, Size(1000)).map(|dialect| dialect.limit())
     }
 
     fn refused(listen: &str) -> String {
-        protocol(&listen.parse().unwrap(), Size(1000)).err().unwrap()
+        service(&listen.parse().unwrap(), Size(1000)).err().unwrap()
     }
 
     #[test]
@@ -164,6 +197,6 @@ mod tests {
         let error = refused("raw://:1,max=1");
         assert_eq!(error, "no key max for raw, which has none");
         let error = refused("gopher://:1");
-        assert!(error.contains("no protocol gopher; there is frames, raw"), "{error}");
+        assert!(error.contains("no protocol gopher; there is frames, raw, udp"), "{error}");
     }
 }

@@ -17,13 +17,15 @@ use resound::{
 };
 
 use super::{
-    Failure, descriptors, protocols, resolve, signals,
+    Failure, descriptors,
+    protocols::{self, Service},
+    resolve, signals,
     units::{Size, Time, TimeLimit},
 };
 
 /// Run the echo server
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, allow_negative_numbers = true)]
 pub(crate) struct ServeArgs {
     /// Where to listen and what to speak there; repeatable, in any mix
     #[arg(
@@ -150,16 +152,30 @@ impl ServeArgs {
         reactor: &mut Reactor<Box<dyn Protocol>>,
         listen: &Listen,
     ) -> Result<Address, Failure> {
-        let protocol =
-            protocols::protocol(listen, self.limits.max_frame).map_err(Failure::Usage)?;
+        let service = protocols::service(listen, self.limits.max_frame).map_err(Failure::Usage)?;
         let endpoint = match &listen.address {
             Address::Ip(address) => Endpoint::Tcp(*address),
             Address::Name { host, port } => {
-                Endpoint::Tcp(resolve::look_up_to_listen(host, *port).map_err(Failure::Failed)?)
+                let found = resolve::look_up_to_listen(host, *port).map_err(|error| {
+                    Failure::Failed(format!("cannot listen on {listen}: {error}"))
+                })?;
+                Endpoint::Tcp(found)
             }
             Address::Unix(path) => Endpoint::Unix(path.clone()),
         };
-        match reactor.listen(&endpoint, protocol) {
+        let bound = match (service, &endpoint) {
+            (Service::Connections(protocol), _) => reactor.listen(&endpoint, protocol),
+            (Service::Datagrams { rate }, Endpoint::Tcp(address)) => {
+                reactor.listen_udp(*address, rate).map(Endpoint::Tcp)
+            }
+            (Service::Datagrams { .. }, Endpoint::Unix(_)) => {
+                let protocol = &listen.protocol;
+                return Err(Failure::Usage(format!(
+                    "{protocol} has no Unix sockets: write {protocol}://HOST:PORT"
+                )));
+            }
+        };
+        match bound {
             Ok(Endpoint::Tcp(address)) => Ok(Address::Ip(address)),
             Ok(Endpoint::Unix(path)) => Ok(Address::Unix(path)),
             Err(error) => Err(Failure::Failed(format!(
@@ -237,7 +253,7 @@ impl FromStr for Listeners {
             .map(|one| {
                 let listen = one.parse::<Listen>().map_err(|error| error.to_string())?;
                 // Tried here as well, so that a wrong key is reported like any other wrong value.
-                protocols::protocol(&listen, Size(1))?;
+                protocols::service(&listen, Size(1))?;
                 Ok(listen)
             })
             .collect::<Result<_, String>>()?;

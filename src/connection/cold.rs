@@ -1,9 +1,10 @@
 //! The cold part of a connection: the beginning of a frame, and what the peer has not taken yet.
 
+use super::Shared;
 use crate::{
     Peer, Token,
     buffer::{Buffer, OverLimit, Pool},
-    protocol::{Next, Output, Protocol, Received},
+    protocol::{Next, Protocol, Received},
 };
 
 /// The cold part: what most connections have no use for most of the time.
@@ -19,7 +20,7 @@ pub(super) struct Cold {
     pub(super) stopped: bool,
     /// Owed to the peer, which was not ready to take it.
     pub(super) output: Buffer,
-    /// Kept only where somebody asks for it; see [`Connection::new`].
+    /// Kept only where somebody asks for it; see [`Connection::new`](super::Connection::new).
     pub(super) peer: Option<Peer>,
 }
 
@@ -30,9 +31,9 @@ impl Cold {
         token: Token,
         fresh: &mut &[u8],
         protocol: &mut impl Protocol,
-        output: &mut Output,
-        pool: &mut Pool,
+        shared: &mut Shared,
     ) -> Result<Option<Received>, OverLimit> {
+        let Shared { output, stock, .. } = shared;
         loop {
             let lacks = match self.need.saturating_sub(self.input.len()) {
                 _ if self.stopped => 0,
@@ -40,7 +41,7 @@ impl Cold {
                 missing => missing.min(fresh.len()),
             };
             let (joined, rest) = fresh.split_at(lacks);
-            pool.append(&mut self.input, joined, self.need)?;
+            stock.pool.append(&mut self.input, joined, self.need)?;
             *fresh = rest;
             if !self.stopped && self.input.len() < self.need {
                 return Ok(None);

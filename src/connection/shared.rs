@@ -1,4 +1,4 @@
-//! What all connections of a loop share: the read scratch, the output, and the stock of memory.
+//! What all connections of a loop share: the output, and the stock of memory.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::{buffer::Pool, protocol::Output, stats::Stats};
 
 /// The most that one read asks for, in bytes: as much as half of a second-level cache, so that what was read is
 /// still near when it is written.
-pub(super) const SCRATCH: usize = 256 << 10;
+pub(crate) const SCRATCH: usize = 256 << 10;
 
 /// A protocol's output is full from here on, in bytes.
 const HIGH_WATER: usize = 256 << 10;
@@ -18,7 +18,6 @@ const SPARE_COLD: usize = 256;
 /// What all connections of a loop share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(super) scratch: Box<[u8]>,
     pub(super) output: Output,
     pub(crate) stock: Stock,
     pub(crate) stats: Arc<Stats>,
@@ -29,7 +28,6 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(max_memory: usize) -> Self {
         Self {
-            scratch: vec![0; SCRATCH].into_boxed_slice(),
             output: Output::new(HIGH_WATER),
             stock: Stock { pool: Pool::new(max_memory), cold: Vec::new() },
             stats: Arc::default(),

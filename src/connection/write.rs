@@ -6,27 +6,21 @@ use log::trace;
 
 use crate::Token;
 
-/// Writes `parts` in order until all is taken or the kernel takes no more; how much it took.
+/// Writes `parts` in order until all is taken or the kernel takes no more: how much it took, and how much there was.
 ///
 /// Stopping only on `WouldBlock`, never on a short write, makes sure that a writable event will follow.
-pub(super) fn write(stream: &mut impl Write, token: Token, parts: [&[u8]; 4]) -> io::Result<usize> {
+pub(super) fn write(
+    stream: &mut impl Write,
+    token: Token,
+    parts: [&[u8]; 4],
+) -> io::Result<(usize, usize)> {
     let all = parts.iter().map(|part| part.len()).sum();
     let mut taken = 0;
     while taken < all {
-        let mut skip = taken;
-        let mut slices = [IoSlice::new(&[]); 4];
-        let mut count = 0;
-        for part in parts {
-            let skipped = skip.min(part.len());
-            skip -= skipped;
-            if skipped < part.len() {
-                slices[count] = IoSlice::new(&part[skipped..]);
-                count += 1;
-            }
-        }
-        let written = match &slices[..count] {
-            [only] => stream.write(only),
-            several => stream.write_vectored(several),
+        let written = match parts {
+            // Nearly always what is fresh is all there is.
+            [[], [], [], only] => stream.write(&only[taken..]),
+            _ => stream.write_vectored(&behind(taken, parts)),
         };
         match written {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
@@ -42,5 +36,14 @@ pub(super) fn write(stream: &mut impl Write, token: Token, parts: [&[u8]; 4]) ->
             Err(error) => return Err(error),
         }
     }
-    Ok(taken)
+    Ok((taken, all))
+}
+
+/// What of `parts` is behind the first `taken` bytes; slices that are done with are empty.
+fn behind(mut taken: usize, parts: [&[u8]; 4]) -> [IoSlice<'_>; 4] {
+    parts.map(|part| {
+        let skipped = taken.min(part.len());
+        taken -= skipped;
+        IoSlice::new(&part[skipped..])
+    })
 }

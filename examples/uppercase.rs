@@ -1,0 +1,25 @@
+//! A server of one's own: each frame comes back in capitals.
+//!
+//! ```sh
+//! cargo run --example uppercase
+//! echo hello | cargo run -- client 127.0.0.1:30001
+//! ```
+
+use std::io;
+
+use resound::{
+    Config, Reactor,
+    frame::Dialect,
+    protocol::{Framed, Reply},
+};
+
+fn main() -> io::Result<()> {
+    let upper = Framed::new(Dialect::default(), |payload: &[u8], reply: &mut Reply<'_>| {
+        reply.frame(&payload.to_ascii_uppercase())
+    });
+    let mut reactor = Reactor::new(Config::default())?;
+    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:30001".to_owned());
+    let address = address.parse().map_err(io::Error::other)?;
+    println!("listening on {}", reactor.listen(&address, upper)?);
+    reactor.run()
+}
