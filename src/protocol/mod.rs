@@ -8,6 +8,7 @@
 pub mod identity;
 pub mod lines;
 pub mod per_connection;
+pub mod proxy;
 
 use std::net::SocketAddr;
 
