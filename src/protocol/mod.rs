@@ -5,6 +5,7 @@
 //! protocol put into its [`Output`]. One protocol serves all connections of its listener; what it has to
 //! remember of each it keeps itself, by [`Token`], so that a protocol that remembers nothing costs nothing.
 
+pub mod http;
 pub mod identity;
 pub mod lines;
 pub mod per_connection;
