@@ -10,6 +10,7 @@ pub mod identity;
 pub mod lines;
 pub mod per_connection;
 pub mod proxy;
+pub mod websocket;
 
 use std::net::SocketAddr;
 
