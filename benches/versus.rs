@@ -8,7 +8,11 @@
     clippy::cast_precision_loss,
     reason = "counts become ratios here, and none comes near 2^52"
 )]
-#![allow(unreachable_pub, reason = "`pub` is for the modules of a binary here")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "the modules are shared with the `idle` benchmark"
+)]
 
 #[path = "versus/cells.rs"]
 mod cells;
@@ -51,6 +55,9 @@ struct Options {
     /// Only this server, and the yardstick; repeatable.
     #[arg(long = "server", value_name = "NAME", value_parser = names(peers::ALL.iter().map(|p| p.name)))]
     servers: Vec<String>,
+    /// Another server, such as another build: `NAME=COMMAND ARGUMENT ...`; repeatable.
+    #[arg(long = "also", value_name = "NAME=COMMAND", value_parser = peers::Peer::given)]
+    also: Vec<&'static peers::Peer>,
     /// How often each server has its turn [default: 7, or 2 if quick].
     #[arg(long, value_name = "N")]
     rounds: Option<usize>,
@@ -98,7 +105,10 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> io::Result<()> {
     let peers = peers::ALL.iter().filter(|peer| options.wants_server(peer));
-    let servers = server::start_all(peers)?;
+    let mut servers = Vec::new();
+    for peer in peers.chain(options.also.iter().copied()) {
+        servers.extend(server::start(peer)?);
+    }
     let rounds = options.rounds.unwrap_or(if options.quick { 2 } else { 7 });
     let length = options
         .slice
@@ -120,7 +130,7 @@ fn run(options: &Options) -> io::Result<()> {
     Ok(())
 }
 
-/// All servers in turn, round after round. The first round warms up what compiles while it runs, and is not kept.
+/// All servers in turn, round after round. The first turn of each warms it up and is not kept.
 fn compare(
     cell: &'static Cell,
     servers: &[Server],
@@ -133,13 +143,18 @@ fn compare(
         _ => 0.0,
     };
     let amount = Amount { duration, rate };
-    for round in 0..=rounds {
+    for server in servers {
+        let warm_up = Amount {
+            duration: duration * server.peer.warm_up(),
+            rate,
+        };
+        cells::slice(cell, server, 0, warm_up).map_err(|error| named(server, cell.name, &error))?;
+    }
+    for round in 1..=rounds {
         for server in servers {
             let slice = cells::slice(cell, server, round, amount)
                 .map_err(|error| named(server, cell.name, &error))?;
-            if round > 0 {
-                slices.push(slice);
-            }
+            slices.push(slice);
         }
     }
     Ok(())
@@ -150,7 +165,7 @@ fn half_peak(cell: &'static Cell, servers: &[Server], duration: Duration) -> io:
     let server = servers
         .iter()
         .find(|server| server.peer.name == peers::YARDSTICK)
-        .or(servers.first())
+        .or_else(|| servers.first())
         .ok_or_else(|| io::Error::other("no server to measure"))?;
     let mut load = load::Load::connect(server.address, cell.connections, cell.payload, 1)?;
     let run = load

@@ -100,6 +100,8 @@ pub struct Slice {
     pub elapsed: Duration,
     pub server_time: Duration,
     pub client_time: Duration,
+    /// How long the load could have run and others had its core.
+    pub client_wait: Duration,
     pub switches: u64,
     /// Sorted, in nanoseconds; empty where they say nothing.
     latencies: Vec<u64>,
@@ -130,6 +132,10 @@ impl Slice {
 
     pub fn client_share(&self) -> f64 {
         self.client_time.as_secs_f64() / self.elapsed.as_secs_f64()
+    }
+
+    pub fn client_wait_share(&self) -> f64 {
+        self.client_wait.as_secs_f64() / self.elapsed.as_secs_f64()
     }
 
     /// In microseconds: the latency that all but `per_mille` of a thousand frames stay under.
@@ -170,6 +176,7 @@ pub fn slice(
     let server_time = server.settled_processor_time()?;
     let switches = server.context_switches()?;
     let client_time = own_processor_time()?;
+    let client_wait = machine::waited_for_core()?;
     let Run {
         frames,
         elapsed,
@@ -185,6 +192,7 @@ pub fn slice(
         )?,
     };
     let client_time = own_processor_time()?.saturating_sub(client_time);
+    let client_wait = machine::waited_for_core()?.saturating_sub(client_wait);
     let server_time = server.settled_processor_time()?.saturating_sub(server_time);
     let switches = server.context_switches()?.saturating_sub(switches);
     drop(load);
@@ -202,6 +210,7 @@ pub fn slice(
         elapsed,
         server_time,
         client_time,
+        client_wait,
         switches,
         latencies,
     })

@@ -98,6 +98,16 @@ pub fn cache_line_round_trip() -> io::Result<Duration> {
     })
 }
 
+/// How long the calling thread could have run in its life while others had its core.
+pub fn waited_for_core() -> io::Result<Duration> {
+    let times = std::fs::read_to_string("/proc/thread-self/schedstat")?;
+    let waited = times
+        .split_whitespace()
+        .nth(1)
+        .and_then(|time| time.parse().ok());
+    Ok(Duration::from_nanos(waited.unwrap_or(0)))
+}
+
 /// The processor's name, for the heading of a report.
 pub fn processor() -> String {
     let information = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

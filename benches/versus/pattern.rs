@@ -65,7 +65,7 @@ impl Pattern {
         let expected = self.at(position, received.len());
         let edge = EDGE.min(received.len());
         let inner = received.len() - edge;
-        let same = if self.reads % WHOLE_EVERY == 0 {
+        let same = if self.reads.is_multiple_of(WHOLE_EVERY) {
             received == expected
         } else {
             received[..edge] == expected[..edge] && received[inner..] == expected[inner..]

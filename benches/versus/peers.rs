@@ -31,6 +31,8 @@ enum Source {
     Go(&'static str, &'static [&'static str]),
     Netty,
     Uvloop,
+    /// A command given when it was run.
+    Given(Vec<String>),
 }
 
 const fn peer(name: &'static str, what: &'static str, source: Source) -> Peer {
@@ -44,8 +46,10 @@ const fn peer(name: &'static str, what: &'static str, source: Source) -> Peer {
 
 const fn quick(name: &'static str, what: &'static str, source: Source) -> Peer {
     Peer {
+        name,
+        what,
+        source,
         quick: true,
-        ..peer(name, what, source)
     }
 }
 
@@ -142,11 +146,35 @@ const NETTY: [&str; 6] = [
 const ANY_PORT: &str = "127.0.0.1:0";
 
 impl Peer {
+    /// A server that is not in the list: `NAME=COMMAND ARGUMENT ...`, where the command prints where it listens.
+    pub fn given(text: &str) -> Result<&'static Self, String> {
+        let (name, words) = text
+            .split_once('=')
+            .ok_or("expected NAME=COMMAND ARGUMENT ...")?;
+        let words = words.split_whitespace().map(str::to_owned).collect();
+        // There are few, and they are needed to the end.
+        let name = Box::leak(name.to_owned().into_boxed_str());
+        Ok(Box::leak(Box::new(peer(
+            name,
+            "given",
+            Source::Given(words),
+        ))))
+    }
+
+    /// How many slices it takes before its numbers mean something: more for what is compiled while it runs.
+    pub const fn warm_up(&self) -> u32 {
+        match self.source {
+            Source::Netty => 10,
+            _ => 1,
+        }
+    }
+
     /// Builds it, unless its toolchain is missing. An error is a build that failed.
     pub fn build(&self) -> io::Result<Built> {
         let directory = directory()?;
         let program = directory.join(self.name).display().to_string();
-        match self.source {
+        match &self.source {
+            Source::Given(words) => Ok(command(words)),
             Source::Resound => Ok(command([
                 env!("CARGO_BIN_EXE_resound"),
                 "serve",
@@ -201,7 +229,7 @@ impl Peer {
                 Ok(command(
                     [program.as_str()]
                         .iter()
-                        .chain(arguments)
+                        .chain(*arguments)
                         .chain(&[ANY_PORT]),
                 ))
             }

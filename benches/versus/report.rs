@@ -20,7 +20,7 @@ impl Spread {
         let last = numbers.len().checked_sub(1)?;
         numbers.sort_unstable_by(f64::total_cmp);
         let middle = numbers.len() / 2;
-        let median = if numbers.len() % 2 == 0 {
+        let median = if numbers.len().is_multiple_of(2) {
             f64::midpoint(numbers[middle - 1], numbers[middle])
         } else {
             numbers[middle]
@@ -90,6 +90,11 @@ pub fn table(cell: &Cell, servers: &[&str], all: &[Slice]) {
         slices.len(),
         place.name(),
         cut(median(&here, nanoseconds), 0),
+    );
+    let waited = median(&slices, |slice| Some(slice.client_wait_share() * 100.0));
+    println!(
+        "the load waited {} % of the time for its core (over 1 %: others use this machine);",
+        cut(waited, 1)
     );
     println!(
         "ratios to `{YARDSTICK}` beside it, slice by slice in the same place: median [quartiles].\n"

@@ -163,27 +163,20 @@ fn parse_announcement(line: &str) -> Option<SocketAddr> {
     address.trim().parse().ok()
 }
 
-/// Builds and starts what can be built and started here, and says what cannot. With `RESOUND_REQUIRE_PEERS=1` in the
-/// environment nothing may be missing.
-pub fn start_all(peers: impl Iterator<Item = &'static Peer>) -> io::Result<Vec<Server>> {
-    let all_required = std::env::var_os("RESOUND_REQUIRE_PEERS").is_some_and(|value| value == "1");
+/// Builds and starts a server, or says why that cannot be done here. With `RESOUND_REQUIRE_PEERS=1` in the environment
+/// nothing may be missing.
+pub fn start(peer: &'static Peer) -> io::Result<Option<Server>> {
     let logs = peers::directory()?.join("logs");
-    let mut servers = Vec::new();
-    for peer in peers {
-        let reason = match peer.build()? {
-            Built::Command(command) => match Server::start(peer, &command, &logs) {
-                Ok(server) => {
-                    servers.push(server);
-                    continue;
-                }
-                Err(error) => format!("skipped: {error}"),
-            },
-            Built::Missing(what) => format!("skipped: {}: {what} not installed", peer.name),
-        };
-        if all_required {
-            return Err(io::Error::other(reason));
-        }
-        eprintln!("{reason}");
+    let reason = match peer.build()? {
+        Built::Command(command) => match Server::start(peer, &command, &logs) {
+            Ok(server) => return Ok(Some(server)),
+            Err(error) => format!("skipped: {error}"),
+        },
+        Built::Missing(what) => format!("skipped: {}: {what} not installed", peer.name),
+    };
+    if std::env::var_os("RESOUND_REQUIRE_PEERS").is_some_and(|value| value == "1") {
+        return Err(io::Error::other(reason));
     }
-    Ok(servers)
+    eprintln!("{reason}");
+    Ok(None)
 }

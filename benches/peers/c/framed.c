@@ -6,6 +6,7 @@
 #include "peer.h"
 #include <endian.h>
 #include <errno.h>
+#include <malloc.h>
 #include <stdint.h>
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -182,6 +183,9 @@ int main(int argc, char **argv)
     static struct epoll_event events[EVENTS];
     int listener = peer_listen(argc, argv);
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
+    /* Memory of large frames is kept for the next: page faults would cost more than the copying. */
+    mallopt(M_MMAP_THRESHOLD, 2 * LIMIT);
+    mallopt(M_TRIM_THRESHOLD, 4 * LIMIT);
     epoll = epoll_create1(EPOLL_CLOEXEC);
     if (epoll < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &event) < 0)
         fail("epoll");
