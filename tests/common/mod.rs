@@ -9,21 +9,22 @@
 
 use std::{
     io::{BufRead, BufReader, Read},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     path::PathBuf,
     process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
+use socket2::{Domain, Socket, Type};
 
-pub mod drive;
+pub(crate) mod drive;
 
 /// How long anything may take before a test gives up on it; never how long it should take.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The command under test.
-pub fn resound() -> Command {
+pub(crate) fn resound() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_resound"));
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(|name| name.starts_with("RESOUND_") || name == "RUST_LOG") {
@@ -34,27 +35,27 @@ pub fn resound() -> Command {
 }
 
 /// A running `resound serve`.
-pub struct Daemon {
+pub(crate) struct Daemon {
     child: Child,
     stdout: BufReader<ChildStdout>,
     stderr: Option<BufReader<ChildStderr>>,
     /// What follows `listening on`, a line each: `frames://127.0.0.1:40123`.
-    pub listening: Vec<String>,
+    pub(crate) listening: Vec<String>,
 }
 
 /// How a daemon ended and what it said.
 #[derive(Debug)]
-pub struct Ended {
-    pub status: ExitStatus,
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
     /// What came on standard output behind the `listening on` lines.
-    pub stdout: String,
-    pub stderr: String,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Daemon {
     /// Starts a daemon that listens as each of `listen` says, with these further arguments; returns when
     /// it accepts on all of them.
-    pub fn start(listen: &[&str], arguments: &[&str]) -> Self {
+    pub(crate) fn start(listen: &[&str], arguments: &[&str]) -> Self {
         let mut command = resound();
         command.arg("serve").args(listen.iter().flat_map(|listen| ["--listen", listen]));
         command.args(arguments);
@@ -62,12 +63,12 @@ impl Daemon {
     }
 
     /// Frames on a free port of 127.0.0.1.
-    pub fn frames(arguments: &[&str]) -> Self {
+    pub(crate) fn frames(arguments: &[&str]) -> Self {
         Self::start(&["frames://127.0.0.1:0"], arguments)
     }
 
     /// Runs `command`, which becomes a daemon with that many listeners.
-    pub fn spawn(mut command: Command, listeners: usize) -> Self {
+    pub(crate) fn spawn(mut command: Command, listeners: usize) -> Self {
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
         let stdout = BufReader::new(child.stdout.take().unwrap());
@@ -84,36 +85,48 @@ impl Daemon {
         daemon
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// `HOST:PORT` or path of its `index`th listener.
-    pub fn address(&self, index: usize) -> &str {
+    pub(crate) fn address(&self, index: usize) -> &str {
         self.listening[index].split_once("://").unwrap().1
     }
 
     /// A connection to its first listener, on which nothing waits for ever.
-    pub fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address(0)).unwrap();
+    pub(crate) fn connect(&self) -> TcpStream {
+        self.connect_from([127, 0, 0, 1])
+    }
+
+    /// As [`connect`](Self::connect), from this address: each has ports of its own, so that thousands of
+    /// connections find one in spite of all those that rest in TIME_WAIT.
+    pub(crate) fn connect_from(&self, source: [u8; 4]) -> TcpStream {
+        let address: SocketAddr = self.address(0).parse().unwrap();
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+        if address.is_ipv4() {
+            socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
+        }
+        socket.connect(&address.into()).unwrap();
+        let stream = TcpStream::from(socket);
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream
     }
 
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Sends SIGTERM and waits for the end.
-    pub fn stop(mut self) -> Ended {
+    pub(crate) fn stop(mut self) -> Ended {
         self.signal(Signal::TERM);
         self.wait()
     }
 
     /// Waits for the end.
-    pub fn wait(&mut self) -> Ended {
+    pub(crate) fn wait(&mut self) -> Ended {
         let stderr = self.stderr.take().map(|mut stderr| {
             std::thread::spawn(move || {
                 let mut text = String::new();
@@ -127,19 +140,19 @@ impl Daemon {
     }
 
     /// Takes standard error, to be read while the daemon runs.
-    pub fn take_stderr(&mut self) -> BufReader<ChildStderr> {
+    pub(crate) fn take_stderr(&mut self) -> BufReader<ChildStderr> {
         self.stderr.take().expect("nobody has taken it")
     }
 
     /// A line of `/proc/PID/status` in KiB: `VmRSS`, `VmHWM`.
-    pub fn memory(&self, line: &str) -> u64 {
+    pub(crate) fn memory(&self, line: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let value = status.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(':'));
         value.unwrap().trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     /// How many descriptors it has open.
-    pub fn descriptors(&self) -> usize {
+    pub(crate) fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
     }
 }
@@ -153,7 +166,7 @@ impl Drop for Daemon {
 }
 
 /// Waits until `condition` holds.
-pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
         assert!(start.elapsed() < PATIENCE, "it never came about: {what}");
@@ -163,7 +176,7 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 
 /// Where `program` is installed. Where it is not, says that the test is skipped, and fails it if
 /// `RESOUND_REQUIRE_TOOLS` is set.
-pub fn tool(program: &str) -> Option<PathBuf> {
+pub(crate) fn tool(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found =
         std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file());
@@ -178,16 +191,16 @@ pub fn tool(program: &str) -> Option<PathBuf> {
 }
 
 /// `payload` as a frame of the default dialect.
-pub fn frame(payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(payload: &[u8]) -> Vec<u8> {
     [&u32::try_from(payload.len()).unwrap().to_le_bytes()[..], payload].concat()
 }
 
 /// A stream of numbers that is the same for the same seed.
-pub struct Random(pub u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
     /// Any number below `bound`.
-    pub fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         // splitmix64, by Sebastiano Vigna.
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
@@ -197,7 +210,7 @@ impl Random {
     }
 
     /// So many bytes of any value.
-    pub fn bytes(&mut self, length: usize) -> Vec<u8> {
-        (0..length).map(|_| self.below(256) as u8).collect()
+    pub(crate) fn bytes(&mut self, length: usize) -> Vec<u8> {
+        (0..length).map(|_| self.below(256).to_le_bytes()[0]).collect()
     }
 }
