@@ -10,6 +10,8 @@ mod datagram;
 pub mod dispatcher;
 mod door;
 pub mod frame;
+#[doc(hidden)]
+pub mod inspect;
 pub mod listen;
 pub mod listener;
 pub mod net;
