@@ -11,14 +11,15 @@
 //!
 //! A connection with neither owns no buffer at all. One that owes output does not read: back-pressure
 //! reaches the peer through the kernel's own windows, and what a slow reader can make the server hold is
-//! one batch of replies.
+//! one batch of replies. Only a client's protocol may have it otherwise
+//! ([`Protocol::reads_while_owed`]).
 
 use std::{
     fmt,
     io::{self, ErrorKind},
 };
 
-use log::{debug, trace};
+use log::{Level, debug, log_enabled, trace};
 
 pub use self::reason::Reason;
 pub(crate) use self::shared::{SCRATCH, Shared};
@@ -30,7 +31,7 @@ use crate::{
     Peer, Token,
     buffer::Pool,
     net::{Readiness, Stream},
-    protocol::{Next, Protocol, Received, Refusal},
+    protocol::{Next, Output, Protocol, Received, Refusal},
     stats::Stats,
     timer::Class,
 };
@@ -51,6 +52,8 @@ const DIRECT_READ: usize = 16 << 10;
 /// Where a connection is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
+    /// It goes out, and the peer has not answered yet; who that is, the cold part tells.
+    Connecting,
     /// Both directions are open.
     Open(Frame),
     /// The peer has sent FIN: what is owed goes out, then the connection closes.
@@ -139,6 +142,11 @@ impl<S: Stream> Connection<S> {
         }
     }
 
+    /// A connection that has begun to go out to `peer`.
+    pub(crate) fn connecting(stream: S, generation: u32, door: u8, peer: Peer) -> Self {
+        Self { state: State::Connecting, ..Self::new(stream, generation, door, Some(peer)) }
+    }
+
     pub(crate) const fn generation(&self) -> u32 {
         self.generation
     }
@@ -161,6 +169,7 @@ impl<S: Stream> Connection<S> {
     pub(crate) fn waits_for(&self, before: Progress) -> (Class, bool) {
         match self.state {
             State::Lingering(_) => (Class::Linger, false),
+            State::Connecting => (Class::Write, false),
             _ if self.owes() => (Class::Write, self.sent != before.sent),
             State::Open(Frame::Within) => (Class::Frame, self.frames != before.frames),
             _ => (Class::Idle, self.progress() != before),
@@ -189,6 +198,62 @@ impl<S: Stream> Connection<S> {
             Ok(()) => Turn::Wait,
             Err(reason) => Turn::Gone(reason),
         }
+    }
+
+    /// Connecting has come to an end: lets the protocol speak first.
+    fn connected(
+        &mut self,
+        token: Token,
+        protocol: &mut impl Protocol,
+        shared: &mut Shared,
+    ) -> Result<(), Reason> {
+        self.state = State::Open(Frame::Between);
+        shared.stats.opened.add(1);
+        let Some(peer) = self.cold.as_ref().and_then(|cold| cold.peer) else {
+            return Ok(());
+        };
+        if !log_enabled!(Level::Debug)
+            && let Some(cold) = &mut self.cold
+        {
+            cold.peer = None;
+        }
+        debug!("{token}: connected to {peer}");
+        shared.output.clear();
+        protocol.opened(token, &peer, &mut shared.output);
+        self.deliver(token, Replies::default(), shared)
+    }
+
+    /// Sends what `speak` says, behind what is owed; nothing where the connection is not open.
+    pub(crate) fn speak(
+        &mut self,
+        token: Token,
+        shared: &mut Shared,
+        speak: impl FnOnce(&mut Output),
+    ) -> Turn {
+        if !self.is_open() {
+            return Turn::Wait;
+        }
+        shared.output.clear();
+        speak(&mut shared.output);
+        match self.deliver(token, Replies::default(), shared) {
+            Ok(()) => Turn::Wait,
+            Err(reason) => Turn::Gone(reason),
+        }
+    }
+
+    /// Whether both directions are open.
+    pub(crate) const fn is_open(&self) -> bool {
+        matches!(self.state, State::Open(_))
+    }
+
+    /// Whether it waits for the peer's answer to connecting.
+    pub(crate) const fn is_connecting(&self) -> bool {
+        matches!(self.state, State::Connecting)
+    }
+
+    /// Whether it is read from although it owes.
+    fn reads_on(&self, protocol: &impl Protocol) -> bool {
+        self.is_open() && !self.is_stopped() && protocol.reads_while_owed()
     }
 
     /// Does what can be done now: pays what is owed, reads, shows it to the protocol, replies, until the
@@ -220,11 +285,13 @@ impl<S: Stream> Connection<S> {
         // unless something other than a lack of bytes may have ended it.
         let mut until_would_block = readiness.more_behind || shared.draining;
         if self.owes() {
-            if !(readiness.writable || readiness.more_behind) || !self.pay(token, shared)? {
+            let tries = readiness.writable || readiness.more_behind;
+            if tries && self.pay(token, shared)? {
+                // Nothing was read while something was owed: an event may have been passed over.
+                (readable, until_would_block) = (true, true);
+            } else if !self.reads_on(protocol) {
                 return Ok(Turn::Wait);
             }
-            // Nothing was read while something was owed: an event may have been passed over.
-            (readable, until_would_block) = (true, true);
         }
         let mut reads_left = READS_PER_TURN;
         loop {
@@ -232,10 +299,28 @@ impl<S: Stream> Connection<S> {
             while self.is_stopped() && !self.owes() {
                 self.show(token, &[], protocol, shared)?;
             }
-            if self.owes() {
+            if self.owes() && !self.reads_on(protocol) {
                 return Ok(Turn::Wait);
             }
             match self.state {
+                State::Connecting => {
+                    if shared.draining {
+                        return Err(Reason::Drained);
+                    }
+                    match self.stream.connected() {
+                        Ok(()) => {}
+                        Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                            return Ok(Turn::Wait);
+                        }
+                        Err(error) => {
+                            debug!("{token}: connect: {error}");
+                            return Err(Reason::of_connecting(&error));
+                        }
+                    }
+                    self.connected(token, protocol, shared)?;
+                    (readable, until_would_block) = (true, true);
+                    continue;
+                }
                 State::HalfClosed => return Err(Reason::PeerClosed),
                 State::Finishing(reason) => {
                     if self.stream.shutdown_write().is_err() {
@@ -297,13 +382,13 @@ impl<S: Stream> Connection<S> {
     pub(crate) const fn ended_for(&self) -> Option<Reason> {
         match self.state {
             State::Finishing(reason) | State::Lingering(reason) => Some(reason),
-            State::Open(_) | State::HalfClosed => None,
+            State::Connecting | State::Open(_) | State::HalfClosed => None,
         }
     }
 
     fn lost(&self, token: Token, doing: &str, error: &io::Error) -> Reason {
         debug!("{token}: {doing}: {error}");
-        self.ended_for().unwrap_or(Reason::Lost)
+        self.ended_for().unwrap_or_else(|| Reason::of_loss(error))
     }
 
     fn peer_closed(&mut self, token: Token, shared: &Shared) -> Result<(), Reason> {
@@ -315,7 +400,7 @@ impl<S: Stream> Connection<S> {
                 self.end_input(State::HalfClosed);
             }
             State::Open(Frame::Between) => self.end_input(State::HalfClosed),
-            State::HalfClosed => {}
+            State::Connecting | State::HalfClosed => {}
             State::Finishing(reason) | State::Lingering(reason) => return Err(reason),
         }
         Ok(())
@@ -459,7 +544,7 @@ impl<S: Stream> Connection<S> {
         };
     }
 
-    /// Sends replies; what the kernel does not take is owed.
+    /// Sends replies, behind what is owed; what the kernel does not take is owed.
     fn deliver(
         &mut self,
         token: Token,
@@ -469,10 +554,16 @@ impl<S: Stream> Connection<S> {
         let Shared { output, stock, stats, .. } = shared;
         let Replies { split, held, fresh } = replies;
         let (before, after) = output.bytes().split_at(split);
-        let held_echo = self.cold.as_ref().map_or(&[][..], |cold| &cold.input.bytes()[..held.echo]);
-        let (taken, all) = match write(&mut self.stream, token, [before, held_echo, after, fresh]) {
-            Ok(taken) => taken,
-            Err(error) => return Err(self.lost(token, "write", &error)),
+        let (held_echo, owes) = self.cold.as_ref().map_or((&[][..], false), |cold| {
+            (&cold.input.bytes()[..held.echo], !cold.output.is_empty())
+        });
+        let (taken, all) = if owes {
+            (0, before.len() + held_echo.len() + after.len() + fresh.len())
+        } else {
+            match write(&mut self.stream, token, [before, held_echo, after, fresh]) {
+                Ok(taken) => taken,
+                Err(error) => return Err(self.lost(token, "write", &error)),
+            }
         };
         self.sent += taken as u64;
         stats.sent.add(taken as u64);

@@ -4,17 +4,17 @@
 //! by calls that say which token is ready for what, so that [`Reactor`](crate::Reactor) can drive it from
 //! epoll and a test from a seeded simulation.
 
-use std::{collections::VecDeque, io, sync::Arc, time::Duration};
+use std::{collections::VecDeque, io, net::IpAddr, sync::Arc, time::Duration};
 
 use log::{Level, debug, info, log_enabled, trace, warn};
 use slab::Slab;
 
 use crate::{
-    Config, Peer, Stats, Token,
+    Config, Endpoint, Lane, Peer, Stats, Token,
     connection::{Connection, Reason, SCRATCH, Shared, Turn},
     door::{self, Door, Remedy},
     net::{Net, Readiness},
-    protocol::Protocol,
+    protocol::{Output, Protocol},
     throttle::Throttle,
     timer::{Class, Timers},
 };
@@ -92,25 +92,106 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     ///
     /// # Errors
     ///
-    /// As [`Net::listen`], or if there are 255 listeners already.
+    /// As [`Net::listen`], or if there are 255 listeners and lanes already.
     pub fn listen(
         &mut self,
         mut listener: N::Listener,
         name: String,
         protocol: P,
     ) -> io::Result<()> {
-        let Ok(index) = u8::try_from(self.doors.len()) else {
-            return Err(io::Error::other("a reactor has at most 255 listeners"));
-        };
+        let index = self.next_door()?;
         self.net.listen(&mut listener, house_token(index.into()))?;
-        self.doors.push(Door {
-            listener: Some(listener),
-            protocol,
-            name,
-            state: door::State::Open,
-            warning: Throttle::default(),
-        });
+        self.doors.push(Door::new(Some(listener), protocol, name));
         Ok(())
+    }
+
+    /// Speaks `protocol` on connections that go out: [`connect`](Self::connect) opens them.
+    ///
+    /// # Errors
+    ///
+    /// If there are 255 listeners and lanes already.
+    pub fn outbound(&mut self, protocol: P) -> io::Result<Lane> {
+        let lane = self.next_door()?;
+        self.doors.push(Door::new(None, protocol, "outbound".to_owned()));
+        Ok(Lane(lane))
+    }
+
+    fn next_door(&self) -> io::Result<u8> {
+        let too_many = |_| io::Error::other("a reactor has at most 255 listeners and lanes");
+        u8::try_from(self.doors.len()).map_err(too_many)
+    }
+
+    /// Begins to connect to `endpoint`, from the address `from` where that matters. The lane's protocol is told
+    /// by [`Protocol::opened`] once the connection is there, or by [`Protocol::closed`] that it never will be.
+    ///
+    /// # Errors
+    ///
+    /// As [`Net::connect`]; `ConnectionRefused` may come at once, or later as
+    /// [`Reason::ConnectRefused`]. Also if as many connections as [`Config::max_connections`] allows are open, or
+    /// the dispatcher is stopping.
+    pub fn connect(
+        &mut self,
+        lane: Lane,
+        endpoint: &Endpoint,
+        from: Option<IpAddr>,
+    ) -> io::Result<Token> {
+        if self.phase != Phase::Running {
+            return Err(io::Error::other("the reactor is stopping"));
+        }
+        if self.connections.len() >= self.config.max_connections {
+            return Err(io::Error::other("max_connections are open"));
+        }
+        let mut stream = self.net.connect(endpoint, from)?;
+        let token = self.next_token()?;
+        self.net.register(&mut stream, token)?;
+        let peer = match endpoint {
+            Endpoint::Tcp(address) => Peer::Tcp(*address),
+            Endpoint::Unix(_) => Peer::Unix,
+        };
+        self.generation = self.generation.checked_add(1).unwrap_or(1);
+        let connection = Connection::connecting(stream, token.generation(), lane.0, peer);
+        self.connections.insert(connection);
+        self.shared.stats.open.set(self.connections.len() as u64);
+        self.timers.arm(token.key(), Class::Write, self.net.now());
+        Ok(token)
+    }
+
+    /// The name that the next connection will have.
+    fn next_token(&self) -> io::Result<Token> {
+        let key = u32::try_from(self.connections.vacant_key()).map_err(io::Error::other)?;
+        Ok(Token::new(key, self.generation))
+    }
+
+    /// What the connections of `lane` speak.
+    pub fn protocol_mut(&mut self, lane: Lane) -> &mut P {
+        &mut self.doors[usize::from(lane.0)].protocol
+    }
+
+    /// Sends on a connection what `speak` puts into the output, behind all that is owed there. Returns whether it
+    /// was asked: a connection that is not open (any more, or yet) is passed over.
+    pub fn speak(&mut self, token: Token, speak: impl FnOnce(&mut P, &mut Output)) -> bool {
+        let open = self.find(token).is_some_and(Connection::is_open);
+        if open {
+            self.with(token, |connection, protocol, _, shared| {
+                connection.speak(token, shared, |output| speak(protocol, output))
+            });
+        }
+        open
+    }
+
+    /// Closes a connection at once, with whatever it owes; whether it was there. To end one in good order is the
+    /// protocol's to ask for, by [`Next::Finish`](crate::protocol::Next::Finish).
+    pub fn close(&mut self, token: Token) -> bool {
+        let there = self.find(token).is_some();
+        if there {
+            self.remove(token, Reason::Closed);
+        }
+        there
+    }
+
+    fn find(&self, token: Token) -> Option<&Connection<N::Stream>> {
+        let connection = self.connections.get(token.key())?;
+        (connection.generation() == token.generation()).then_some(connection)
     }
 
     /// What the reactor has done so far; may be read by other threads.
@@ -211,7 +292,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
                 connection.queued = true;
                 self.run_queue.push_back(token);
             }
-            Turn::Gone(reason) => return self.close(token, reason),
+            Turn::Gone(reason) => return self.remove(token, reason),
         }
         self.shared.stats.buffered.set(self.shared.stock.pool.lent() as u64);
         let (class, restarts) = connection.waits_for(before);
@@ -223,11 +304,11 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         }
     }
 
-    fn close(&mut self, token: Token, reason: Reason) {
+    fn remove(&mut self, token: Token, reason: Reason) {
         self.timers.disarm(token.key());
         let connection = self.connections.remove(token.key());
         let door = &mut self.doors[usize::from(connection.door)];
-        door.protocol.closed(token);
+        door.protocol.closed(token, reason);
         let stats = &self.shared.stats;
         stats.count_closed(reason);
         stats.open.set(self.connections.len() as u64);
@@ -361,10 +442,13 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         let reason = match class {
             Class::Idle => Reason::Idle,
             Class::Frame => Reason::SlowFrame,
-            Class::Write => return self.close(token, Reason::SlowReader),
+            Class::Write if connection.is_connecting() => {
+                return self.remove(token, Reason::ConnectTimeout);
+            }
+            Class::Write => return self.remove(token, Reason::SlowReader),
             Class::Linger => {
                 let reason = connection.ended_for().unwrap_or(Reason::Lost);
-                return self.close(token, reason);
+                return self.remove(token, reason);
             }
         };
         self.with(token, |connection, protocol, scratch, shared| {
@@ -414,7 +498,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         let tokens: Vec<Token> = self.connections.iter().map(|(key, c)| c.token(key)).collect();
         warn!("the grace time is over: {} connections are cut off", tokens.len());
         for token in tokens {
-            self.close(token, Reason::CutOff);
+            self.remove(token, Reason::CutOff);
         }
     }
 
