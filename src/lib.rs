@@ -1,5 +1,8 @@
 //! An event-driven echo server on mio.
 
+// Not in tests, where a panic is the report.
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
+
 mod buffer;
 pub mod config;
 mod connection;
