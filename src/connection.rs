@@ -19,7 +19,7 @@ use std::{
     io::{self, ErrorKind},
 };
 
-use log::{Level, debug, log_enabled, trace};
+use log::{debug, trace};
 
 pub use self::reason::Reason;
 pub(crate) use self::shared::{SCRATCH, Shared};
@@ -31,12 +31,13 @@ use crate::{
     Peer, Token,
     buffer::Pool,
     net::{Readiness, Stream},
-    protocol::{Next, Output, Protocol, Received, Refusal},
+    protocol::{Ending, Next, Protocol, Received, Refusal},
     stats::Stats,
     timer::Class,
 };
 
 mod cold;
+mod outbound;
 mod reason;
 mod shared;
 #[cfg(test)]
@@ -142,11 +143,6 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// A connection that has begun to go out to `peer`.
-    pub(crate) fn connecting(stream: S, generation: u32, door: u8, peer: Peer) -> Self {
-        Self { state: State::Connecting, ..Self::new(stream, generation, door, Some(peer)) }
-    }
-
     pub(crate) const fn generation(&self) -> u32 {
         self.generation
     }
@@ -194,66 +190,11 @@ impl<S: Stream> Connection<S> {
     ) -> Turn {
         shared.output.clear();
         protocol.opened(token, peer, &mut shared.output);
+        self.meet(token, shared);
         match self.deliver(token, Replies::default(), shared) {
             Ok(()) => Turn::Wait,
             Err(reason) => Turn::Gone(reason),
         }
-    }
-
-    /// Connecting has come to an end: lets the protocol speak first.
-    fn connected(
-        &mut self,
-        token: Token,
-        protocol: &mut impl Protocol,
-        shared: &mut Shared,
-    ) -> Result<(), Reason> {
-        self.state = State::Open(Frame::Between);
-        shared.stats.opened.add(1);
-        let Some(peer) = self.cold.as_ref().and_then(|cold| cold.peer) else {
-            return Ok(());
-        };
-        if !log_enabled!(Level::Debug)
-            && let Some(cold) = &mut self.cold
-        {
-            cold.peer = None;
-        }
-        debug!("{token}: connected to {peer}");
-        shared.output.clear();
-        protocol.opened(token, &peer, &mut shared.output);
-        self.deliver(token, Replies::default(), shared)
-    }
-
-    /// Sends what `speak` says, behind what is owed; nothing where the connection is not open.
-    pub(crate) fn speak(
-        &mut self,
-        token: Token,
-        shared: &mut Shared,
-        speak: impl FnOnce(&mut Output),
-    ) -> Turn {
-        if !self.is_open() {
-            return Turn::Wait;
-        }
-        shared.output.clear();
-        speak(&mut shared.output);
-        match self.deliver(token, Replies::default(), shared) {
-            Ok(()) => Turn::Wait,
-            Err(reason) => Turn::Gone(reason),
-        }
-    }
-
-    /// Whether both directions are open.
-    pub(crate) const fn is_open(&self) -> bool {
-        matches!(self.state, State::Open(_))
-    }
-
-    /// Whether it waits for the peer's answer to connecting.
-    pub(crate) const fn is_connecting(&self) -> bool {
-        matches!(self.state, State::Connecting)
-    }
-
-    /// Whether it is read from although it owes.
-    fn reads_on(&self, protocol: &impl Protocol) -> bool {
-        self.is_open() && !self.is_stopped() && protocol.reads_while_owed()
     }
 
     /// Does what can be done now: pays what is owed, reads, shows it to the protocol, replies, until the
@@ -304,20 +245,9 @@ impl<S: Stream> Connection<S> {
             }
             match self.state {
                 State::Connecting => {
-                    if shared.draining {
-                        return Err(Reason::Drained);
+                    if !self.answered(token, protocol, shared)? {
+                        return Ok(Turn::Wait);
                     }
-                    match self.stream.connected() {
-                        Ok(()) => {}
-                        Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                            return Ok(Turn::Wait);
-                        }
-                        Err(error) => {
-                            debug!("{token}: connect: {error}");
-                            return Err(Reason::of_connecting(&error));
-                        }
-                    }
-                    self.connected(token, protocol, shared)?;
                     (readable, until_would_block) = (true, true);
                     continue;
                 }
@@ -356,7 +286,7 @@ impl<S: Stream> Connection<S> {
                     trace!("{token}: read would block");
                     readable = false;
                     if shared.draining && self.state == State::Open(Frame::Between) {
-                        self.state = State::Finishing(Reason::Drained);
+                        self.finish(Reason::Drained, Ending::Stopping, token, protocol, shared)?;
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -365,17 +295,20 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Ends the connection from the server's side: what is owed, then FIN, then lingering.
+    /// Ends the connection from the server's side, in the turns to come: the protocol's last words behind what is
+    /// owed, then FIN, then lingering.
     pub(crate) fn finish(
         &mut self,
         reason: Reason,
+        ending: Ending,
         token: Token,
         protocol: &mut impl Protocol,
-        scratch: &mut [u8],
         shared: &mut Shared,
-    ) -> Turn {
+    ) -> Result<(), Reason> {
         self.end_input(State::Finishing(reason));
-        self.turn(token, Readiness::ALL, protocol, scratch, shared)
+        shared.output.clear();
+        protocol.ending(token, ending, &mut shared.output);
+        self.deliver(token, Replies::default(), shared)
     }
 
     /// What ended the connection, where the end was decided before it came.
@@ -472,6 +405,7 @@ impl<S: Stream> Connection<S> {
                 return Ok(());
             };
             let all_answered = received.consumed == cold.input.len();
+            self.meet(token, shared);
             self.note(received, token, &shared.stats);
             let split = shared.output.bytes().len();
             let replies = Replies { split, held: received.into(), fresh: &[] };
@@ -502,6 +436,7 @@ impl<S: Stream> Connection<S> {
         shared: &mut Shared,
     ) -> Result<(), Reason> {
         let received = protocol.receive(token, fresh, 0, &mut shared.output);
+        self.meet(token, shared);
         self.note(received, token, &shared.stats);
         let (answered, rest) = fresh.split_at(received.consumed);
         let echo = if received.echo { answered } else { &[] };
@@ -521,6 +456,17 @@ impl<S: Stream> Connection<S> {
             cold.remember(next, cold.input.len());
         }
         Ok(())
+    }
+
+    /// Takes note of who the peer really is, where the protocol has learned that from a proxy in between.
+    fn meet(&mut self, token: Token, shared: &mut Shared) {
+        let Some(peer) = shared.output.take_peer() else { return };
+        debug!("{token}: the peer is {peer}");
+        if let Some(cold) = &mut self.cold
+            && cold.peer.is_some()
+        {
+            cold.peer = Some(peer);
+        }
     }
 
     /// Enters what the protocol answered into the connection's state and the counters.

@@ -4,20 +4,22 @@
 //! by calls that say which token is ready for what, so that [`Reactor`](crate::Reactor) can drive it from
 //! epoll and a test from a seeded simulation.
 
-use std::{collections::VecDeque, io, net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::VecDeque, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use log::{Level, debug, info, log_enabled, trace, warn};
 use slab::Slab;
 
 use crate::{
-    Config, Endpoint, Lane, Peer, Stats, Token,
+    Config, Peer, Stats, Token,
     connection::{Connection, Reason, SCRATCH, Shared, Turn},
     door::{self, Door, Remedy},
     net::{Net, Readiness},
-    protocol::{Output, Protocol},
+    protocol::{Ending, Protocol},
     throttle::Throttle,
     timer::{Class, Timers},
 };
+
+mod outbound;
 
 /// Connections accepted in one turn before the others get theirs.
 const ACCEPTS_PER_TURN: usize = 64;
@@ -105,93 +107,9 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         Ok(())
     }
 
-    /// Speaks `protocol` on connections that go out: [`connect`](Self::connect) opens them.
-    ///
-    /// # Errors
-    ///
-    /// If there are 255 listeners and lanes already.
-    pub fn outbound(&mut self, protocol: P) -> io::Result<Lane> {
-        let lane = self.next_door()?;
-        self.doors.push(Door::new(None, protocol, "outbound".to_owned()));
-        Ok(Lane(lane))
-    }
-
     fn next_door(&self) -> io::Result<u8> {
         let too_many = |_| io::Error::other("a reactor has at most 255 listeners and lanes");
         u8::try_from(self.doors.len()).map_err(too_many)
-    }
-
-    /// Begins to connect to `endpoint`, from the address `from` where that matters. The lane's protocol is told
-    /// by [`Protocol::opened`] once the connection is there, or by [`Protocol::closed`] that it never will be.
-    ///
-    /// # Errors
-    ///
-    /// As [`Net::connect`]; `ConnectionRefused` may come at once, or later as
-    /// [`Reason::ConnectRefused`]. Also if as many connections as [`Config::max_connections`] allows are open, or
-    /// the dispatcher is stopping.
-    pub fn connect(
-        &mut self,
-        lane: Lane,
-        endpoint: &Endpoint,
-        from: Option<IpAddr>,
-    ) -> io::Result<Token> {
-        if self.phase != Phase::Running {
-            return Err(io::Error::other("the reactor is stopping"));
-        }
-        if self.connections.len() >= self.config.max_connections {
-            return Err(io::Error::other("max_connections are open"));
-        }
-        let mut stream = self.net.connect(endpoint, from)?;
-        let token = self.next_token()?;
-        self.net.register(&mut stream, token)?;
-        let peer = match endpoint {
-            Endpoint::Tcp(address) => Peer::Tcp(*address),
-            Endpoint::Unix(_) => Peer::Unix,
-        };
-        self.generation = self.generation.checked_add(1).unwrap_or(1);
-        let connection = Connection::connecting(stream, token.generation(), lane.0, peer);
-        self.connections.insert(connection);
-        self.shared.stats.open.set(self.connections.len() as u64);
-        self.timers.arm(token.key(), Class::Write, self.net.now());
-        Ok(token)
-    }
-
-    /// The name that the next connection will have.
-    fn next_token(&self) -> io::Result<Token> {
-        let key = u32::try_from(self.connections.vacant_key()).map_err(io::Error::other)?;
-        Ok(Token::new(key, self.generation))
-    }
-
-    /// What the connections of `lane` speak.
-    pub fn protocol_mut(&mut self, lane: Lane) -> &mut P {
-        &mut self.doors[usize::from(lane.0)].protocol
-    }
-
-    /// Sends on a connection what `speak` puts into the output, behind all that is owed there. Returns whether it
-    /// was asked: a connection that is not open (any more, or yet) is passed over.
-    pub fn speak(&mut self, token: Token, speak: impl FnOnce(&mut P, &mut Output)) -> bool {
-        let open = self.find(token).is_some_and(Connection::is_open);
-        if open {
-            self.with(token, |connection, protocol, _, shared| {
-                connection.speak(token, shared, |output| speak(protocol, output))
-            });
-        }
-        open
-    }
-
-    /// Closes a connection at once, with whatever it owes; whether it was there. To end one in good order is the
-    /// protocol's to ask for, by [`Next::Finish`](crate::protocol::Next::Finish).
-    pub fn close(&mut self, token: Token) -> bool {
-        let there = self.find(token).is_some();
-        if there {
-            self.remove(token, Reason::Closed);
-        }
-        there
-    }
-
-    fn find(&self, token: Token) -> Option<&Connection<N::Stream>> {
-        let connection = self.connections.get(token.key())?;
-        (connection.generation() == token.generation()).then_some(connection)
     }
 
     /// What the reactor has done so far; may be read by other threads.
@@ -356,7 +274,10 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
                 return;
             }
             match self.net.accept(listener) {
-                Ok((stream, peer)) => self.admit(index, stream, &peer),
+                Ok((stream, peer)) => {
+                    let local = self.net.local(listener, &stream);
+                    self.admit(index, stream, &peer, local);
+                }
                 Err(error) => match Remedy::of(&error) {
                     Remedy::AwaitEvent => return,
                     Remedy::TakeNext => debug!("{}: accept: {error}", door.name),
@@ -379,7 +300,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         self.run_queue.push_back(house_token(index));
     }
 
-    fn admit(&mut self, index: usize, stream: N::Stream, peer: &Peer) {
+    fn admit(&mut self, index: usize, stream: N::Stream, peer: &Peer, local: Option<SocketAddr>) {
         let entry = self.connections.vacant_entry();
         let Ok(key) = u32::try_from(entry.key()) else {
             return;
@@ -405,6 +326,9 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         self.shared.stats.opened.add(1);
         self.shared.stats.open.set(self.connections.len() as u64);
         self.with(token, |connection, protocol, _, shared| {
+            if let Some(local) = local {
+                protocol.arrived(token, local);
+            }
             connection.open(token, peer, protocol, shared)
         });
     }
@@ -439,9 +363,9 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         let connection = &self.connections[key];
         let token = connection.token(key);
         debug!("{token}: {class:?} timeout");
-        let reason = match class {
-            Class::Idle => Reason::Idle,
-            Class::Frame => Reason::SlowFrame,
+        let (reason, ending) = match class {
+            Class::Idle => (Reason::Idle, Ending::Idle),
+            Class::Frame => (Reason::SlowFrame, Ending::Unfinished),
             Class::Write if connection.is_connecting() => {
                 return self.remove(token, Reason::ConnectTimeout);
             }
@@ -452,7 +376,11 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             }
         };
         self.with(token, |connection, protocol, scratch, shared| {
-            connection.finish(reason, token, protocol, scratch, shared)
+            connection
+                .finish(reason, ending, token, protocol, shared)
+                .map_or_else(Turn::Gone, |()| {
+                    connection.turn(token, Readiness::ALL, protocol, scratch, shared)
+                })
         });
     }
 
