@@ -26,6 +26,7 @@ mod token;
 
 pub use config::Config;
 pub use connection::Reason;
+pub use door::Lane;
 pub use listener::{Endpoint, Listener};
 pub use peer::Peer;
 pub use reactor::{Handle, Reactor};
