@@ -5,7 +5,7 @@
 //! ```
 //!
 //! A stream has 1,000 frames, so a microsecond per stream is a nanosecond per frame; the one of 64 KiB frames
-//! has 10, as many as a large read brings.
+//! has 10, as many as a large read brings, and the last is what a peer with one frame in flight costs.
 
 use std::{hint::black_box, iter, time::Duration};
 
@@ -38,6 +38,7 @@ fn loads() -> Vec<Load> {
         load("0 B", vec![0; 1_000]),
         load("1 to 127 B", iter::repeat_with(|| random() % 127 + 1).take(1_000).collect()),
         load("64 KiB, 10 frames", vec![64 << 10; 10]),
+        load("64 B, alone", vec![64]),
     ]
 }
 

@@ -57,6 +57,9 @@
 //!
 //! `cli`, on by default, builds the `resound` command; the library alone is `default-features = false`.
 
+// Not in tests, where a panic is the report.
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
+
 mod buffer;
 pub mod config;
 mod connection;

@@ -1,5 +1,8 @@
 //! The `resound` command: parse, start the log, run the subcommand, exit with its code.
 
+// Not in tests, where a panic is the report.
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
+
 mod cli;
 
 use std::process::ExitCode;

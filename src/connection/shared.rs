@@ -40,6 +40,10 @@ impl Shared {
 #[derive(Debug)]
 pub(crate) struct Stock {
     pub(crate) pool: Pool,
+    #[expect(
+        clippy::vec_box,
+        reason = "the boxes are what is kept: connections hold them as such"
+    )]
     pub(super) cold: Vec<Box<Cold>>,
 }
 

@@ -106,3 +106,78 @@ impl io::Write for Payload<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Width;
+
+    fn each_way(dialect: Dialect, payload: &[u8]) -> [(Result<(), FrameError>, Vec<u8>); 3] {
+        let mut outs = [const { Vec::new() }; 3];
+        outs.iter_mut().for_each(|out| out.extend(b"before"));
+        let [encoded, head, built] = &mut outs;
+        let results = [
+            dialect.encode(payload, encoded),
+            dialect.encode_head(payload.len() as u64, head),
+            dialect.build(built, |out| out.extend(payload)),
+        ];
+        let mut outs = outs.into_iter();
+        results.map(|result| (result, outs.next().unwrap_or_default()))
+    }
+
+    #[test]
+    fn limit_is_kept_and_one_more_leaves_no_trace() {
+        let dialect = Dialect::new(Width::U8).with_offset(1).with_max(3).unwrap();
+        let [encoded, head, built] = each_way(dialect, b"abc");
+        assert_eq!(encoded, (Ok(()), b"before\0\x03abc".to_vec()));
+        assert_eq!(head, (Ok(()), b"before\0\x03".to_vec()));
+        assert_eq!(built, encoded);
+
+        let error = FrameError::TooLong { length: 4, limit: 3 };
+        for way in each_way(dialect, b"abcd") {
+            assert_eq!(way, (Err(error), b"before".to_vec()));
+        }
+    }
+
+    #[test]
+    fn payload_without_what_the_adjustment_takes_for_granted_leaves_no_trace() {
+        let dialect = Dialect::new(Width::U8).with_adjust(2).unwrap();
+        let [encoded, _, built] = each_way(dialect, b"ab");
+        assert_eq!(encoded, (Ok(()), b"before\0ab".to_vec()));
+        assert_eq!(built, encoded);
+
+        let error = FrameError::TooShort { length: 1, least: 2 };
+        for way in each_way(dialect, b"a") {
+            assert_eq!(way, (Err(error), b"before".to_vec()));
+        }
+    }
+
+    #[test]
+    fn length_is_never_cut_to_fit_the_field() {
+        for (width, most) in [(Width::U8, 255), (Width::U16Le, 65_535), (Width::U24Be, 16_777_215)]
+        {
+            let dialect = Dialect::new(width);
+            assert!(dialect.encode_head(most, &mut Vec::new()).is_ok(), "{width}");
+            let error = FrameError::TooLong { length: most + 1, limit: most };
+            assert_eq!(dialect.encode_head(most + 1, &mut Vec::new()), Err(error), "{width}");
+        }
+    }
+
+    #[test]
+    fn varint_of_two_bytes_is_built_in_place() {
+        let mut out = Vec::new();
+        Dialect::new(Width::Varint).build(&mut out, |payload| payload.extend([7_u8; 300])).unwrap();
+        assert_eq!(out[..3], [0xac, 0x02, 7]);
+        assert_eq!(out.len(), 302);
+    }
+
+    #[test]
+    fn payload_takes_what_is_printed_into_it() {
+        use std::io::Write;
+        let mut out = Vec::new();
+        let mut printed = Ok(());
+        Dialect::default().build(&mut out, |payload| printed = write!(payload, "{}", 42)).unwrap();
+        printed.unwrap();
+        assert_eq!((out[0], &out[4..]), (2, &b"42"[..]));
+    }
+}

@@ -197,3 +197,45 @@ impl<H: Handler> Protocol for Framed<H> {
         self.handler.closed(connection);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TWO_FRAMES: &[u8] = b"\x01\0\0\0a\x01\0\0\0b";
+
+    fn echo(payload: &[u8], reply: &mut Reply<'_>) -> Result<(), FrameError> {
+        reply.frame(payload)
+    }
+
+    fn received(handler: impl Handler, input: &[u8], out: &mut Output) -> Received {
+        Framed::new(Dialect::default(), handler).receive(Token::new(0, 1), input, 0, out)
+    }
+
+    #[test]
+    fn full_output_stops_between_two_frames() {
+        let mut out = Output::new(5);
+        let first = received(echo, TWO_FRAMES, &mut out);
+        assert_eq!((first.consumed, first.frames, first.next), (5, 1, Next::Full));
+        assert_eq!(out.bytes(), b"\x01\0\0\0a");
+    }
+
+    #[test]
+    fn full_output_after_the_last_frame_stops_nothing() {
+        let mut out = Output::new(5);
+        let last = received(echo, &TWO_FRAMES[..7], &mut out);
+        assert_eq!((last.consumed, last.frames, last.next), (5, 1, Next::Rest { need: 4 }));
+    }
+
+    #[test]
+    fn finish_leaves_the_frames_behind_unanswered() {
+        let goodbye = |_: &[u8], reply: &mut Reply<'_>| {
+            reply.finish();
+            reply.frame(b"bye")
+        };
+        let mut out = Output::new(100);
+        let only = received(goodbye, TWO_FRAMES, &mut out);
+        assert_eq!((only.consumed, only.frames, only.next), (5, 1, Next::Finish));
+        assert_eq!(out.bytes(), b"\x03\0\0\0bye");
+    }
+}

@@ -7,16 +7,31 @@
 
 mod frames;
 mod handler;
+pub mod http;
+pub mod identity;
+pub mod lines;
+pub mod per_connection;
+pub mod proxy;
 mod raw;
+pub mod websocket;
+
+use std::net::SocketAddr;
 
 pub use frames::{Frames, looks_like};
 pub use handler::{Framed, Handler, Reply};
+pub use per_connection::PerConnection;
 pub use raw::Raw;
 
 use crate::{Peer, Token};
 
 /// What a listener speaks.
 pub trait Protocol {
+    /// A connection has come in at this address of ours. Called just before [`opened`](Self::opened),
+    /// where there is an address to tell of.
+    fn arrived(&mut self, connection: Token, local: SocketAddr) {
+        let _ = (connection, local);
+    }
+
     /// A connection is there. What is put into `out` is the first thing its peer receives.
     fn opened(&mut self, connection: Token, peer: &Peer, out: &mut Output) {
         let _ = (connection, peer, out);
@@ -35,13 +50,24 @@ pub trait Protocol {
         out: &mut Output,
     ) -> Received;
 
+    /// The server is about to end the connection for a reason of its own. What is put into `out` is the last
+    /// thing its peer receives; it goes out behind whole units only, as everything in `out` always does.
+    fn ending(&mut self, connection: Token, cause: Ending, out: &mut Output) {
+        let _ = (connection, cause, out);
+    }
+
     /// The connection is gone, for whatever reason; its token will not come back.
     fn closed(&mut self, connection: Token) {
         let _ = connection;
     }
 }
 
+/// Any protocol, boxed, is a protocol: which one a listener speaks is decided when it is configured.
 impl<P: Protocol + ?Sized> Protocol for Box<P> {
+    fn arrived(&mut self, connection: Token, local: SocketAddr) {
+        (**self).arrived(connection, local);
+    }
+
     fn opened(&mut self, connection: Token, peer: &Peer, out: &mut Output) {
         (**self).opened(connection, peer, out);
     }
@@ -56,9 +82,24 @@ impl<P: Protocol + ?Sized> Protocol for Box<P> {
         (**self).receive(connection, input, seen, out)
     }
 
+    fn ending(&mut self, connection: Token, cause: Ending, out: &mut Output) {
+        (**self).ending(connection, cause, out);
+    }
+
     fn closed(&mut self, connection: Token) {
         (**self).closed(connection);
     }
+}
+
+/// Why the server ends a connection that did nothing wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Nothing was begun for the whole of the idle timeout.
+    Idle,
+    /// A unit was begun and not finished within the frame timeout.
+    Unfinished,
+    /// The server is stopping.
+    Stopping,
 }
 
 /// A protocol's answer to the bytes it was shown.
@@ -132,13 +173,14 @@ impl std::fmt::Display for Refusal {
 pub struct Output {
     bytes: Vec<u8>,
     high_water: usize,
+    peer: Option<Peer>,
 }
 
 impl Output {
     /// An empty output that is full from `high_water` bytes on.
     #[must_use]
     pub const fn new(high_water: usize) -> Self {
-        Self { bytes: Vec::new(), high_water }
+        Self { bytes: Vec::new(), high_water, peer: None }
     }
 
     /// Appends `bytes`.
@@ -165,8 +207,20 @@ impl Output {
         &mut self.bytes
     }
 
+    /// Says that the connection's peer is really this one: a proxy in between has told (see [`proxy`]).
+    pub const fn introduce(&mut self, peer: Peer) {
+        self.peer = Some(peer);
+    }
+
+    /// The peer that was introduced since this was last asked. The loop asks after each call, before it sends
+    /// anything: this is the peer that the log shows and the limits per address count from here on.
+    pub const fn take_peer(&mut self) -> Option<Peer> {
+        self.peer.take()
+    }
+
     /// Forgets what was appended; keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
+        self.peer = None;
     }
 }

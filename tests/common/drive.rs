@@ -35,12 +35,7 @@ pub(crate) fn drive<'b>(
 ) -> Driven {
     let connection = Token::new(7, 1);
     let mut out = Output::new(high_water);
-    let mut driven = Driven {
-        sent: Vec::new(),
-        frames: 0,
-        rest: Vec::new(),
-        end: None,
-    };
+    let mut driven = Driven { sent: Vec::new(), frames: 0, rest: Vec::new(), end: None };
     protocol.opened(connection, &Peer::Unix, &mut out);
     driven.sent.extend_from_slice(out.bytes());
     out.clear();
@@ -50,12 +45,8 @@ pub(crate) fn drive<'b>(
     for chunk in chunks {
         driven.rest.extend_from_slice(chunk);
         while driven.end.is_none() && driven.rest.len() >= need && driven.rest.len() > seen {
-            let Received {
-                consumed,
-                echo,
-                frames,
-                next,
-            } = protocol.receive(connection, &driven.rest, seen, &mut out);
+            let Received { consumed, echo, frames, next } =
+                protocol.receive(connection, &driven.rest, seen, &mut out);
             driven.sent.extend_from_slice(out.bytes());
             if echo {
                 driven.sent.extend_from_slice(&driven.rest[..consumed]);

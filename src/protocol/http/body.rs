@@ -1,0 +1,212 @@
+//! A request's body, as it passes: counted, and taken out of its chunks and put back into others.
+//!
+//! ```text
+//! 5;name=value\r\n hello \r\n  0\r\n  Field: value\r\n \r\n         as received (RFC 9112, section 7.1)
+//! 5\r\n            hello \r\n  0\r\n                   \r\n         as sent: chunk for chunk, nothing else
+//! ```
+//!
+//! What a chunk says beside its size, and fields behind the last chunk, are for whoever understands them (sections
+//! 7.1.1 and 7.1.2); they are read past, within bounds, and not sent back.
+
+use memchr::memchr;
+
+use super::{
+    head::Problem,
+    request::{Framing, too_large},
+    response::number,
+};
+
+/// The longest line before a chunk or behind the last one, with its end.
+const LINE: usize = 1024;
+
+/// All lines behind the last chunk together.
+const TRAILER: u16 = 8 << 10;
+
+/// What of a body is still to come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Body {
+    place: Place,
+    /// How much more data the limit allows; for chunks, which do not announce it.
+    allowed: u64,
+}
+
+/// Where in the body the next byte is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// In a body of known length, of which this much is left.
+    Length(u64),
+    /// At the start of a chunk's size.
+    Size,
+    /// In a chunk's data, of which this much is left.
+    Data(u64),
+    /// At the line's end behind a chunk's data.
+    DataEnd,
+    /// At the start of a line behind the last chunk; bytes of such lines so far.
+    Trailer(u16),
+}
+
+/// What came of looking at some input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The first `length` bytes are read.
+    Read {
+        length: usize,
+        /// Whether they are data; framing, if not.
+        data: bool,
+        /// Whether the body ends with them.
+        last: bool,
+    },
+    /// It takes more to tell.
+    More,
+}
+
+impl Step {
+    const fn framing(length: usize) -> Self {
+        Self::Read { length, data: false, last: false }
+    }
+}
+
+impl Body {
+    /// A body, not an empty one, of which nothing has come yet.
+    pub(super) const fn new(framing: Framing, limit: u64) -> Self {
+        let place = match framing {
+            Framing::Length(length) => Place::Length(length),
+            Framing::Chunked => Place::Size,
+        };
+        Self { place, allowed: limit }
+    }
+
+    /// How much of `input` is data, without anything else before it. 0 where the next thing is framing.
+    pub(super) fn data(&self, input: &[u8]) -> usize {
+        match self.place {
+            Place::Length(left) | Place::Data(left) => {
+                usize::try_from(left).unwrap_or(usize::MAX).min(input.len())
+            }
+            _ => 0,
+        }
+    }
+
+    /// How much of `input` is data where `left` of it are to come, and how much is left then.
+    fn take(&self, input: &[u8], left: u64) -> (usize, u64) {
+        let data = self.data(input);
+        (data, left - data as u64)
+    }
+
+    /// Reads one thing from the start of `input`, which is not empty. If it is framing, what corresponds to it is appended to `out`.
+    ///
+    /// # Errors
+    /// Chunks that are malformed, or hold more than the limit in all. The bytes after that cannot be made sense of.
+    pub(super) fn step(
+        &mut self,
+        input: &[u8],
+        out: Option<&mut Vec<u8>>,
+    ) -> Result<Step, Problem> {
+        match self.place {
+            Place::Length(left) => {
+                let (data, left) = self.take(input, left);
+                self.place = Place::Length(left);
+                Ok(Step::Read { length: data, data: true, last: left == 0 })
+            }
+            Place::Data(left) => {
+                let (data, left) = self.take(input, left);
+                self.place = if left == 0 { Place::DataEnd } else { Place::Data(left) };
+                Ok(Step::Read { length: data, data: true, last: false })
+            }
+            Place::Size => {
+                let Some((line, size)) = chunk_size(input)? else {
+                    return Ok(Step::More);
+                };
+                if size > self.allowed {
+                    return Err(too_large(size, self.allowed));
+                }
+                self.allowed -= size;
+                self.place = if size == 0 { Place::Trailer(0) } else { Place::Data(size) };
+                if let Some(out) = out {
+                    number::<16>(size, out);
+                    out.extend_from_slice(b"\r\n");
+                }
+                Ok(Step::framing(line))
+            }
+            Place::DataEnd => {
+                let end = b"\r\n";
+                let shown = input.len().min(end.len());
+                if input[..shown] != end[..shown] {
+                    return Err(Problem::bad("a chunk is longer than its size"));
+                }
+                if shown < end.len() {
+                    return Ok(Step::More);
+                }
+                self.place = Place::Size;
+                if let Some(out) = out {
+                    out.extend_from_slice(end);
+                }
+                Ok(Step::framing(end.len()))
+            }
+            Place::Trailer(before) => {
+                let Some(line) = line(input)? else {
+                    return Ok(Step::More);
+                };
+                let length = line.len() + 2;
+                if line.is_empty() {
+                    if let Some(out) = out {
+                        out.extend_from_slice(b"\r\n");
+                    }
+                    return Ok(Step::Read { length, data: false, last: true });
+                }
+                let bytes = before.saturating_add(u16::try_from(length).unwrap_or(u16::MAX));
+                if bytes > TRAILER {
+                    return Err(Problem::too_long(
+                        "431 Request Header Fields Too Large",
+                        bytes.into(),
+                        TRAILER.into(),
+                    ));
+                }
+                self.place = Place::Trailer(bytes);
+                Ok(Step::framing(length))
+            }
+        }
+    }
+}
+
+/// The size at the start of `input`, and how long its line is with its end; `None` if that is not all there.
+///
+/// # Errors
+/// Anything but hexadecimal digits, then the line's end or a `;` and what a chunk extension may hold: how servers and
+/// proxies disagreed about the rest is how requests were smuggled.
+pub(super) fn chunk_size(input: &[u8]) -> Result<Option<(usize, u64)>, Problem> {
+    let Some(line) = line(input)? else {
+        return Ok(None);
+    };
+    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit());
+    let digits = &line[..digits.count()];
+    let extension = line[digits.len()..].trim_ascii_start();
+    let behind = line.len() - digits.len();
+    if digits.is_empty() || behind > 0 && extension.first() != Some(&b';') {
+        return Err(Problem::bad("a chunk's size is no hexadecimal number"));
+    }
+    let size = std::str::from_utf8(digits)
+        .ok()
+        .and_then(|digits| u64::from_str_radix(digits, 16).ok())
+        // More digits than a number has are larger than any limit.
+        .unwrap_or(u64::MAX);
+    Ok(Some((line.len() + 2, size)))
+}
+
+/// The line at the start of `input` without its end, if all of it is there.
+///
+/// # Errors
+/// A line that is too long, that ends in other than `\r\n`, or has control characters in it.
+fn line(input: &[u8]) -> Result<Option<&[u8]>, Problem> {
+    let window = &input[..input.len().min(LINE)];
+    let Some(end) = memchr(b'\n', window) else {
+        if window.len() == LINE {
+            return Err(Problem::bad("a line among the chunks is too long"));
+        }
+        return Ok(None);
+    };
+    window[..end]
+        .strip_suffix(b"\r")
+        .filter(|line| !line.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t'))
+        .map(Some)
+        .ok_or(Problem::bad("a line among the chunks does not end as it should"))
+}

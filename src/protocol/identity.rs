@@ -1,0 +1,314 @@
+//! What answered: a text with the host, the process and the connection filled in, for whoever sits behind a
+//! balancer and wants to see it turn.
+//!
+//! A [`Template`] is such a text. [`Banner`] puts it in front of a protocol's first reply; [`Tag`] keeps it for protocols
+//! that have a better place for it, as HTTP has in its response heads.
+
+use std::{fmt, net::SocketAddr};
+
+use super::{Ending, Output, PerConnection, Protocol, Received};
+use crate::{Peer, Token};
+
+/// What can be filled in, as templates name it.
+const PLACEHOLDERS: [&str; 4] = ["{hostname}", "{pid}", "{peer}", "{local}"];
+
+/// A text to be filled in for each connection.
+///
+/// | placeholder | stands for |
+/// |--|--|
+/// | `{hostname}` | the name of this host |
+/// | `{pid}` | the number of this process |
+/// | `{peer}` | the address of the other end, or `unix`; behind a proxy, of the real client |
+/// | `{local}` | the address that the connection arrived at, or `unix` where there is none; behind a proxy, the proxy's |
+///
+/// `{{` and `}}` are a brace each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template {
+    pieces: Vec<Piece>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Piece {
+    Text(String),
+    Peer,
+    Local,
+}
+
+/// Why a text is no template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TemplateError {
+    /// Something in braces that nothing can be filled in for.
+    Placeholder(String),
+    /// A brace without its partner.
+    Brace(char),
+    /// A control character, a line's end among them: the text is to fit in one line, or in one header field.
+    Control(char),
+}
+
+impl fmt::Display for TemplateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Placeholder(name) => {
+                let known = PLACEHOLDERS.join(", ");
+                write!(f, "unknown placeholder `{{{name}}}`: there are {known}")
+            }
+            Self::Brace(brace) => {
+                write!(f, "a `{brace}` alone: write `{brace}{brace}` for a brace")
+            }
+            Self::Control(character) => write!(f, "the control character {character:?}"),
+        }
+    }
+}
+
+impl std::error::Error for TemplateError {}
+
+impl Template {
+    /// Reads `text`, and fills in what is the same for every connection: `hostname`, and the process's own number.
+    ///
+    /// # Errors
+    /// [`TemplateError`], whose message names the offender and lists the placeholders there are.
+    pub fn parse(text: &str, hostname: &str) -> Result<Self, TemplateError> {
+        if let Some(character) =
+            text.chars().chain(hostname.chars()).find(|character| character.is_control())
+        {
+            return Err(TemplateError::Control(character));
+        }
+        let (mut pieces, mut literal) = (Vec::new(), String::new());
+        let mut rest = text;
+        while let Some(at) = rest.find(['{', '}']) {
+            literal.push_str(&rest[..at]);
+            rest = &rest[at..];
+            if let Some(brace) = ["{{", "}}"].iter().find(|pair| rest.starts_with(**pair)) {
+                literal.push_str(&brace[1..]);
+                rest = &rest[2..];
+                continue;
+            }
+            let Some(inside) = rest.strip_prefix('{') else {
+                return Err(TemplateError::Brace('}'));
+            };
+            let (name, after) = inside.split_once('}').ok_or(TemplateError::Brace('{'))?;
+            rest = after;
+            let piece = match name {
+                "hostname" => {
+                    literal.push_str(hostname);
+                    continue;
+                }
+                "pid" => {
+                    literal.push_str(&std::process::id().to_string());
+                    continue;
+                }
+                "peer" => Piece::Peer,
+                "local" => Piece::Local,
+                _ => return Err(TemplateError::Placeholder(name.to_owned())),
+            };
+            pieces.push(Piece::Text(std::mem::take(&mut literal)));
+            pieces.push(piece);
+        }
+        literal.push_str(rest);
+        pieces.push(Piece::Text(literal));
+        pieces.retain(|piece| *piece != Piece::Text(String::new()));
+        Ok(Self { pieces })
+    }
+
+    /// Whether the text differs from connection to connection.
+    #[must_use]
+    pub fn varies(&self) -> bool {
+        !matches!(self.pieces[..], [] | [Piece::Text(_)])
+    }
+
+    /// The text for a connection from `peer` that arrived at `local`.
+    #[must_use]
+    pub fn render(&self, peer: &Peer, local: Option<SocketAddr>) -> String {
+        let pieces = self.pieces.iter().map(|piece| match piece {
+            Piece::Text(text) => text.clone(),
+            Piece::Peer => peer.to_string(),
+            Piece::Local => local.map_or(Peer::Unix, Peer::Tcp).to_string(),
+        });
+        pieces.collect()
+    }
+}
+
+/// A template's text for each open connection: one for all where it does not vary, so that nothing is kept then.
+#[derive(Debug)]
+pub struct Tag {
+    template: Template,
+    text: Text,
+    /// Where the connection that is about to open arrived.
+    local: Option<SocketAddr>,
+}
+
+#[derive(Debug)]
+enum Text {
+    Same(Box<str>),
+    Each(PerConnection<Box<str>>),
+}
+
+impl Tag {
+    /// The texts of `template`.
+    #[must_use]
+    pub fn new(template: Template) -> Self {
+        let text = if template.varies() {
+            Text::Each(PerConnection::new())
+        } else {
+            Text::Same(template.render(&Peer::Unix, None).into())
+        };
+        Self { template, text, local: None }
+    }
+
+    /// To be called by the protocol's [`arrived`](Protocol::arrived).
+    pub const fn arrived(&mut self, local: SocketAddr) {
+        self.local = Some(local);
+    }
+
+    /// To be called by the protocol's [`opened`](Protocol::opened).
+    pub fn opened(&mut self, connection: Token, peer: &Peer) {
+        let local = self.local.take();
+        if let Text::Each(texts) = &mut self.text {
+            texts.insert(connection, self.template.render(peer, local).into());
+        }
+    }
+
+    /// The connection's text.
+    #[must_use]
+    pub fn text(&self, connection: Token) -> &str {
+        match &self.text {
+            Text::Same(text) => text,
+            Text::Each(texts) => texts.get(connection).map_or("", |text| text),
+        }
+    }
+
+    /// To be called by the protocol's [`closed`](Protocol::closed).
+    pub fn closed(&mut self, connection: Token) {
+        if let Text::Each(texts) = &mut self.text {
+            texts.remove(connection);
+        }
+    }
+}
+
+/// How a banner becomes something that the protocol behind it could have sent: a line, a frame.
+pub type Wrap = fn(&str, &mut Output);
+
+/// Greets every connection, then leaves it to another protocol.
+#[derive(Debug)]
+pub struct Banner<P, W = Wrap> {
+    template: Template,
+    wrap: W,
+    inner: P,
+    /// Where the connection that is about to open arrived.
+    local: Option<SocketAddr>,
+}
+
+impl<P, W: FnMut(&str, &mut Output)> Banner<P, W> {
+    /// `inner`, and before it the text of `template`, which `wrap` appends as `inner`'s peers expect it.
+    pub const fn new(template: Template, wrap: W, inner: P) -> Self {
+        Self { template, wrap, inner, local: None }
+    }
+}
+
+/// A banner as a line: for `lines`, and for `raw` as people read it.
+pub fn line(text: &str, out: &mut Output) {
+    out.extend(text.as_bytes());
+    out.extend(b"\n");
+}
+
+impl<P: Protocol, W: FnMut(&str, &mut Output)> Protocol for Banner<P, W> {
+    fn arrived(&mut self, connection: Token, local: SocketAddr) {
+        self.local = Some(local);
+        self.inner.arrived(connection, local);
+    }
+
+    fn opened(&mut self, connection: Token, peer: &Peer, out: &mut Output) {
+        let text = self.template.render(peer, self.local.take());
+        (self.wrap)(&text, out);
+        self.inner.opened(connection, peer, out);
+    }
+
+    fn receive(
+        &mut self,
+        connection: Token,
+        input: &[u8],
+        seen: usize,
+        out: &mut Output,
+    ) -> Received {
+        self.inner.receive(connection, input, seen, out)
+    }
+
+    fn ending(&mut self, connection: Token, cause: Ending, out: &mut Output) {
+        self.inner.ending(connection, cause, out);
+    }
+
+    fn closed(&mut self, connection: Token) {
+        self.inner.closed(connection);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: Peer =
+        Peer::Tcp(SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 4711));
+
+    #[test]
+    fn placeholders_are_filled_in() {
+        let pid = std::process::id();
+        let local = "[::1]:30000".parse().ok();
+        for (text, local, want) in [
+            ("", None, String::new()),
+            ("plain", None, "plain".into()),
+            ("{hostname}", None, "box".into()),
+            ("{pid}/{hostname}!", None, format!("{pid}/box!")),
+            ("{peer}", None, "127.0.0.1:4711".into()),
+            ("{peer}->{local}", local, "127.0.0.1:4711->[::1]:30000".into()),
+            ("{local}{local}", None, "unixunix".into()),
+            ("{{peer}} {{}} }}{peer}{{", None, "{peer} {} }127.0.0.1:4711{".into()),
+            ("Grüße", None, "Grüße".into()),
+        ] {
+            let template = Template::parse(text, "box").unwrap();
+            assert_eq!(template.render(&PEER, local), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_hostname_with_braces_is_not_a_placeholder() {
+        let template = Template::parse("{hostname}", "{peer}").unwrap();
+        assert_eq!(template.render(&PEER, None), "{peer}");
+        assert!(!template.varies());
+    }
+
+    #[test]
+    fn wrong_templates_say_what_is_right() {
+        for (text, want) in [
+            (
+                "{host}",
+                "unknown placeholder `{host}`: there are {hostname}, {pid}, {peer}, {local}",
+            ),
+            ("{}", "unknown placeholder `{}`: there are {hostname}, {pid}, {peer}, {local}"),
+            ("a{peer", "a `{` alone: write `{{` for a brace"),
+            ("a}b", "a `}` alone: write `}}` for a brace"),
+            ("a\nb", "the control character '\\n'"),
+        ] {
+            assert_eq!(Template::parse(text, "box").unwrap_err().to_string(), want);
+        }
+    }
+
+    #[test]
+    fn a_tag_that_does_not_vary_keeps_nothing() {
+        let mut tag = Tag::new(Template::parse("{hostname}", "box").unwrap());
+        tag.opened(Token::new(1, 1), &PEER);
+        assert!(matches!(tag.text, Text::Same(_)));
+        assert_eq!(tag.text(Token::new(9, 9)), "box");
+    }
+
+    #[test]
+    fn a_tag_that_varies_is_forgotten_with_its_connection() {
+        let mut tag = Tag::new(Template::parse("{local}", "box").unwrap());
+        let (first, second) = (Token::new(1, 1), Token::new(2, 1));
+        tag.arrived("127.0.0.1:7".parse().unwrap());
+        tag.opened(first, &PEER);
+        tag.opened(second, &PEER);
+        assert_eq!((tag.text(first), tag.text(second)), ("127.0.0.1:7", "unix"));
+        tag.closed(first);
+        assert_eq!(tag.text(first), "");
+    }
+}

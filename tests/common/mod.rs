@@ -1,0 +1,197 @@
+//! What tests of the command share: a daemon as a child process that cannot outlive its test.
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    net::TcpStream,
+    path::PathBuf,
+    process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+pub(crate) mod drive;
+
+/// How long anything may take before a test gives up on it; never how long it should take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The command under test.
+pub(crate) fn resound() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_resound"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("RESOUND_") || name == "RUST_LOG") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// A running `resound serve`.
+pub(crate) struct Daemon {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    stderr: Option<BufReader<ChildStderr>>,
+    /// What follows `listening on`, a line each: `frames://127.0.0.1:40123`.
+    pub(crate) listening: Vec<String>,
+}
+
+/// How a daemon ended and what it said.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    /// What came on standard output behind the `listening on` lines.
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Daemon {
+    /// Starts a daemon that listens as each of `listen` says, with these further arguments; returns when
+    /// it accepts on all of them.
+    pub(crate) fn start(listen: &[&str], arguments: &[&str]) -> Self {
+        let mut command = resound();
+        command.arg("serve").args(listen.iter().flat_map(|listen| ["--listen", listen]));
+        command.args(arguments);
+        Self::spawn(command, listen.len())
+    }
+
+    /// Frames on a free port of 127.0.0.1.
+    pub(crate) fn frames(arguments: &[&str]) -> Self {
+        Self::start(&["frames://127.0.0.1:0"], arguments)
+    }
+
+    /// Runs `command`, which becomes a daemon with that many listeners.
+    pub(crate) fn spawn(mut command: Command, listeners: usize) -> Self {
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let stderr = child.stderr.take().map(BufReader::new);
+        let mut daemon = Self { child, stdout, stderr, listening: Vec::new() };
+        while daemon.listening.len() < listeners {
+            let mut line = String::new();
+            if daemon.stdout.read_line(&mut line).unwrap() == 0 {
+                panic!("it ended instead of listening: {:?}", daemon.wait());
+            }
+            let place = line.trim().strip_prefix("listening on ").expect("only such lines first");
+            daemon.listening.push(place.to_owned());
+        }
+        daemon
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// `HOST:PORT` or path of its `index`th listener.
+    pub(crate) fn address(&self, index: usize) -> &str {
+        self.listening[index].split_once("://").unwrap().1
+    }
+
+    /// A connection to its first listener, on which nothing waits for ever.
+    pub(crate) fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address(0)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    pub(crate) fn stop(mut self) -> Ended {
+        self.signal(Signal::TERM);
+        self.wait()
+    }
+
+    /// Waits for the end.
+    pub(crate) fn wait(&mut self) -> Ended {
+        let stderr = self.stderr.take().map(|mut stderr| {
+            std::thread::spawn(move || {
+                let mut text = String::new();
+                stderr.read_to_string(&mut text).map(|_| text)
+            })
+        });
+        let mut stdout = String::new();
+        self.stdout.read_to_string(&mut stdout).unwrap();
+        let stderr = stderr.map(|reader| reader.join().unwrap().unwrap()).unwrap_or_default();
+        Ended { status: self.child.wait().unwrap(), stdout, stderr }
+    }
+
+    /// Takes standard error, to be read while the daemon runs.
+    pub(crate) fn take_stderr(&mut self) -> BufReader<ChildStderr> {
+        self.stderr.take().expect("nobody has taken it")
+    }
+
+    /// A line of `/proc/PID/status` in KiB: `VmRSS`, `VmHWM`.
+    pub(crate) fn memory(&self, line: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let value = status.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(':'));
+        value.unwrap().trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// How many descriptors it has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Both fail only where it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until `condition` holds.
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < PATIENCE, "it never came about: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// Where `program` is installed. Where it is not, says that the test is skipped, and fails it if
+/// `RESOUND_REQUIRE_TOOLS` is set.
+pub(crate) fn tool(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found =
+        std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file());
+    if found.is_none() {
+        println!("skipped: {program} not installed");
+        assert!(
+            std::env::var_os("RESOUND_REQUIRE_TOOLS").is_none(),
+            "{program} is not installed, and RESOUND_REQUIRE_TOOLS is set"
+        );
+    }
+    found
+}
+
+/// `payload` as a frame of the default dialect.
+pub(crate) fn frame(payload: &[u8]) -> Vec<u8> {
+    [&u32::try_from(payload.len()).unwrap().to_le_bytes()[..], payload].concat()
+}
+
+/// A stream of numbers that is the same for the same seed.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    /// Any number below `bound`.
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        // splitmix64, by Sebastiano Vigna.
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        usize::try_from((mixed ^ (mixed >> 31)) % bound as u64).unwrap()
+    }
+
+    /// So many bytes of any value.
+    pub(crate) fn bytes(&mut self, length: usize) -> Vec<u8> {
+        (0..length).map(|_| self.below(256).to_le_bytes()[0]).collect()
+    }
+}
