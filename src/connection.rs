@@ -30,7 +30,7 @@ use crate::{
     Peer, Token,
     buffer::Pool,
     net::{Readiness, Stream},
-    protocol::{Next, Protocol, Received, Refusal},
+    protocol::{Ending, Next, Protocol, Received, Refusal},
     stats::Stats,
     timer::Class,
 };
@@ -185,6 +185,7 @@ impl<S: Stream> Connection<S> {
     ) -> Turn {
         shared.output.clear();
         protocol.opened(token, peer, &mut shared.output);
+        self.meet(token, shared);
         match self.deliver(token, Replies::default(), shared) {
             Ok(()) => Turn::Wait,
             Err(reason) => Turn::Gone(reason),
@@ -271,7 +272,7 @@ impl<S: Stream> Connection<S> {
                     trace!("{token}: read would block");
                     readable = false;
                     if shared.draining && self.state == State::Open(Frame::Between) {
-                        self.state = State::Finishing(Reason::Drained);
+                        self.finish(Reason::Drained, Ending::Stopping, token, protocol, shared)?;
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -280,17 +281,20 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Ends the connection from the server's side: what is owed, then FIN, then lingering.
+    /// Ends the connection from the server's side, in the turns to come: the protocol's last words behind what is
+    /// owed, then FIN, then lingering.
     pub(crate) fn finish(
         &mut self,
         reason: Reason,
+        ending: Ending,
         token: Token,
         protocol: &mut impl Protocol,
-        scratch: &mut [u8],
         shared: &mut Shared,
-    ) -> Turn {
+    ) -> Result<(), Reason> {
         self.end_input(State::Finishing(reason));
-        self.turn(token, Readiness::ALL, protocol, scratch, shared)
+        shared.output.clear();
+        protocol.ending(token, ending, &mut shared.output);
+        self.deliver(token, Replies::default(), shared)
     }
 
     /// What ended the connection, where the end was decided before it came.
@@ -387,6 +391,7 @@ impl<S: Stream> Connection<S> {
                 return Ok(());
             };
             let all_answered = received.consumed == cold.input.len();
+            self.meet(token, shared);
             self.note(received, token, &shared.stats);
             let split = shared.output.bytes().len();
             let replies = Replies { split, held: received.into(), fresh: &[] };
@@ -417,6 +422,7 @@ impl<S: Stream> Connection<S> {
         shared: &mut Shared,
     ) -> Result<(), Reason> {
         let received = protocol.receive(token, fresh, 0, &mut shared.output);
+        self.meet(token, shared);
         self.note(received, token, &shared.stats);
         let (answered, rest) = fresh.split_at(received.consumed);
         let echo = if received.echo { answered } else { &[] };
@@ -436,6 +442,17 @@ impl<S: Stream> Connection<S> {
             cold.remember(next, cold.input.len());
         }
         Ok(())
+    }
+
+    /// Takes note of who the peer really is, where the protocol has learned that from a proxy in between.
+    fn meet(&mut self, token: Token, shared: &mut Shared) {
+        let Some(peer) = shared.output.take_peer() else { return };
+        debug!("{token}: the peer is {peer}");
+        if let Some(cold) = &mut self.cold
+            && cold.peer.is_some()
+        {
+            cold.peer = Some(peer);
+        }
     }
 
     /// Enters what the protocol answered into the connection's state and the counters.
@@ -466,6 +483,7 @@ impl<S: Stream> Connection<S> {
         replies: Replies<'_>,
         shared: &mut Shared,
     ) -> Result<(), Reason> {
+        debug_assert!(!self.owes(), "replies leave in order");
         let Shared { output, stock, stats, .. } = shared;
         let Replies { split, held, fresh } = replies;
         let (before, after) = output.bytes().split_at(split);

@@ -4,7 +4,7 @@
 //! by calls that say which token is ready for what, so that [`Reactor`](crate::Reactor) can drive it from
 //! epoll and a test from a seeded simulation.
 
-use std::{collections::VecDeque, io, sync::Arc, time::Duration};
+use std::{collections::VecDeque, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use log::{Level, debug, info, log_enabled, trace, warn};
 use slab::Slab;
@@ -14,7 +14,7 @@ use crate::{
     connection::{Connection, Reason, SCRATCH, Shared, Turn},
     door::{self, Door, Remedy},
     net::{Net, Readiness},
-    protocol::Protocol,
+    protocol::{Ending, Protocol},
     throttle::Throttle,
     timer::{Class, Timers},
 };
@@ -275,7 +275,10 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
                 return;
             }
             match self.net.accept(listener) {
-                Ok((stream, peer)) => self.admit(index, stream, &peer),
+                Ok((stream, peer)) => {
+                    let local = self.net.local(listener, &stream);
+                    self.admit(index, stream, &peer, local);
+                }
                 Err(error) => match Remedy::of(&error) {
                     Remedy::AwaitEvent => return,
                     Remedy::TakeNext => debug!("{}: accept: {error}", door.name),
@@ -298,7 +301,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         self.run_queue.push_back(house_token(index));
     }
 
-    fn admit(&mut self, index: usize, stream: N::Stream, peer: &Peer) {
+    fn admit(&mut self, index: usize, stream: N::Stream, peer: &Peer, local: Option<SocketAddr>) {
         let entry = self.connections.vacant_entry();
         let Ok(key) = u32::try_from(entry.key()) else {
             return;
@@ -324,6 +327,9 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         self.shared.stats.opened.add(1);
         self.shared.stats.open.set(self.connections.len() as u64);
         self.with(token, |connection, protocol, _, shared| {
+            if let Some(local) = local {
+                protocol.arrived(token, local);
+            }
             connection.open(token, peer, protocol, shared)
         });
     }
@@ -358,9 +364,9 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         let connection = &self.connections[key];
         let token = connection.token(key);
         debug!("{token}: {class:?} timeout");
-        let reason = match class {
-            Class::Idle => Reason::Idle,
-            Class::Frame => Reason::SlowFrame,
+        let (reason, ending) = match class {
+            Class::Idle => (Reason::Idle, Ending::Idle),
+            Class::Frame => (Reason::SlowFrame, Ending::Unfinished),
             Class::Write => return self.close(token, Reason::SlowReader),
             Class::Linger => {
                 let reason = connection.ended_for().unwrap_or(Reason::Lost);
@@ -368,7 +374,11 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             }
         };
         self.with(token, |connection, protocol, scratch, shared| {
-            connection.finish(reason, token, protocol, scratch, shared)
+            connection
+                .finish(reason, ending, token, protocol, shared)
+                .map_or_else(Turn::Gone, |()| {
+                    connection.turn(token, Readiness::ALL, protocol, scratch, shared)
+                })
         });
     }
 

@@ -54,8 +54,8 @@ impl FromStr for Endpoint {
 /// A listening, non-blocking socket.
 #[derive(Debug)]
 pub enum Listener {
-    /// TCP over IPv4 or IPv6.
-    Tcp(TcpListener),
+    /// TCP over IPv4 or IPv6, and where it is bound.
+    Tcp(TcpListener, SocketAddr),
     /// A Unix stream socket; its path is removed when it is dropped.
     Unix(UnixListener, UnixPath),
 }
@@ -88,7 +88,9 @@ impl Listener {
                 socket.set_tcp_nodelay(true)?;
                 socket.bind(&SockAddr::from(*address))?;
                 socket.listen(backlog)?;
-                Ok(Self::Tcp(TcpListener::from_std(socket.into())))
+                let listener = TcpListener::from_std(socket.into());
+                let bound = listener.local_addr()?;
+                Ok(Self::Tcp(listener, bound))
             }
             Endpoint::Unix(path) => {
                 let socket = RawSocket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -108,21 +110,27 @@ impl Listener {
     }
 
     /// Where it really listens: with the port that the kernel chose.
-    ///
-    /// # Errors
-    ///
-    /// As getsockname(2).
-    pub fn endpoint(&self) -> io::Result<Endpoint> {
+    #[must_use]
+    pub fn endpoint(&self) -> Endpoint {
         match self {
-            Self::Tcp(listener) => listener.local_addr().map(Endpoint::Tcp),
-            Self::Unix(_, path) => Ok(Endpoint::Unix(path.0.clone())),
+            Self::Tcp(_, bound) => Endpoint::Tcp(*bound),
+            Self::Unix(_, path) => Endpoint::Unix(path.0.clone()),
+        }
+    }
+
+    /// At which address `stream` has come in. Only a listener on all addresses has to ask the kernel.
+    pub(crate) fn local(&self, stream: &Socket) -> Option<SocketAddr> {
+        match (self, stream) {
+            (Self::Tcp(_, bound), _) if !bound.ip().is_unspecified() => Some(*bound),
+            (_, Socket::Tcp(stream)) => stream.local_addr().ok(),
+            (_, Socket::Unix(_)) => None,
         }
     }
 
     /// Takes the next waiting connection.
     pub(crate) fn accept(&self) -> io::Result<(Socket, Peer)> {
         match self {
-            Self::Tcp(listener) => {
+            Self::Tcp(listener, _) => {
                 let (stream, peer) = listener.accept()?;
                 Ok((Socket::Tcp(stream), Peer::Tcp(peer)))
             }
@@ -165,7 +173,7 @@ impl Source for Listener {
         interest: Interest,
     ) -> io::Result<()> {
         match self {
-            Self::Tcp(listener) => listener.register(registry, token, interest),
+            Self::Tcp(listener, _) => listener.register(registry, token, interest),
             Self::Unix(listener, _) => listener.register(registry, token, interest),
         }
     }
@@ -177,14 +185,14 @@ impl Source for Listener {
         interest: Interest,
     ) -> io::Result<()> {
         match self {
-            Self::Tcp(listener) => listener.reregister(registry, token, interest),
+            Self::Tcp(listener, _) => listener.reregister(registry, token, interest),
             Self::Unix(listener, _) => listener.reregister(registry, token, interest),
         }
     }
 
     fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
         match self {
-            Self::Tcp(listener) => listener.deregister(registry),
+            Self::Tcp(listener, _) => listener.deregister(registry),
             Self::Unix(listener, _) => listener.deregister(registry),
         }
     }

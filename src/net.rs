@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Read, Write},
+    net::SocketAddr,
     time::Duration,
 };
 
@@ -27,6 +28,12 @@ pub trait Net {
     ///
     /// As accept(2).
     fn accept(&mut self, listener: &Self::Listener) -> io::Result<(Self::Stream, Peer)>;
+
+    /// At which address of ours `stream`, from `listener`, has come in, if it has one.
+    fn local(&self, listener: &Self::Listener, stream: &Self::Stream) -> Option<SocketAddr> {
+        let _ = (listener, stream);
+        None
+    }
 
     /// Reports `stream`'s readiness from now on under `token`, edge-triggered: readable, writable, priority.
     ///

@@ -86,9 +86,9 @@ impl<P: Protocol> Reactor<P> {
     ///
     /// # Errors
     ///
-    /// As `epoll_ctl`(2) and getsockname(2), or if there are 255 listeners already.
+    /// As `epoll_ctl`(2), or if there are 255 listeners already.
     pub fn adopt(&mut self, listener: Listener, protocol: P) -> io::Result<Endpoint> {
-        let endpoint = listener.endpoint()?;
+        let endpoint = listener.endpoint();
         self.dispatcher.listen(listener, endpoint.to_string(), protocol)?;
         Ok(endpoint)
     }
@@ -238,6 +238,10 @@ impl Net for Kernel {
 
     fn accept(&mut self, listener: &Listener) -> io::Result<(Socket, Peer)> {
         listener.accept()
+    }
+
+    fn local(&self, listener: &Listener, stream: &Socket) -> Option<SocketAddr> {
+        listener.local(stream)
     }
 
     fn register(&mut self, stream: &mut Socket, token: Token) -> io::Result<()> {

@@ -3,13 +3,14 @@
 
 use std::{
     io::{BufRead, BufReader, Read},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     path::PathBuf,
     process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
+use socket2::{Domain, Socket, Type};
 
 pub(crate) mod drive;
 
@@ -89,7 +90,19 @@ impl Daemon {
 
     /// A connection to its first listener, on which nothing waits for ever.
     pub(crate) fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address(0)).unwrap();
+        self.connect_from([127, 0, 0, 1])
+    }
+
+    /// As [`connect`](Self::connect), from this address: each has ports of its own, so that thousands of
+    /// connections find one in spite of all those that rest in TIME_WAIT.
+    pub(crate) fn connect_from(&self, source: [u8; 4]) -> TcpStream {
+        let address: SocketAddr = self.address(0).parse().unwrap();
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+        if address.is_ipv4() {
+            socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
+        }
+        socket.connect(&address.into()).unwrap();
+        let stream = TcpStream::from(socket);
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();

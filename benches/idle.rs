@@ -1,0 +1,229 @@
+//! `cargo bench --bench idle`: what connections cost that do nothing, by their number.
+//!
+//! Of each server: resident memory per idle connection, processor time per accepted connection with so many open, and
+//! processor time per frame of a few busy connections with so many idle ones beside them.
+
+#![allow(
+    clippy::cast_precision_loss,
+    reason = "counts become ratios here, and none comes near 2^52"
+)]
+#![allow(dead_code, unreachable_pub, reason = "the modules are shared with the `versus` benchmark")]
+
+#[path = "versus/load.rs"]
+mod load;
+#[path = "versus/machine.rs"]
+mod machine;
+#[path = "versus/pattern.rs"]
+mod pattern;
+#[path = "versus/peers.rs"]
+mod peers;
+#[path = "versus/server.rs"]
+mod server;
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use socket2::{Domain, Socket, Type};
+
+use load::Load;
+use machine::Place;
+use pattern::Pattern;
+use server::Server;
+
+/// Measures what idle connections cost each server.
+#[derive(Debug, Parser)]
+#[command(name = "idle")]
+struct Options {
+    /// Few servers and 1,000 connections, for CI: it shows that all works.
+    #[arg(long)]
+    quick: bool,
+    /// Only this server; repeatable.
+    #[arg(long = "server", value_name = "NAME")]
+    servers: Vec<String>,
+    /// Another server, such as another build: `NAME=COMMAND ARGUMENT ...`; repeatable.
+    #[arg(long = "also", value_name = "NAME=COMMAND", value_parser = peers::Peer::given)]
+    also: Vec<&'static peers::Peer>,
+    /// What cargo passes to every benchmark.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// How many connections are open when something is measured.
+const STAGES: [usize; 3] = [100, 10_000, 19_000];
+const QUICK_STAGES: [usize; 2] = [100, 1_000];
+
+/// Opened at once; fewer than any server's backlog.
+const BATCH: usize = 100;
+/// The batches before each stage whose median is the cost of an accept there.
+const BATCHES_MEASURED: usize = 10;
+/// Connections from one source address: far below the number of ports.
+const PER_SOURCE: usize = 5_000;
+const PAYLOAD: usize = 64;
+const BUSY: usize = 50;
+const BUSY_SLICES: usize = 7;
+const BUSY_TIME: Duration = Duration::from_millis(150);
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    match run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("idle: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> io::Result<()> {
+    let stages: &[usize] = if options.quick { &QUICK_STAGES } else { &STAGES };
+    println!("{}\n", machine::processor());
+    heading(stages);
+    let mut broken = None;
+    let wanted = peers::ALL.iter().filter(|peer| {
+        if options.servers.is_empty() {
+            !options.quick || peer.quick
+        } else {
+            options.servers.iter().any(|name| name == peer.name)
+        }
+    });
+    for peer in wanted.chain(options.also.iter().copied()) {
+        let Some(server) = server::start(peer)? else {
+            continue;
+        };
+        match measure(&server, stages) {
+            Ok(row) => println!("{row}"),
+            // A peer may not be made for so many; that is a result. The daemon is.
+            Err(error) => {
+                println!("| {} | {error} |", peer.name);
+                if peer.name == "resound" {
+                    broken = Some(error);
+                }
+            }
+        }
+    }
+    broken.map_or(Ok(()), Err)
+}
+
+fn heading(stages: &[usize]) {
+    let columns = |what: &str, stages: &[usize]| -> String {
+        stages.iter().map(|n| format!(" {what} {n} |")).collect()
+    };
+    let heading = format!(
+        "| server | empty, KiB |{}{}{}",
+        columns("bytes each at", &stages[1..]),
+        columns("accept µs at", stages),
+        columns("frame µs beside", stages),
+    );
+    println!("{heading}");
+    let count = heading.matches('|').count() - 2;
+    println!("|---|{}", "--:|".repeat(count));
+}
+
+/// One row of the table.
+fn measure(server: &Server, stages: &[usize]) -> io::Result<String> {
+    // What the first connection makes a server touch is not the price of the others.
+    drop(open(server.address, 0, 1)?);
+    server.settled_processor_time()?;
+    let empty = server.resident()?;
+    let mut memory = String::new();
+    let mut accepts = String::new();
+    let mut frames = String::new();
+    let mut idle = Vec::new();
+    for (index, stage) in stages.iter().enumerate() {
+        let mut costs = Vec::new();
+        while idle.len() < *stage {
+            let before = server.settled_processor_time()?;
+            let mut batch = connect(server.address, idle.len(), BATCH)?;
+            let after = server.settled_processor_time()?;
+            costs.push(after.saturating_sub(before).div_f64(BATCH as f64));
+            exchange(&mut batch)?;
+            idle.append(&mut batch);
+        }
+        server.settled_processor_time()?;
+        if index > 0 {
+            let grown = server.resident()?.saturating_sub(empty);
+            memory += &format!(" {:.0} |", grown as f64 / idle.len() as f64);
+        }
+        let last = costs.len().saturating_sub(BATCHES_MEASURED);
+        accepts += &format!(" {:.2} |", median(&costs[last..]));
+        frames += &format!(" {} |", busy(server)?);
+    }
+    Ok(format!("| {} | {} |{memory}{accepts}{frames}", server.peer.name, empty / 1024))
+}
+
+/// Processor time per frame of a few busy connections, in microseconds, for each place the cores were in meanwhile.
+fn busy(server: &Server) -> io::Result<String> {
+    let mut costs: [Vec<Duration>; 2] = [Vec::new(), Vec::new()];
+    let mut load = Load::connect(server.address, BUSY, PAYLOAD, 1)?;
+    for _ in 0..BUSY_SLICES {
+        let before = Place::of(machine::cache_line_round_trip()?);
+        let started = server.settled_processor_time()?;
+        let run = load.closed(1, BUSY_TIME)?;
+        let spent = server.settled_processor_time()?.saturating_sub(started);
+        if Place::of(machine::cache_line_round_trip()?) == before {
+            costs[before as usize].push(spent.div_f64(run.frames.max(1) as f64));
+        }
+    }
+    let places = [Place::Near, Place::Far].into_iter().zip(&costs);
+    let known: Vec<String> = places
+        .filter(|(_, costs)| !costs.is_empty())
+        .map(|(place, costs)| format!("{:.2} {}", median(costs), place.name()))
+        .collect();
+    Ok(known.join(", "))
+}
+
+/// In microseconds.
+fn median(times: &[Duration]) -> f64 {
+    let mut times = times.to_vec();
+    times.sort_unstable();
+    times.get(times.len() / 2).map_or(f64::NAN, |time| time.as_secs_f64() * 1e6)
+}
+
+/// Opens connections and does one round trip on each.
+fn open(address: SocketAddr, already: usize, count: usize) -> io::Result<Vec<TcpStream>> {
+    let mut batch = connect(address, already, count)?;
+    exchange(&mut batch)?;
+    Ok(batch)
+}
+
+/// Opens connections from many loopback addresses, so that ports do not run out.
+fn connect(address: SocketAddr, already: usize, count: usize) -> io::Result<Vec<TcpStream>> {
+    (already..already + count)
+        .map(|index| {
+            let host = u8::try_from(2 + index / PER_SOURCE).map_err(io::Error::other)?;
+            let source = SocketAddr::from((Ipv4Addr::new(127, 0, 0, host), 0));
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None)
+                .map_err(|error| advise(&error, index))?;
+            socket.bind(&source.into())?;
+            socket.connect_timeout(&address.into(), PATIENCE)?;
+            let stream = TcpStream::from(socket);
+            stream.set_nodelay(true)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            Ok(stream)
+        })
+        .collect()
+}
+
+fn advise(error: &io::Error, open: usize) -> io::Error {
+    io::Error::other(format!(
+        "no socket after {open} connections ({error}): raise `ulimit -n` to 20000"
+    ))
+}
+
+/// One frame there and back on each.
+fn exchange(batch: &mut [TcpStream]) -> io::Result<()> {
+    let mut pattern = Pattern::new(PAYLOAD, 1)?;
+    for stream in &mut *batch {
+        stream.write_all(pattern.at(0, pattern.frame))?;
+    }
+    let mut reply = vec![0; pattern.frame];
+    for stream in batch {
+        stream.read_exact(&mut reply)?;
+        pattern.verify(0, &reply)?;
+    }
+    Ok(())
+}

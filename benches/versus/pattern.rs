@@ -1,0 +1,76 @@
+//! The bytes a connection sends, over and over: one frame, and what has to come back.
+
+use std::io;
+
+/// The load side reads this much at a time.
+pub const READ: usize = 256 << 10;
+
+/// The head of a frame: 4 bytes, little-endian, the payload's length.
+const HEAD: usize = 4;
+/// Bytes compared at either end of every read.
+const EDGE: usize = 8;
+/// Every so many reads all bytes are compared.
+const WHOLE_EVERY: u64 = 64;
+
+/// One frame, repeated often enough that what is sent or compared in one go is one slice, wherever in a frame it starts.
+#[derive(Debug)]
+pub struct Pattern {
+    bytes: Vec<u8>,
+    /// Bytes of a frame, head included.
+    pub frame: usize,
+    reads: u64,
+}
+
+impl Pattern {
+    /// A frame of `payload` bytes, of which at most `at_once` are sent in one go.
+    pub fn new(payload: usize, at_once: usize) -> io::Result<Self> {
+        let mut frame = u32::try_from(payload).map_err(io::Error::other)?.to_le_bytes().to_vec();
+        // Xorshift: no stretch of the payload looks like another, so a displaced byte shows.
+        let mut noise = 0x2545_f491_u32;
+        frame.resize_with(HEAD + payload, || {
+            noise ^= noise << 13;
+            noise ^= noise >> 17;
+            noise ^= noise << 5;
+            noise.to_le_bytes()[0]
+        });
+        let length = frame.len();
+        let enough = length + READ.max(at_once * length);
+        Ok(Self {
+            bytes: frame.iter().copied().cycle().take(enough).collect(),
+            frame: length,
+            reads: 0,
+        })
+    }
+
+    /// The bytes from `position` of a connection's stream on.
+    pub fn at(&self, position: u64, length: usize) -> &[u8] {
+        let frame = self.frame as u64;
+        let offset = usize::try_from(position % frame).unwrap_or(0);
+        let end = self.bytes.len().min(offset + length);
+        &self.bytes[offset..end]
+    }
+
+    /// How many frames are whole once `bytes` have gone by.
+    pub const fn frames_in(&self, bytes: u64) -> u64 {
+        bytes / self.frame as u64
+    }
+
+    /// Compares what came back, from `position` of the stream on, with what was sent: the ends of every read, and
+    /// all bytes of some.
+    pub fn verify(&mut self, position: u64, received: &[u8]) -> io::Result<()> {
+        self.reads += 1;
+        let expected = self.at(position, received.len());
+        let edge = EDGE.min(received.len());
+        let inner = received.len() - edge;
+        let same = if self.reads.is_multiple_of(WHOLE_EVERY) {
+            received == expected
+        } else {
+            received[..edge] == expected[..edge] && received[inner..] == expected[inner..]
+        };
+        if same {
+            Ok(())
+        } else {
+            Err(io::Error::other(format!("what came back at byte {position} is not what was sent")))
+        }
+    }
+}

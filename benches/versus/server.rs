@@ -1,0 +1,170 @@
+//! A server under test: a process of its own, on a core of its own, and what it uses.
+
+use std::fs;
+use std::io::{self, BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::time::{ClockId, clock_getcpuclockid};
+use nix::unistd::Pid;
+
+use crate::machine::{self, CLIENT_CORE, SERVER_CORE};
+use crate::peers::{self, Built, Peer};
+
+/// A JVM on a busy core is slow to say where it listens.
+const START_LIMIT: Duration = Duration::from_secs(20);
+const SETTLE_LIMIT: Duration = Duration::from_millis(50);
+const SETTLE_STEP: Duration = Duration::from_millis(1);
+
+/// A running server. It is killed when this goes.
+#[derive(Debug)]
+pub struct Server {
+    pub peer: &'static Peer,
+    pub address: SocketAddr,
+    child: Child,
+    processor_clock: ClockId,
+}
+
+impl Server {
+    /// Starts `command`, which prints `listening on ADDRESS` once it accepts. Its standard error goes to a file
+    /// beside the built peers.
+    pub fn start(peer: &'static Peer, command: &[String], logs: &Path) -> io::Result<Self> {
+        let log = logs.join(format!("{}.log", peer.name));
+        let (program, arguments) =
+            command.split_first().ok_or_else(|| io::Error::other("an empty command"))?;
+        // A child inherits where its parent's thread may run.
+        machine::pin(SERVER_CORE)?;
+        let started = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(fs::File::create(&log)?)
+            .spawn();
+        machine::pin(CLIENT_CORE)?;
+        let mut child = started.map_err(|error| {
+            io::Error::other(format!("{}: cannot run {program}: {error}", peer.name))
+        })?;
+        let address = match listening_address(&mut child) {
+            Ok(address) => address,
+            Err(error) => {
+                stop(&mut child);
+                let log = log.display();
+                return Err(io::Error::other(format!("{}: {error}; see {log}", peer.name)));
+            }
+        };
+        let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
+        let processor_clock = clock_getcpuclockid(Pid::from_raw(pid))?;
+        Ok(Self { peer, address, child, processor_clock })
+    }
+
+    /// The processor time of all its threads, ended ones too, by the scheduler's own clock: exact to the nanosecond,
+    /// where `/proc/PID/stat` counts hundredths of a second.
+    pub fn processor_time(&self) -> io::Result<Duration> {
+        Ok(self.processor_clock.now()?.into())
+    }
+
+    /// The same, once the server has finished what it still had to do and sleeps.
+    pub fn settled_processor_time(&self) -> io::Result<Duration> {
+        let limit = Instant::now() + SETTLE_LIMIT;
+        let mut before = self.processor_time()?;
+        loop {
+            thread::sleep(SETTLE_STEP);
+            let now = self.processor_time()?;
+            if now == before || Instant::now() > limit {
+                return Ok(now);
+            }
+            before = now;
+        }
+    }
+
+    fn proc(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}", self.child.id()))
+    }
+
+    /// How often its living threads were switched out.
+    pub fn context_switches(&self) -> io::Result<u64> {
+        let mut switches = 0;
+        for task in fs::read_dir(self.proc().join("task"))? {
+            // A thread may end while its siblings are counted.
+            let Ok(status) = fs::read_to_string(task?.path().join("status")) else {
+                continue;
+            };
+            switches += field(&status, "voluntary_ctxt_switches:")
+                + field(&status, "nonvoluntary_ctxt_switches:");
+        }
+        Ok(switches)
+    }
+
+    /// Resident memory in bytes.
+    pub fn resident(&self) -> io::Result<u64> {
+        let rollup = fs::read_to_string(self.proc().join("smaps_rollup"))?;
+        Ok(field(&rollup, "Rss:") * 1024)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        stop(&mut self.child);
+    }
+}
+
+fn stop(child: &mut Child) {
+    // Either fails only when the process is gone already.
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// The number after `name` at the start of a line; 0 when there is none.
+fn field(text: &str, name: &str) -> u64 {
+    text.lines()
+        .find_map(|line| line.strip_prefix(name))
+        .and_then(|rest| rest.split_whitespace().next())
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(0)
+}
+
+/// Reads the child's first line. The thread goes on reading, so that the child never blocks on a full pipe.
+fn listening_address(child: &mut Child) -> io::Result<SocketAddr> {
+    let stdout = child.stdout.take().ok_or_else(|| io::Error::other("no standard output"))?;
+    let (sender, first_line) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            // Only the first is waited for.
+            let _ = sender.send(line);
+        }
+    });
+    let line = first_line
+        .recv_timeout(START_LIMIT)
+        .map_err(|_| io::Error::other("did not say where it listens"))?;
+    parse_announcement(&line)
+        .ok_or_else(|| io::Error::other(format!("said {line:?} instead of where it listens")))
+}
+
+/// `listening on [PROTOCOL://]ADDRESS`
+fn parse_announcement(line: &str) -> Option<SocketAddr> {
+    let address = line.strip_prefix("listening on ")?;
+    let address = address.rsplit_once("://").map_or(address, |(_, rest)| rest);
+    address.trim().parse().ok()
+}
+
+/// Builds and starts a server, or says why that cannot be done here. With `RESOUND_REQUIRE_PEERS=1` in the environment
+/// nothing may be missing.
+pub fn start(peer: &'static Peer) -> io::Result<Option<Server>> {
+    let logs = peers::directory()?.join("logs");
+    let reason = match peer.build()? {
+        Built::Command(command) => match Server::start(peer, &command, &logs) {
+            Ok(server) => return Ok(Some(server)),
+            Err(error) => format!("skipped: {error}"),
+        },
+        Built::Missing(what) => format!("skipped: {}: {what} not installed", peer.name),
+    };
+    if std::env::var_os("RESOUND_REQUIRE_PEERS").is_some_and(|value| value == "1") {
+        return Err(io::Error::other(reason));
+    }
+    eprintln!("{reason}");
+    Ok(None)
+}
