@@ -2,7 +2,7 @@
 
 use resound::{
     frame::{self, Dialect, HIGHEST_MAX},
-    listen::Listen,
+    listen::{Address, Listen},
     protocol::{Frames, Protocol, Raw},
 };
 
@@ -23,13 +23,13 @@ struct Entry {
 /// What a listener does.
 pub(crate) enum Service {
     /// It speaks this with each who connects.
-    Connections(Box<dyn Protocol>),
+    Connections(Box<dyn Protocol + Send>),
     /// It answers datagrams, so many a second to each source at most.
     Datagrams { rate: u32 },
 }
 
 impl Service {
-    fn connections(protocol: impl Protocol + 'static) -> Self {
+    fn connections(protocol: impl Protocol + Send + 'static) -> Self {
         Self::Connections(Box::new(protocol))
     }
 }
@@ -55,7 +55,10 @@ const PROTOCOLS: &[Entry] = &[
         name: "udp",
         about: "every datagram comes back whole (RFC 862)",
         keys: &[("rate", "datagrams a second for each source; default 10000, 0 for no limit")],
-        make: |listen, _| Ok(Service::Datagrams { rate: rate(listen)? }),
+        make: |listen, _| match listen.address {
+            Address::Unix(_) => Err("udp has no Unix sockets; write udp://HOST:PORT".to_owned()),
+            Address::Ip(_) | Address::Name { .. } => Ok(Service::Datagrams { rate: rate(listen)? }),
+        },
     },
 ];
 
