@@ -50,7 +50,7 @@ pub(crate) struct ServeArgs {
 
     /// Event loops, a thread each; auto is one for each processor
     ///
-    /// Each has listeners of its own on the same ports, among which the kernel spreads connections (SO_REUSEPORT),
+    /// Each has listeners of its own on the same ports, among which the kernel spreads connections by address,
     /// and an equal share of --max-connections and --max-memory. The first alone serves Unix sockets.
     #[arg(long, env = "RESOUND_REACTORS", hide_env_values = true, value_name = "N")]
     #[arg(default_value = "1", value_parser = reactors::count)]
