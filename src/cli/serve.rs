@@ -13,7 +13,7 @@ use log::{debug, info};
 use resound::{
     Config, Endpoint, Reactor,
     listen::{Address, Listen},
-    protocol::Protocol,
+    protocol::{Protocol, Terms, identity::Template},
 };
 
 use super::{
@@ -49,6 +49,17 @@ pub(crate) struct ServeArgs {
     #[arg(default_value_t = Time(Config::default().grace))]
     grace: Time,
 
+    /// What everyone receives first: as a frame, a line or a message. {hostname}, {pid}, {peer} and {local} are
+    /// filled in; http sends none
+    #[arg(long, env = "RESOUND_BANNER", hide_env_values = true, value_name = "TEXT")]
+    #[arg(value_parser = protocols::template)]
+    banner: Option<Template>,
+
+    /// What every answer of http and every handshake of ws says in X-Served-By, filled in likewise
+    #[arg(long, env = "RESOUND_TAG", hide_env_values = true, value_name = "TEXT")]
+    #[arg(value_parser = protocols::template)]
+    tag: Option<Template>,
+
     #[command(flatten)]
     limits: LimitArgs,
     #[command(flatten)]
@@ -63,7 +74,7 @@ struct LimitArgs {
     #[arg(value_parser = number::<u64>)]
     max_connections: Option<u64>,
 
-    /// The longest frame or line; a listener's own max= overrides it
+    /// The longest frame, line, message or body; a listener's own max= overrides it
     #[arg(long, env = "RESOUND_MAX_FRAME", hide_env_values = true, value_name = "SIZE")]
     #[arg(default_value_t = protocols::DEFAULT_MAX_FRAME, value_parser = protocols::max_frame)]
     max_frame: Size,
@@ -152,7 +163,14 @@ impl ServeArgs {
         reactor: &mut Reactor<Box<dyn Protocol>>,
         listen: &Listen,
     ) -> Result<Address, Failure> {
-        let service = protocols::service(listen, self.limits.max_frame).map_err(Failure::Usage)?;
+        let defaults = Terms {
+            max_frame: self.limits.max_frame.0,
+            banner: self.banner.clone(),
+            tag: self.tag.clone(),
+            ..Terms::default()
+        };
+        let service = protocols::service(listen, &defaults)
+            .map_err(|error| Failure::Usage(format!("--listen {listen}: {error}")))?;
         let endpoint = match &listen.address {
             Address::Ip(address) => Endpoint::Tcp(*address),
             Address::Name { host, port } => {
@@ -250,7 +268,7 @@ impl FromStr for Listeners {
             .map(|one| {
                 let listen = one.parse::<Listen>().map_err(|error| error.to_string())?;
                 // Tried here as well, so that a wrong key is reported like any other wrong value.
-                protocols::service(&listen, Size(1))?;
+                protocols::service(&listen, &Terms::default())?;
                 Ok(listen)
             })
             .collect::<Result<_, String>>()?;

@@ -94,7 +94,7 @@ impl Daemon {
     }
 
     /// As [`connect`](Self::connect), from this address: each has ports of its own, so that thousands of
-    /// connections find one in spite of all those that rest in TIME_WAIT.
+    /// connections find one in spite of all those that rest in `TIME_WAIT`.
     pub(crate) fn connect_from(&self, source: [u8; 4]) -> TcpStream {
         let address: SocketAddr = self.address(0).parse().unwrap();
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
