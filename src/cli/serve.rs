@@ -13,6 +13,7 @@ use log::{debug, info};
 use resound::{
     Config, Endpoint,
     listen::{Address, Listen},
+    protocol::{Terms, identity::Template},
 };
 
 use super::{
@@ -24,7 +25,7 @@ use super::{
 
 /// Run the echo server
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES, allow_negative_numbers = true)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct ServeArgs {
     /// Where to listen and what to speak there; repeatable, in any mix
     #[arg(
@@ -56,6 +57,17 @@ pub(crate) struct ServeArgs {
     #[arg(default_value = "1", value_parser = reactors::count)]
     reactors: usize,
 
+    /// What everyone receives first: as a frame, a line or a message. {hostname}, {pid}, {peer} and {local} are
+    /// filled in; http sends none
+    #[arg(long, env = "RESOUND_BANNER", hide_env_values = true, value_name = "TEXT")]
+    #[arg(value_parser = protocols::template)]
+    banner: Option<Template>,
+
+    /// What every answer of http and every handshake of ws says in X-Served-By, filled in likewise
+    #[arg(long, env = "RESOUND_TAG", hide_env_values = true, value_name = "TEXT")]
+    #[arg(value_parser = protocols::template)]
+    tag: Option<Template>,
+
     #[command(flatten)]
     limits: LimitArgs,
     #[command(flatten)]
@@ -70,7 +82,7 @@ struct LimitArgs {
     #[arg(value_parser = number::<u64>)]
     max_connections: Option<u64>,
 
-    /// The longest frame or line; a listener's own max= overrides it
+    /// The longest frame, line, message or body; a listener's own max= overrides it
     #[arg(long, env = "RESOUND_MAX_FRAME", hide_env_values = true, value_name = "SIZE")]
     #[arg(default_value_t = protocols::DEFAULT_MAX_FRAME, value_parser = protocols::max_frame)]
     max_frame: Size,
@@ -152,17 +164,20 @@ impl ServeArgs {
 
     /// Listens as `listen` says; returns where that really is.
     fn listen(&self, reactors: &mut Reactors, listen: &Listen) -> Result<Address, Failure> {
+        let defaults = Terms {
+            max_frame: self.limits.max_frame.0,
+            banner: self.banner.clone(),
+            tag: self.tag.clone(),
+            ..Terms::default()
+        };
         let services = (0..reactors.count())
-            .map(|_| protocols::service(listen, self.limits.max_frame))
+            .map(|_| protocols::service(listen, &defaults))
             .collect::<Result<_, String>>()
-            .map_err(Failure::Usage)?;
+            .map_err(|error| Failure::Usage(format!("--listen {listen}: {error}")))?;
         let endpoint = match &listen.address {
             Address::Ip(address) => Endpoint::Tcp(*address),
             Address::Name { host, port } => {
-                let found = resolve::look_up_to_listen(host, *port).map_err(|error| {
-                    Failure::Failed(format!("cannot listen on {listen}: {error}"))
-                })?;
-                Endpoint::Tcp(found)
+                Endpoint::Tcp(resolve::look_up_to_listen(host, *port).map_err(Failure::Failed)?)
             }
             Address::Unix(path) => Endpoint::Unix(path.clone()),
         };
@@ -244,7 +259,7 @@ impl FromStr for Listeners {
             .map(|one| {
                 let listen = one.parse::<Listen>().map_err(|error| error.to_string())?;
                 // Tried here as well, so that a wrong key is reported like any other wrong value.
-                protocols::service(&listen, Size(1))?;
+                protocols::service(&listen, &Terms::default())?;
                 Ok(listen)
             })
             .collect::<Result<_, String>>()?;

@@ -12,8 +12,22 @@
 
 use memchr::memchr_iter;
 
-use super::{Next, Output, Protocol, Received, Refusal};
+use super::{
+    Next, Output, Protocol, Received, Refusal,
+    identity::{greeted, line},
+    offer::{BANNER, Offer},
+};
 use crate::Token;
+
+pub(super) const OFFER: Offer = Offer {
+    name: "lines",
+    about: "each line comes back as it completes, its \\n or \\r\\n as it came",
+    keys: &[("max", "the longest line, its end not counted; default --max-frame"), BANNER],
+    make: |terms| {
+        let lines = Lines { max: terms.max_in_memory()? as usize };
+        Ok(greeted(lines, terms.banner.as_ref(), line))
+    },
+};
 
 /// Echoes lines.
 ///

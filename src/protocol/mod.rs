@@ -10,6 +10,7 @@ mod handler;
 pub mod http;
 pub mod identity;
 pub mod lines;
+mod offer;
 pub mod per_connection;
 pub mod proxy;
 mod raw;
@@ -19,6 +20,7 @@ use std::net::SocketAddr;
 
 pub use frames::{Frames, looks_like};
 pub use handler::{Framed, Handler, Reply};
+pub use offer::{BadTerms, COMMON, Key, Offer, Terms, offer, offers};
 pub use per_connection::PerConnection;
 pub use raw::Raw;
 

@@ -40,9 +40,27 @@ use self::{
     utf8::Utf8,
 };
 use super::{
-    Ending, Next, Output, PerConnection, Protocol, Received, Refusal, http::response, identity::Tag,
+    Ending, Next, Output, PerConnection, Protocol, Received, Refusal,
+    http::response,
+    identity::Tag,
+    offer::{BANNER, Offer, TAG},
 };
 use crate::{Peer, Reason, Token};
+
+pub(super) const OFFER: Offer = Offer {
+    name: "ws",
+    about: "each WebSocket message comes back, fragment by fragment (RFC 6455)",
+    keys: &[
+        ("max", "the longest message, all its fragments together; default --max-frame"),
+        BANNER,
+        TAG,
+    ],
+    make: |terms| {
+        let banner = terms.banner.clone().map(Tag::new);
+        let tag = terms.tag();
+        Ok(Box::new(WebSocket { tag, banner, ..WebSocket::new(terms.max_in_memory()?) }))
+    },
+};
 
 /// Echoes over WebSocket.
 ///
