@@ -43,10 +43,11 @@ mod shared;
 mod tests;
 mod write;
 
-/// Reads in one turn before the others get theirs.
-const READS_PER_TURN: usize = 16;
+/// Reads, or instalments of a long answer, in one turn before the others get theirs.
+const STEPS_PER_TURN: usize = 16;
 
-/// A frame that still lacks this many bytes is read straight into the connection's own buffer.
+/// A frame of which so many bytes are held, and so many more are missing, is read straight into the
+/// connection's own buffer.
 const DIRECT_READ: usize = 16 << 10;
 
 /// Where a connection is in its life.
@@ -199,6 +200,10 @@ impl<S: Stream> Connection<S> {
         self.meet(token, shared);
         match self.deliver(token, Replies::default(), shared) {
             Ok(()) => Turn::Wait,
+            Err(Reason::Memory) => {
+                self.abandon(Reason::Memory, shared);
+                Turn::Again
+            }
             Err(reason) => Turn::Gone(reason),
         }
     }
@@ -213,10 +218,13 @@ impl<S: Stream> Connection<S> {
         scratch: &mut [u8],
         shared: &mut Shared,
     ) -> Turn {
-        let turn =
-            self.proceed(token, readiness, protocol, scratch, shared).unwrap_or_else(Turn::Gone);
+        let mut turn = self.proceed(token, readiness, protocol, scratch, shared);
+        if turn == Err(Reason::Memory) && self.ended_for() != Some(Reason::Memory) {
+            self.abandon(Reason::Memory, shared);
+            turn = self.proceed(token, Readiness::ALL, protocol, scratch, shared);
+        }
         self.give_back(shared);
-        turn
+        turn.unwrap_or_else(Turn::Gone)
     }
 
     fn proceed(
@@ -238,12 +246,8 @@ impl<S: Stream> Connection<S> {
             // Nothing was read while something was owed: an event may have been passed over.
             (readable, until_would_block) = (true, true);
         }
-        let mut reads_left = READS_PER_TURN;
+        let mut steps_left = STEPS_PER_TURN;
         loop {
-            // What is buffered already comes before anything that is waited for.
-            while self.is_stopped() && !self.owes() {
-                self.show(token, &[], protocol, shared)?;
-            }
             if self.owes() {
                 return Ok(Turn::Wait);
             }
@@ -259,14 +263,19 @@ impl<S: Stream> Connection<S> {
                 }
                 State::Open(_) | State::Lingering(_) => {}
             }
-            if !readable {
+            if !readable && !self.is_stopped() {
                 return Ok(Turn::Wait);
             }
-            if reads_left == 0 {
-                trace!("{token}: read budget spent");
+            if steps_left == 0 {
+                trace!("{token}: budget spent");
                 return Ok(Turn::Again);
             }
-            reads_left -= 1;
+            steps_left -= 1;
+            if self.is_stopped() {
+                // What is buffered already comes before anything that is waited for.
+                self.show(token, &[], protocol, shared)?;
+                continue;
+            }
             match self.read(scratch, &mut shared.stock.pool) {
                 Ok(Arrival { bytes: 0, .. }) => {
                     trace!("{token}: read EOF");
@@ -306,6 +315,16 @@ impl<S: Stream> Connection<S> {
         shared.output.clear();
         protocol.ending(token, ending, &mut shared.output);
         self.deliver(token, Replies::default(), shared)
+    }
+
+    /// Ends the connection without another byte to the peer, in the turns to come: FIN, then lingering.
+    pub(crate) fn abandon(&mut self, reason: Reason, shared: &mut Shared) {
+        self.end_input(State::Finishing(reason));
+        if let Some(cold) = &mut self.cold {
+            cold.output.clear();
+        }
+        shared.over_memory |= reason == Reason::Memory;
+        self.give_back(shared);
     }
 
     /// What ended the connection, where the end was decided before it came.
@@ -364,11 +383,10 @@ impl<S: Stream> Connection<S> {
     /// Reads into the scratch; the rest of a long frame that has begun goes straight behind its beginning.
     fn read(&mut self, scratch: &mut [u8], pool: &mut Pool) -> io::Result<Arrival> {
         if let (State::Open(_), Some(cold)) = (self.state, &mut self.cold) {
-            let missing = cold.need.saturating_sub(cold.input.len());
-            let wish = missing.min(cold.input.len().max(SCRATCH));
-            if missing >= DIRECT_READ
-                && !cold.input.is_empty()
-                && pool.reserve(&mut cold.input, wish, cold.need).is_ok()
+            let held = cold.input.len();
+            let missing = cold.need.saturating_sub(held);
+            if missing.min(held) >= DIRECT_READ
+                && pool.read_ahead(&mut cold.input, cold.need).is_ok()
             {
                 let direct = cold.input.room();
                 let direct_length = direct.len().min(missing);
@@ -494,14 +512,19 @@ impl<S: Stream> Connection<S> {
         replies: Replies<'_>,
         shared: &mut Shared,
     ) -> Result<(), Reason> {
-        debug_assert!(!self.owes(), "replies leave in order");
         let Shared { output, stock, stats, .. } = shared;
         let Replies { split, held, fresh } = replies;
         let (before, after) = output.bytes().split_at(split);
         let held_echo = self.cold.as_ref().map_or(&[][..], |cold| &cold.input.bytes()[..held.echo]);
-        let (taken, all) = match write(&mut self.stream, token, [before, held_echo, after, fresh]) {
-            Ok(taken) => taken,
-            Err(error) => return Err(self.lost(token, "write", &error)),
+        let parts = [before, held_echo, after, fresh];
+        let (taken, all) = if self.owes() {
+            // Behind what is owed, even if there should be room by now.
+            (0, parts.iter().map(|part| part.len()).sum())
+        } else {
+            match write(&mut self.stream, token, parts) {
+                Ok(taken) => taken,
+                Err(error) => return Err(self.lost(token, "write", &error)),
+            }
         };
         self.sent += taken as u64;
         stats.sent.add(taken as u64);
@@ -515,12 +538,14 @@ impl<S: Stream> Connection<S> {
     /// Returns what memory is not needed between turns.
     fn give_back(&mut self, shared: &mut Shared) {
         let Some(cold) = &mut self.cold else { return };
-        if !cold.input.is_empty() || !cold.output.is_empty() {
-            return;
+        for buffer in [&mut cold.input, &mut cold.output] {
+            if buffer.is_empty() && buffer.capacity() > 0 {
+                shared.stock.pool.release(buffer);
+            }
         }
-        shared.stock.pool.release(&mut cold.input);
-        shared.stock.pool.release(&mut cold.output);
-        if cold.peer.is_none()
+        if cold.input.is_empty()
+            && cold.output.is_empty()
+            && cold.peer.is_none()
             && let Some(cold) = self.cold.take()
         {
             shared.stock.put_back(cold);

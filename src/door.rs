@@ -2,8 +2,6 @@
 
 use std::{io, time::Duration};
 
-use crate::throttle::Throttle;
-
 /// A listener and its protocol. Connections name theirs by its index.
 #[derive(Debug)]
 pub(crate) struct Door<L, P> {
@@ -13,7 +11,6 @@ pub(crate) struct Door<L, P> {
     /// As it was bound, for the log.
     pub(crate) name: String,
     pub(crate) state: State,
-    pub(crate) warning: Throttle,
 }
 
 /// Whether a listener is accepting.
