@@ -11,7 +11,8 @@
 //!
 //! A connection with neither owns no buffer at all. One that owes output does not read: back-pressure
 //! reaches the peer through the kernel's own windows, and what a slow reader can make the server hold is
-//! one batch of replies.
+//! one batch of replies. Only a client's protocol may have it otherwise
+//! ([`Protocol::reads_while_owed`]).
 
 use std::{
     fmt,
@@ -37,6 +38,7 @@ use crate::{
 };
 
 mod cold;
+mod outbound;
 mod reason;
 mod shared;
 #[cfg(test)]
@@ -53,6 +55,8 @@ const DIRECT_READ: usize = 16 << 10;
 /// Where a connection is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
+    /// It goes out, and the peer has not answered yet; who that is, the cold part tells.
+    Connecting,
     /// Both directions are open.
     Open(Frame),
     /// The peer has sent FIN: what is owed goes out, then the connection closes.
@@ -163,6 +167,7 @@ impl<S: Stream> Connection<S> {
     pub(crate) fn waits_for(&self, before: Progress) -> (Class, bool) {
         match self.state {
             State::Lingering(_) => (Class::Linger, false),
+            State::Connecting => (Class::Write, false),
             _ if self.owes() => (Class::Write, self.sent != before.sent),
             State::Open(Frame::Within) => (Class::Frame, self.frames != before.frames),
             _ => (Class::Idle, self.progress() != before),
@@ -240,18 +245,27 @@ impl<S: Stream> Connection<S> {
         // unless something other than a lack of bytes may have ended it.
         let mut until_would_block = readiness.more_behind || shared.draining;
         if self.owes() {
-            if !(readiness.writable || readiness.more_behind) || !self.pay(token, shared)? {
+            let tries = readiness.writable || readiness.more_behind;
+            if tries && self.pay(token, shared)? {
+                // Nothing was read while something was owed: an event may have been passed over.
+                (readable, until_would_block) = (true, true);
+            } else if !self.reads_on(protocol) {
                 return Ok(Turn::Wait);
             }
-            // Nothing was read while something was owed: an event may have been passed over.
-            (readable, until_would_block) = (true, true);
         }
         let mut steps_left = STEPS_PER_TURN;
         loop {
-            if self.owes() {
+            if self.owes() && !self.reads_on(protocol) {
                 return Ok(Turn::Wait);
             }
             match self.state {
+                State::Connecting => {
+                    if !self.answered(token, protocol, shared)? {
+                        return Ok(Turn::Wait);
+                    }
+                    (readable, until_would_block) = (true, true);
+                    continue;
+                }
                 State::HalfClosed => return Err(Reason::PeerClosed),
                 State::Finishing(reason) => {
                     if self.stream.shutdown_write().is_err() {
@@ -331,13 +345,13 @@ impl<S: Stream> Connection<S> {
     pub(crate) const fn ended_for(&self) -> Option<Reason> {
         match self.state {
             State::Finishing(reason) | State::Lingering(reason) => Some(reason),
-            State::Open(_) | State::HalfClosed => None,
+            State::Connecting | State::Open(_) | State::HalfClosed => None,
         }
     }
 
     fn lost(&self, token: Token, doing: &str, error: &io::Error) -> Reason {
         debug!("{token}: {doing}: {error}");
-        self.ended_for().unwrap_or(Reason::Lost)
+        self.ended_for().unwrap_or_else(|| Reason::of_loss(error))
     }
 
     fn peer_closed(&mut self, token: Token, shared: &Shared) -> Result<(), Reason> {
@@ -349,7 +363,7 @@ impl<S: Stream> Connection<S> {
                 self.end_input(State::HalfClosed);
             }
             State::Open(Frame::Between) => self.end_input(State::HalfClosed),
-            State::HalfClosed => {}
+            State::Connecting | State::HalfClosed => {}
             State::Finishing(reason) | State::Lingering(reason) => return Err(reason),
         }
         Ok(())
@@ -505,7 +519,7 @@ impl<S: Stream> Connection<S> {
         };
     }
 
-    /// Sends replies; what the kernel does not take is owed.
+    /// Sends replies, behind what is owed; what the kernel does not take is owed.
     fn deliver(
         &mut self,
         token: Token,
@@ -515,10 +529,12 @@ impl<S: Stream> Connection<S> {
         let Shared { output, stock, stats, .. } = shared;
         let Replies { split, held, fresh } = replies;
         let (before, after) = output.bytes().split_at(split);
-        let held_echo = self.cold.as_ref().map_or(&[][..], |cold| &cold.input.bytes()[..held.echo]);
+        let (held_echo, owes) = self.cold.as_ref().map_or((&[][..], false), |cold| {
+            (&cold.input.bytes()[..held.echo], !cold.output.is_empty())
+        });
         let parts = [before, held_echo, after, fresh];
-        let (taken, all) = if self.owes() {
-            // Behind what is owed, even if there should be room by now.
+        let (taken, all) = if owes {
+            // Even if there should be room by now.
             (0, parts.iter().map(|part| part.len()).sum())
         } else {
             match write(&mut self.stream, token, parts) {

@@ -20,6 +20,8 @@ use crate::{
     timer::{Class, Timers},
 };
 
+mod outbound;
+
 /// Connections accepted in one turn before the others get theirs.
 const ACCEPTS_PER_TURN: usize = 64;
 
@@ -102,24 +104,22 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     ///
     /// # Errors
     ///
-    /// As [`Net::listen`], or if there are 255 listeners already.
+    /// As [`Net::listen`], or if there are 255 listeners and lanes already.
     pub fn listen(
         &mut self,
         mut listener: N::Listener,
         name: String,
         protocol: P,
     ) -> io::Result<()> {
-        let Ok(index) = u8::try_from(self.doors.len()) else {
-            return Err(io::Error::other("a reactor has at most 255 listeners"));
-        };
+        let index = self.next_door()?;
         self.net.listen(&mut listener, house_token(index.into()))?;
-        self.doors.push(Door {
-            listener: Some(listener),
-            protocol,
-            name,
-            state: door::State::Open,
-        });
+        self.doors.push(Door::new(Some(listener), protocol, name));
         Ok(())
+    }
+
+    fn next_door(&self) -> io::Result<u8> {
+        let too_many = |_| io::Error::other("a reactor has at most 255 listeners and lanes");
+        u8::try_from(self.doors.len()).map_err(too_many)
     }
 
     /// What the reactor has done so far; may be read by other threads.
@@ -246,7 +246,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
                     self.run_queue.push_back(token);
                 }
             }
-            Turn::Gone(reason) => return self.close(token, reason),
+            Turn::Gone(reason) => return self.remove(token, reason),
         }
         self.shared.stats.buffered.set(self.shared.stock.pool.lent() as u64);
         let (class, restarts) = connection.waits_for(before);
@@ -266,11 +266,11 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         }
     }
 
-    fn close(&mut self, token: Token, reason: Reason) {
+    fn remove(&mut self, token: Token, reason: Reason) {
         self.timers.disarm(token.key());
         let connection = self.connections.remove(token.key());
         let door = &mut self.doors[usize::from(connection.door)];
-        door.protocol.closed(token);
+        door.protocol.closed(token, reason);
         let stats = &self.shared.stats;
         stats.count_closed(reason);
         stats.open.set(self.connections.len() as u64);
@@ -401,7 +401,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         debug!("{token}: {class:?} timeout");
         if class == Class::Linger {
             let reason = connection.ended_for().unwrap_or(Reason::Lost);
-            return self.close(token, reason);
+            return self.remove(token, reason);
         }
         self.with(token, |connection, protocol, scratch, shared| {
             // What it waits for may be in the kernel already, and its event behind others.
@@ -409,6 +409,9 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             let turn = connection.turn(token, Readiness::ALL, protocol, scratch, shared);
             if matches!(turn, Turn::Gone(_)) || connection.waits_for(before) != (class, false) {
                 return turn;
+            }
+            if connection.is_connecting() {
+                return Turn::Gone(Reason::ConnectTimeout);
             }
             let finished = match class {
                 Class::Idle => {
@@ -423,9 +426,8 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
                 ),
                 Class::Write | Class::Linger => Err(Reason::SlowReader),
             };
-            match finished {
-                Err(reason) => connection.abandon(reason, shared),
-                Ok(()) => {}
+            if let Err(reason) = finished {
+                connection.abandon(reason, shared);
             }
             connection.turn(token, Readiness::ALL, protocol, scratch, shared)
         });
@@ -473,7 +475,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         let tokens: Vec<Token> = self.connections.iter().map(|(key, c)| c.token(key)).collect();
         warn!("the grace time is over: {} connections are cut off", tokens.len());
         for token in tokens {
-            self.close(token, Reason::CutOff);
+            self.remove(token, Reason::CutOff);
         }
     }
 

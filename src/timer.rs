@@ -14,7 +14,7 @@ pub(crate) enum Class {
     Idle,
     /// The rest of a frame that has begun.
     Frame,
-    /// The peer to take what it is owed.
+    /// The peer to take what it is owed, or to answer to connecting.
     Write,
     /// The peer's end of a connection that the server has ended.
     Linger,

@@ -274,7 +274,7 @@ fn may_have_closed(world: &World, index: usize, before: &Before) -> Vec<Reason> 
         }
     } else {
         if wire.reset {
-            reasons.push(Reason::Lost);
+            reasons.push(Reason::Reset);
             if client.plan.is_refused(usize::try_from(wire.read).unwrap()) {
                 reasons.push(Reason::Refused);
             }
