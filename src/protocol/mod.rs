@@ -212,6 +212,17 @@ impl Output {
         self.bytes.len() >= self.high_water
     }
 
+    /// Whether some long reply has left much more memory here than the usual ones need.
+    pub(crate) const fn is_oversized(&self) -> bool {
+        self.bytes.capacity() > 2 * self.high_water
+    }
+
+    /// Forgets what was appended, and gives back what memory is more than the usual.
+    pub(crate) fn trim(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(self.high_water);
+    }
+
     /// What has been appended.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
