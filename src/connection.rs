@@ -30,6 +30,7 @@ use self::{
 use crate::{
     Peer, Token,
     buffer::Pool,
+    inspect::Inspected,
     net::{Readiness, Stream},
     protocol::{Ending, Next, Protocol, Received, Refusal},
     stats::Stats,
@@ -178,6 +179,16 @@ impl<S: Stream> Connection<S> {
 
     fn is_stopped(&self) -> bool {
         self.cold.as_ref().is_some_and(|cold| cold.stopped)
+    }
+
+    /// What it holds, for tests.
+    pub(crate) fn inspect(&self, token: Token) -> Inspected {
+        let (held, owed, capacity) = self.cold.as_ref().map_or((0, 0, 0), |cold| {
+            let Cold { input, output, .. } = &**cold;
+            (input.len(), output.len(), input.capacity() + output.capacity())
+        });
+        let (queued, ended_for) = (self.queued, self.ended_for());
+        Inspected { token, held, owed, capacity, queued, entries: 0, deadline: None, ended_for }
     }
 
     /// The connection is there: lets the protocol speak first.

@@ -13,6 +13,7 @@ use crate::{
     Config, Peer, Stats, Token,
     connection::{Connection, Reason, SCRATCH, Shared, Turn},
     door::{self, Door, Remedy},
+    inspect::{Accepting, Inspected, Inspection},
     net::{Net, Readiness},
     protocol::{Ending, Protocol},
     throttle::Throttle,
@@ -185,6 +186,31 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
                 connection.queued = false;
                 self.turn(token, Readiness::ALL);
             }
+        }
+    }
+
+    /// Everything that is held, for tests.
+    #[doc(hidden)]
+    pub fn inspect(&self) -> Inspection {
+        let connections = self.connections.iter().map(|(key, connection)| {
+            let token = connection.token(key);
+            Inspected {
+                entries: self.run_queue.iter().filter(|&&entry| entry == token).count(),
+                deadline: self.timers.deadline(key),
+                ..connection.inspect(token)
+            }
+        });
+        let listeners = self.doors.iter().map(|door| match door.state {
+            door::State::Open => Accepting::Event,
+            door::State::Queued => Accepting::Turn,
+            door::State::Full => Accepting::Room,
+            door::State::Paused(until) => Accepting::Until(until),
+        });
+        Inspection {
+            connections: connections.collect(),
+            listeners: listeners.collect(),
+            lent: self.shared.stock.pool.lent(),
+            queued: self.run_queue.len(),
         }
     }
 

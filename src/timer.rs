@@ -66,6 +66,11 @@ impl Timers {
         wanted == armed
     }
 
+    /// When `key` is due, if it is.
+    pub(crate) fn deadline(&self, key: usize) -> Option<Duration> {
+        self.nodes.get(key).filter(|node| node.class.is_some()).map(|node| node.deadline)
+    }
+
     /// Whether `class` has a limit.
     pub(crate) const fn limits(&self, class: Class) -> bool {
         self.lists[class as usize].timeout.is_some()
