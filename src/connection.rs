@@ -55,8 +55,6 @@ const DIRECT_READ: usize = 16 << 10;
 /// Where a connection is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// It goes out, and the peer has not answered yet; who that is, the cold part tells.
-    Connecting,
     /// Both directions are open.
     Open(Frame),
     /// The peer has sent FIN: what is owed goes out, then the connection closes.
@@ -66,6 +64,8 @@ enum State {
     /// FIN is sent. What still comes is read and discarded until the peer closes too: to close with unread
     /// bytes would send RST, which can destroy replies that the peer has not read yet.
     Lingering(Reason),
+    /// It goes out, and the peer has not answered yet; who that is, the cold part tells.
+    Connecting,
 }
 
 /// Whether a frame has begun, that is, whether the time limit for a whole frame runs.
@@ -167,9 +167,9 @@ impl<S: Stream> Connection<S> {
     pub(crate) fn waits_for(&self, before: Progress) -> (Class, bool) {
         match self.state {
             State::Lingering(_) => (Class::Linger, false),
-            State::Connecting => (Class::Write, false),
             _ if self.owes() => (Class::Write, self.sent != before.sent),
             State::Open(Frame::Within) => (Class::Frame, self.frames != before.frames),
+            State::Connecting => (Class::Write, false),
             _ => (Class::Idle, self.progress() != before),
         }
     }
@@ -245,13 +245,11 @@ impl<S: Stream> Connection<S> {
         // unless something other than a lack of bytes may have ended it.
         let mut until_would_block = readiness.more_behind || shared.draining;
         if self.owes() {
-            let tries = readiness.writable || readiness.more_behind;
-            if tries && self.pay(token, shared)? {
-                // Nothing was read while something was owed: an event may have been passed over.
-                (readable, until_would_block) = (true, true);
-            } else if !self.reads_on(protocol) {
+            if !self.resumes(token, readiness, protocol, shared)? {
                 return Ok(Turn::Wait);
             }
+            // Nothing may have been read while something was owed: an event may have been passed over.
+            (readable, until_would_block) = (true, true);
         }
         let mut steps_left = STEPS_PER_TURN;
         loop {
@@ -259,13 +257,6 @@ impl<S: Stream> Connection<S> {
                 return Ok(Turn::Wait);
             }
             match self.state {
-                State::Connecting => {
-                    if !self.answered(token, protocol, shared)? {
-                        return Ok(Turn::Wait);
-                    }
-                    (readable, until_would_block) = (true, true);
-                    continue;
-                }
                 State::HalfClosed => return Err(Reason::PeerClosed),
                 State::Finishing(reason) => {
                     if self.stream.shutdown_write().is_err() {
@@ -274,6 +265,13 @@ impl<S: Stream> Connection<S> {
                     trace!("{token}: FIN sent");
                     self.state = State::Lingering(reason);
                     (readable, until_would_block) = (true, true);
+                }
+                State::Connecting => {
+                    if !self.answered(token, protocol, shared)? {
+                        return Ok(Turn::Wait);
+                    }
+                    (readable, until_would_block) = (true, true);
+                    continue;
                 }
                 State::Open(_) | State::Lingering(_) => {}
             }
