@@ -18,7 +18,8 @@ pub struct Config {
     pub idle_timeout: Option<Duration>,
     /// A frame that has begun must be whole within this time, however steadily its bytes drip in. Default 60 s.
     pub frame_timeout: Option<Duration>,
-    /// A peer that is owed bytes must take some within this time. Default 60 s.
+    /// A peer that is owed bytes must take some within this time, and one that is connected to must answer
+    /// within it. Default 60 s.
     pub write_timeout: Option<Duration>,
     /// How long a connection that the server ended goes on reading and discarding, so that the kernel's
     /// RST does not overtake the last replies. Default 2 s.

@@ -11,7 +11,8 @@
 //!
 //! A connection with neither owns no buffer at all. One that owes output does not read: back-pressure
 //! reaches the peer through the kernel's own windows, and what a slow reader can make the server hold is
-//! one batch of replies.
+//! one batch of replies. Only a client's protocol may have it otherwise
+//! ([`Protocol::reads_while_owed`]).
 
 use std::{
     fmt,
@@ -29,6 +30,7 @@ use self::{
 use crate::{
     Peer, Token,
     buffer::Pool,
+    inspect::Inspected,
     net::{Readiness, Stream},
     protocol::{Ending, Next, Protocol, Received, Refusal},
     stats::Stats,
@@ -36,6 +38,7 @@ use crate::{
 };
 
 mod cold;
+mod outbound;
 mod reason;
 mod shared;
 #[cfg(test)]
@@ -51,6 +54,8 @@ const DIRECT_READ: usize = 16 << 10;
 /// Where a connection is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
+    /// It goes out, and the peer has not answered yet; who that is, the cold part tells.
+    Connecting,
     /// Both directions are open.
     Open(Frame),
     /// The peer has sent FIN: what is owed goes out, then the connection closes.
@@ -161,6 +166,7 @@ impl<S: Stream> Connection<S> {
     pub(crate) fn waits_for(&self, before: Progress) -> (Class, bool) {
         match self.state {
             State::Lingering(_) => (Class::Linger, false),
+            State::Connecting => (Class::Write, false),
             _ if self.owes() => (Class::Write, self.sent != before.sent),
             State::Open(Frame::Within) => (Class::Frame, self.frames != before.frames),
             _ => (Class::Idle, self.progress() != before),
@@ -173,6 +179,16 @@ impl<S: Stream> Connection<S> {
 
     fn is_stopped(&self) -> bool {
         self.cold.as_ref().is_some_and(|cold| cold.stopped)
+    }
+
+    /// What it holds, for tests.
+    pub(crate) fn inspect(&self, token: Token) -> Inspected {
+        let (held, owed, capacity) = self.cold.as_ref().map_or((0, 0, 0), |cold| {
+            let Cold { input, output, .. } = &**cold;
+            (input.len(), output.len(), input.capacity() + output.capacity())
+        });
+        let (queued, ended_for) = (self.queued, self.ended_for());
+        Inspected { token, held, owed, capacity, queued, entries: 0, deadline: None, ended_for }
     }
 
     /// The connection is there: lets the protocol speak first.
@@ -221,11 +237,13 @@ impl<S: Stream> Connection<S> {
         // unless something other than a lack of bytes may have ended it.
         let mut until_would_block = readiness.more_behind || shared.draining;
         if self.owes() {
-            if !(readiness.writable || readiness.more_behind) || !self.pay(token, shared)? {
+            let tries = readiness.writable || readiness.more_behind;
+            if tries && self.pay(token, shared)? {
+                // Nothing was read while something was owed: an event may have been passed over.
+                (readable, until_would_block) = (true, true);
+            } else if !self.reads_on(protocol) {
                 return Ok(Turn::Wait);
             }
-            // Nothing was read while something was owed: an event may have been passed over.
-            (readable, until_would_block) = (true, true);
         }
         let mut reads_left = READS_PER_TURN;
         loop {
@@ -233,10 +251,17 @@ impl<S: Stream> Connection<S> {
             while self.is_stopped() && !self.owes() {
                 self.show(token, &[], protocol, shared)?;
             }
-            if self.owes() {
+            if self.owes() && !self.reads_on(protocol) {
                 return Ok(Turn::Wait);
             }
             match self.state {
+                State::Connecting => {
+                    if !self.answered(token, protocol, shared)? {
+                        return Ok(Turn::Wait);
+                    }
+                    (readable, until_would_block) = (true, true);
+                    continue;
+                }
                 State::HalfClosed => return Err(Reason::PeerClosed),
                 State::Finishing(reason) => {
                     if self.stream.shutdown_write().is_err() {
@@ -301,13 +326,13 @@ impl<S: Stream> Connection<S> {
     pub(crate) const fn ended_for(&self) -> Option<Reason> {
         match self.state {
             State::Finishing(reason) | State::Lingering(reason) => Some(reason),
-            State::Open(_) | State::HalfClosed => None,
+            State::Connecting | State::Open(_) | State::HalfClosed => None,
         }
     }
 
     fn lost(&self, token: Token, doing: &str, error: &io::Error) -> Reason {
         debug!("{token}: {doing}: {error}");
-        self.ended_for().unwrap_or(Reason::Lost)
+        self.ended_for().unwrap_or_else(|| Reason::of_loss(error))
     }
 
     fn peer_closed(&mut self, token: Token, shared: &Shared) -> Result<(), Reason> {
@@ -319,7 +344,7 @@ impl<S: Stream> Connection<S> {
                 self.end_input(State::HalfClosed);
             }
             State::Open(Frame::Between) => self.end_input(State::HalfClosed),
-            State::HalfClosed => {}
+            State::Connecting | State::HalfClosed => {}
             State::Finishing(reason) | State::Lingering(reason) => return Err(reason),
         }
         Ok(())
@@ -476,21 +501,26 @@ impl<S: Stream> Connection<S> {
         };
     }
 
-    /// Sends replies; what the kernel does not take is owed.
+    /// Sends replies, behind what is owed; what the kernel does not take is owed.
     fn deliver(
         &mut self,
         token: Token,
         replies: Replies<'_>,
         shared: &mut Shared,
     ) -> Result<(), Reason> {
-        debug_assert!(!self.owes(), "replies leave in order");
         let Shared { output, stock, stats, .. } = shared;
         let Replies { split, held, fresh } = replies;
         let (before, after) = output.bytes().split_at(split);
-        let held_echo = self.cold.as_ref().map_or(&[][..], |cold| &cold.input.bytes()[..held.echo]);
-        let (taken, all) = match write(&mut self.stream, token, [before, held_echo, after, fresh]) {
-            Ok(taken) => taken,
-            Err(error) => return Err(self.lost(token, "write", &error)),
+        let (held_echo, owes) = self.cold.as_ref().map_or((&[][..], false), |cold| {
+            (&cold.input.bytes()[..held.echo], !cold.output.is_empty())
+        });
+        let (taken, all) = if owes {
+            (0, before.len() + held_echo.len() + after.len() + fresh.len())
+        } else {
+            match write(&mut self.stream, token, [before, held_echo, after, fresh]) {
+                Ok(taken) => taken,
+                Err(error) => return Err(self.lost(token, "write", &error)),
+            }
         };
         self.sent += taken as u64;
         stats.sent.add(taken as u64);

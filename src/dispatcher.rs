@@ -13,11 +13,14 @@ use crate::{
     Config, Peer, Stats, Token,
     connection::{Connection, Reason, SCRATCH, Shared, Turn},
     door::{self, Door, Remedy},
+    inspect::{Accepting, Inspected, Inspection},
     net::{Net, Readiness},
     protocol::{Ending, Protocol},
     throttle::Throttle,
     timer::{Class, Timers},
 };
+
+mod outbound;
 
 /// Connections accepted in one turn before the others get theirs.
 const ACCEPTS_PER_TURN: usize = 64;
@@ -92,25 +95,22 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     ///
     /// # Errors
     ///
-    /// As [`Net::listen`], or if there are 255 listeners already.
+    /// As [`Net::listen`], or if there are 255 listeners and lanes already.
     pub fn listen(
         &mut self,
         mut listener: N::Listener,
         name: String,
         protocol: P,
     ) -> io::Result<()> {
-        let Ok(index) = u8::try_from(self.doors.len()) else {
-            return Err(io::Error::other("a reactor has at most 255 listeners"));
-        };
+        let index = self.next_door()?;
         self.net.listen(&mut listener, house_token(index.into()))?;
-        self.doors.push(Door {
-            listener: Some(listener),
-            protocol,
-            name,
-            state: door::State::Open,
-            warning: Throttle::default(),
-        });
+        self.doors.push(Door::new(Some(listener), protocol, name));
         Ok(())
+    }
+
+    fn next_door(&self) -> io::Result<u8> {
+        let too_many = |_| io::Error::other("a reactor has at most 255 listeners and lanes");
+        u8::try_from(self.doors.len()).map_err(too_many)
     }
 
     /// What the reactor has done so far; may be read by other threads.
@@ -189,6 +189,31 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         }
     }
 
+    /// Everything that is held, for tests.
+    #[doc(hidden)]
+    pub fn inspect(&self) -> Inspection {
+        let connections = self.connections.iter().map(|(key, connection)| {
+            let token = connection.token(key);
+            Inspected {
+                entries: self.run_queue.iter().filter(|&&entry| entry == token).count(),
+                deadline: self.timers.deadline(key),
+                ..connection.inspect(token)
+            }
+        });
+        let listeners = self.doors.iter().map(|door| match door.state {
+            door::State::Open => Accepting::Event,
+            door::State::Queued => Accepting::Turn,
+            door::State::Full => Accepting::Room,
+            door::State::Paused(until) => Accepting::Until(until),
+        });
+        Inspection {
+            connections: connections.collect(),
+            listeners: listeners.collect(),
+            lent: self.shared.stock.pool.lent(),
+            queued: self.run_queue.len(),
+        }
+    }
+
     fn turn(&mut self, token: Token, readiness: Readiness) {
         self.with(token, |connection, protocol, scratch, shared| {
             connection.turn(token, readiness, protocol, scratch, shared)
@@ -211,7 +236,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
                 connection.queued = true;
                 self.run_queue.push_back(token);
             }
-            Turn::Gone(reason) => return self.close(token, reason),
+            Turn::Gone(reason) => return self.remove(token, reason),
         }
         self.shared.stats.buffered.set(self.shared.stock.pool.lent() as u64);
         let (class, restarts) = connection.waits_for(before);
@@ -223,11 +248,11 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         }
     }
 
-    fn close(&mut self, token: Token, reason: Reason) {
+    fn remove(&mut self, token: Token, reason: Reason) {
         self.timers.disarm(token.key());
         let connection = self.connections.remove(token.key());
         let door = &mut self.doors[usize::from(connection.door)];
-        door.protocol.closed(token);
+        door.protocol.closed(token, reason);
         let stats = &self.shared.stats;
         stats.count_closed(reason);
         stats.open.set(self.connections.len() as u64);
@@ -367,10 +392,13 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         let (reason, ending) = match class {
             Class::Idle => (Reason::Idle, Ending::Idle),
             Class::Frame => (Reason::SlowFrame, Ending::Unfinished),
-            Class::Write => return self.close(token, Reason::SlowReader),
+            Class::Write if connection.is_connecting() => {
+                return self.remove(token, Reason::ConnectTimeout);
+            }
+            Class::Write => return self.remove(token, Reason::SlowReader),
             Class::Linger => {
                 let reason = connection.ended_for().unwrap_or(Reason::Lost);
-                return self.close(token, reason);
+                return self.remove(token, reason);
             }
         };
         self.with(token, |connection, protocol, scratch, shared| {
@@ -424,7 +452,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         let tokens: Vec<Token> = self.connections.iter().map(|(key, c)| c.token(key)).collect();
         warn!("the grace time is over: {} connections are cut off", tokens.len());
         for token in tokens {
-            self.close(token, Reason::CutOff);
+            self.remove(token, Reason::CutOff);
         }
     }
 

@@ -4,6 +4,10 @@ use std::{io, time::Duration};
 
 use crate::throttle::Throttle;
 
+/// Names one protocol that connections speak which go out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lane(pub(crate) u8);
+
 /// A listener and its protocol. Connections name theirs by its index.
 #[derive(Debug)]
 pub(crate) struct Door<L, P> {
@@ -14,6 +18,13 @@ pub(crate) struct Door<L, P> {
     pub(crate) name: String,
     pub(crate) state: State,
     pub(crate) warning: Throttle,
+}
+
+impl<L, P> Door<L, P> {
+    pub(crate) fn new(listener: Option<L>, protocol: P, name: String) -> Self {
+        let (state, warning) = (State::Open, Throttle::default());
+        Self { listener, protocol, name, state, warning }
+    }
 }
 
 /// Whether a listener is accepting.

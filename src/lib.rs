@@ -67,6 +67,8 @@ mod datagram;
 pub mod dispatcher;
 mod door;
 pub mod frame;
+#[doc(hidden)]
+pub mod inspect;
 pub mod listen;
 pub mod listener;
 pub mod net;
@@ -81,6 +83,7 @@ mod token;
 
 pub use config::Config;
 pub use connection::Reason;
+pub use door::Lane;
 pub use listener::{Endpoint, Listener};
 pub use peer::Peer;
 pub use reactor::{Handle, Reactor};

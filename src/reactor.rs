@@ -3,7 +3,7 @@
 use std::{
     fmt,
     io::{self, ErrorKind},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -15,13 +15,13 @@ use log::debug;
 use mio::{Events, Interest, Poll, Registry, Waker, event::Source, net::UnixStream};
 
 use crate::{
-    Config, Stats, Token,
+    Config, Lane, Stats, Token,
     datagram::{self, Datagrams},
     dispatcher::{Dispatcher, Phase},
     listener::{Endpoint, Listener},
     net::{Net, Readiness},
     peer::Peer,
-    protocol::Protocol,
+    protocol::{Output, Protocol},
     stream::Socket,
 };
 
@@ -91,6 +91,54 @@ impl<P: Protocol> Reactor<P> {
         let endpoint = listener.endpoint();
         self.dispatcher.listen(listener, endpoint.to_string(), protocol)?;
         Ok(endpoint)
+    }
+
+    /// Speaks `protocol` on connections that go out: [`connect`](Self::connect) opens them.
+    ///
+    /// # Errors
+    ///
+    /// If there are 255 listeners and lanes already.
+    pub fn outbound(&mut self, protocol: P) -> io::Result<Lane> {
+        self.dispatcher.outbound(protocol)
+    }
+
+    /// Begins to connect to `endpoint`, without blocking, from the address `from` where that matters: a million
+    /// connections to one port do not all fit one source address.
+    ///
+    /// The lane's protocol is told by [`Protocol::opened`] once the connection is there, or by
+    /// [`Protocol::closed`] and the [`Reason`](crate::Reason) that it never will be. An answer must come within
+    /// [`Config::write_timeout`].
+    ///
+    /// # Errors
+    ///
+    /// As socket(2), bind(2) and connect(2): `AddrNotAvailable` when no port is left; `WouldBlock` while a Unix
+    /// socket's backlog is full; `ConnectionRefused`, which may also come later as
+    /// [`Reason::ConnectRefused`](crate::Reason::ConnectRefused). Also if [`Config::max_connections`] are
+    /// open, or the reactor is stopping.
+    pub fn connect(
+        &mut self,
+        lane: Lane,
+        endpoint: &Endpoint,
+        from: Option<IpAddr>,
+    ) -> io::Result<Token> {
+        self.dispatcher.connect(lane, endpoint, from)
+    }
+
+    /// What the connections of `lane` speak.
+    pub fn protocol_mut(&mut self, lane: Lane) -> &mut P {
+        self.dispatcher.protocol_mut(lane)
+    }
+
+    /// Sends on a connection, unasked, what `speak` puts into the output, behind all that is owed there. Returns
+    /// whether `speak` was called: a connection that is not open (any more, or yet) is passed over.
+    pub fn speak(&mut self, token: Token, speak: impl FnOnce(&mut P, &mut Output)) -> bool {
+        self.dispatcher.speak(token, speak)
+    }
+
+    /// Closes a connection at once, whatever it owes; returns whether it was there. To end one in good order is
+    /// the protocol's to ask for, by [`Next::Finish`](crate::protocol::Next::Finish).
+    pub fn close(&mut self, token: Token) -> bool {
+        self.dispatcher.close(token)
     }
 
     /// Echoes datagrams on `address`, to each source at most `rate` a second; 0 is without limit. Returns
@@ -238,6 +286,10 @@ impl Net for Kernel {
 
     fn accept(&mut self, listener: &Listener) -> io::Result<(Socket, Peer)> {
         listener.accept()
+    }
+
+    fn connect(&mut self, endpoint: &Endpoint, from: Option<IpAddr>) -> io::Result<Socket> {
+        Socket::connect(endpoint, from)
     }
 
     fn local(&self, listener: &Listener, stream: &Socket) -> Option<SocketAddr> {

@@ -14,7 +14,7 @@ pub(crate) enum Class {
     Idle,
     /// The rest of a frame that has begun.
     Frame,
-    /// The peer to take what it is owed.
+    /// The peer to take what it is owed, or to answer to connecting.
     Write,
     /// The peer's end of a connection that the server has ended.
     Linger,
@@ -64,6 +64,11 @@ impl Timers {
         let wanted = self.lists[class as usize].timeout.map(|_| class);
         let armed = if self.armed == 0 { None } else { self.nodes.get(key).and_then(|n| n.class) };
         wanted == armed
+    }
+
+    /// When `key` is due, if it is.
+    pub(crate) fn deadline(&self, key: usize) -> Option<Duration> {
+        self.nodes.get(key).filter(|node| node.class.is_some()).map(|node| node.deadline)
     }
 
     /// Whether `class` has a limit.

@@ -9,7 +9,7 @@ use cases::{conversations, echo, echo_chunks, get, hello, post_chunks, refused, 
 use drive::{Driven, cut, drive};
 use proptest::prelude::*;
 use resound::{
-    Peer, Token,
+    Peer, Reason, Token,
     protocol::{
         Ending, Next, Output, Protocol, Refusal,
         http::{Http, HttpLimits},
@@ -205,7 +205,7 @@ fn a_tag_is_in_every_answer() {
             let sent = String::from_utf8(out.bytes().to_vec()).unwrap();
             assert!(sent.starts_with(&format!("HTTP/1.1 {status}\r\n")));
             assert!(sent.contains(&format!("\r\nX-Served-By: {value}\r\n")), "{sent}");
-            http.closed(CONNECTION);
+            http.closed(CONNECTION, Reason::PeerClosed);
             out.clear();
         }
     }

@@ -8,7 +8,7 @@ use std::{cell::RefCell, net::SocketAddr, rc::Rc};
 use drive::{cut, drive};
 use proptest::prelude::*;
 use resound::{
-    Peer, Token,
+    Peer, Reason, Token,
     protocol::{
         Ending, Next, Output, Protocol, Received,
         identity::{Banner, Template, line},
@@ -217,7 +217,7 @@ impl Protocol for Diary {
         self.note(format!("ending, {cause:?}"));
     }
 
-    fn closed(&mut self, _: Token) {
+    fn closed(&mut self, _: Token, _: Reason) {
         self.note("closed");
     }
 }
@@ -234,7 +234,7 @@ fn diary(input: &[u8]) -> (Vec<String>, Vec<u8>, Option<Peer>) {
     let received = proxied.receive(connection, input, 0, &mut out);
     assert!(!received.echo);
     proxied.ending(connection, Ending::Idle, &mut out);
-    proxied.closed(connection);
+    proxied.closed(connection, Reason::PeerClosed);
     let peer = out.take_peer();
     (diary.read(), out.bytes().to_vec(), peer)
 }
@@ -281,7 +281,7 @@ fn a_stale_token_is_not_taken_for_one_that_waits() {
     proxied.opened(old, &Peer::Unix, &mut out);
     proxied.receive(old, b"PROXY UNKNOWN\r\n", 0, &mut out);
     proxied.opened(new, &Peer::Unix, &mut out);
-    proxied.closed(old);
+    proxied.closed(old, Reason::PeerClosed);
     proxied.receive(new, b"PROXY UNKNOWN\r\nx", 0, &mut out);
     assert_eq!(diary.read(), ["opened by unix", "closed", "opened by unix", "x after 0"]);
 }

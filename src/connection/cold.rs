@@ -77,7 +77,9 @@ impl Cold {
             taken -= skipped;
             skipped
         };
-        pool.append(&mut self.output, &before[skip_taken(before.len())..], 0)?;
+        // Where something was owed already, more may follow again and again: room for that once, not each time.
+        let likely = 2 * self.output.len();
+        pool.append(&mut self.output, &before[skip_taken(before.len())..], likely)?;
         let held_taken = skip_taken(held.echo);
         if held_taken == held.echo {
             self.input.consume(held.consumed);
@@ -89,7 +91,7 @@ impl Cold {
             pool.append(&mut self.output, &self.input.bytes()[held_taken..held.echo], 0)?;
             self.input.consume(held.consumed);
         }
-        pool.append(&mut self.output, &after[skip_taken(after.len())..], 0)?;
+        pool.append(&mut self.output, &after[skip_taken(after.len())..], likely)?;
         pool.append(&mut self.output, &fresh[skip_taken(fresh.len())..], 0)
     }
 }

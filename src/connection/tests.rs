@@ -8,6 +8,8 @@ use std::{
 
 use proptest::prelude::*;
 
+mod outbound;
+
 use super::*;
 use crate::protocol::{Frames, Output};
 
@@ -34,6 +36,8 @@ struct Script {
     outgoing: VecDeque<Outgoing>,
     written: Vec<u8>,
     fin: bool,
+    /// How asking whether it is connected goes; behind the end it is.
+    connecting: VecDeque<ErrorKind>,
     reads: usize,
     writes: usize,
 }
@@ -110,6 +114,10 @@ impl Stream for Script {
     fn shutdown_write(&mut self) -> io::Result<()> {
         self.fin = true;
         Ok(())
+    }
+
+    fn connected(&mut self) -> io::Result<()> {
+        self.connecting.pop_front().map_or(Ok(()), |kind| Err(kind.into()))
     }
 }
 
@@ -319,9 +327,9 @@ fn a_length_over_the_limit_is_refused_after_the_frames_before_it_and_lingers() {
 fn a_reset_ends_it_whether_read_or_write_finds_it() {
     let reset = ErrorKind::ConnectionReset;
     let mut bench = Bench::new(Script::new([Incoming::Error(reset)]));
-    assert_eq!(bench.turn(READABLE), Turn::Gone(Reason::Lost));
+    assert_eq!(bench.turn(READABLE), Turn::Gone(Reason::Reset));
     let script = Script::new([bytes(&frame(b"hello"))]).taking([Outgoing::Error(reset)]);
-    assert_eq!(Bench::new(script).turn(READABLE), Turn::Gone(Reason::Lost));
+    assert_eq!(Bench::new(script).turn(READABLE), Turn::Gone(Reason::Reset));
 }
 
 #[test]
@@ -355,7 +363,7 @@ fn a_long_frame_is_read_behind_its_beginning_and_goes_out_from_there() {
     let script = Script::new(pieces).taking([Outgoing::Take(1 << 20), Outgoing::WouldBlock]);
     let mut bench = Bench::new(script);
     while bench.written().len() < 1 << 20 {
-        assert_ne!(bench.turn(Readiness::ALL), Turn::Gone(Reason::Lost));
+        assert!(!matches!(bench.turn(Readiness::ALL), Turn::Gone(_)));
     }
     let held = bench.shared.stock.pool.lent();
     assert!(held <= long.len() + 2 * SCRATCH, "{held} bytes for a frame of {}", long.len());

@@ -33,7 +33,7 @@ use self::{
     response::Reply,
 };
 use super::{Ending, Next, Output, PerConnection, Protocol, Received, identity::Tag};
-use crate::{Peer, Token};
+use crate::{Peer, Reason, Token};
 
 /// Greets and echoes over HTTP/1.1.
 #[derive(Debug)]
@@ -304,7 +304,7 @@ impl Protocol for Http {
         }
     }
 
-    fn closed(&mut self, connection: Token) {
+    fn closed(&mut self, connection: Token, _: Reason) {
         if let Some(tag) = &mut self.tag {
             tag.closed(connection);
         }

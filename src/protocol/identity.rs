@@ -7,7 +7,7 @@
 use std::{fmt, net::SocketAddr};
 
 use super::{Ending, Output, PerConnection, Protocol, Received};
-use crate::{Peer, Token};
+use crate::{Peer, Reason, Token};
 
 /// What can be filled in, as templates name it.
 const PLACEHOLDERS: [&str; 4] = ["{hostname}", "{pid}", "{peer}", "{local}"];
@@ -237,8 +237,8 @@ impl<P: Protocol, W: FnMut(&str, &mut Output)> Protocol for Banner<P, W> {
         self.inner.ending(connection, cause, out);
     }
 
-    fn closed(&mut self, connection: Token) {
-        self.inner.closed(connection);
+    fn closed(&mut self, connection: Token, reason: Reason) {
+        self.inner.closed(connection, reason);
     }
 }
 

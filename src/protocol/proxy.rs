@@ -16,7 +16,7 @@ mod v2;
 use std::net::SocketAddr;
 
 use super::{Ending, Next, Output, PerConnection, Protocol, Received, Refusal};
-use crate::{Peer, Token};
+use crate::{Peer, Reason, Token};
 
 /// Which versions of the header a listener takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -177,9 +177,9 @@ impl<P: Protocol> Protocol for Proxied<P> {
         }
     }
 
-    fn closed(&mut self, connection: Token) {
+    fn closed(&mut self, connection: Token, reason: Reason) {
         if self.waiting.remove(connection).is_none() {
-            self.inner.closed(connection);
+            self.inner.closed(connection, reason);
         }
     }
 }

@@ -38,7 +38,7 @@ use self::{
 use super::{
     Ending, Next, Output, PerConnection, Protocol, Received, Refusal, http::response, identity::Tag,
 };
-use crate::{Peer, Token};
+use crate::{Peer, Reason, Token};
 
 /// Echoes over WebSocket.
 ///
@@ -337,7 +337,7 @@ impl Protocol for WebSocket {
         }
     }
 
-    fn closed(&mut self, connection: Token) {
+    fn closed(&mut self, connection: Token, _: Reason) {
         for tag in self.tag.iter_mut().chain(&mut self.banner) {
             tag.closed(connection);
         }

@@ -1,5 +1,11 @@
 //! What tests of the command share: a daemon as a child process that cannot outlive its test.
-#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_possible_truncation,
+    reason = "in a test a panic is the report"
+)]
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -94,7 +100,7 @@ impl Daemon {
     }
 
     /// As [`connect`](Self::connect), from this address: each has ports of its own, so that thousands of
-    /// connections find one in spite of all those that rest in TIME_WAIT.
+    /// connections find one in spite of all those that rest in `TIME_WAIT`.
     pub(crate) fn connect_from(&self, source: [u8; 4]) -> TcpStream {
         let address: SocketAddr = self.address(0).parse().unwrap();
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
