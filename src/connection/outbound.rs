@@ -7,7 +7,7 @@ use log::{Level, debug, log_enabled};
 use super::{Connection, Frame, Reason, Replies, Shared, State, Turn};
 use crate::{
     Peer, Token,
-    net::Stream,
+    net::{Readiness, Stream},
     protocol::{Output, Protocol},
 };
 
@@ -18,6 +18,7 @@ impl<S: Stream> Connection<S> {
     }
 
     /// Whether the peer has answered to connecting; once it has, the protocol speaks first.
+    #[cold]
     pub(super) fn answered(
         &mut self,
         token: Token,
@@ -79,7 +80,21 @@ impl<S: Stream> Connection<S> {
         matches!(self.state, State::Connecting)
     }
 
+    /// Pays what is owed, as far as that goes; whether there is reading to do now.
+    #[inline(never)]
+    pub(super) fn resumes(
+        &mut self,
+        token: Token,
+        readiness: Readiness,
+        protocol: &impl Protocol,
+        shared: &mut Shared,
+    ) -> Result<bool, Reason> {
+        let may_pay = readiness.writable || readiness.more_behind;
+        Ok((may_pay && self.pay(token, shared)?) || self.reads_on(protocol))
+    }
+
     /// Whether it is read from although it owes.
+    #[cold]
     pub(super) fn reads_on(&self, protocol: &impl Protocol) -> bool {
         self.is_open() && !self.is_stopped() && protocol.reads_while_owed()
     }

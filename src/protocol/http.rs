@@ -32,8 +32,23 @@ use self::{
     request::{Asks, Framing, Persistence, Request},
     response::Reply,
 };
-use super::{Ending, Next, Output, PerConnection, Protocol, Received, identity::Tag};
+use super::{
+    Ending, Next, Output, PerConnection, Protocol, Received,
+    identity::Tag,
+    offer::{Offer, TAG},
+};
 use crate::{Peer, Reason, Token};
+
+pub(super) const OFFER: Offer = Offer {
+    name: "http",
+    about: "GET is greeted, POST and PUT get their body back (HTTP/1.1)",
+    keys: &[("max", "the longest body; default --max-frame"), TAG],
+    make: |terms| {
+        let body = terms.max.unwrap_or(terms.max_frame);
+        let limits = HttpLimits { body, ..HttpLimits::default() };
+        Ok(Box::new(Http::new(limits, terms.tag())))
+    },
+};
 
 /// Greets and echoes over HTTP/1.1.
 #[derive(Debug)]

@@ -13,9 +13,9 @@
 mod v1;
 mod v2;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, str::FromStr};
 
-use super::{Ending, Next, Output, PerConnection, Protocol, Received, Refusal};
+use super::{BadTerms, Ending, Next, Output, PerConnection, Protocol, Received, Refusal};
 use crate::{Peer, Reason, Token};
 
 /// Which versions of the header a listener takes.
@@ -27,6 +27,20 @@ pub enum Mode {
     V2,
     /// Either: their first bytes tell them apart.
     Any,
+}
+
+impl FromStr for Mode {
+    type Err = BadTerms;
+
+    /// As in `proxy=v2`.
+    fn from_str(text: &str) -> Result<Self, BadTerms> {
+        match text {
+            "v1" => Ok(Self::V1),
+            "v2" => Ok(Self::V2),
+            "any" => Ok(Self::Any),
+            _ => Err(BadTerms(format!("proxy={text}: write v1, v2 or any"))),
+        }
+    }
 }
 
 /// What the bytes at the start of a connection amount to.
