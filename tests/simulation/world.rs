@@ -58,6 +58,7 @@ impl World {
         let config = Config {
             max_connections: 1 + c.length(40),
             backlog: 16,
+            share_ports: false,
             max_memory: c.one_of(&[1 << 30, 1 << 30, 4 << 20, 1 << 20, 200_000, 3_000]),
             idle_timeout: timeout(c),
             frame_timeout: timeout(c),
