@@ -11,6 +11,9 @@ pub struct Config {
     /// Connections that each listener lets wait before they are accepted; the kernel clips it to
     /// `net.core.somaxconn`. Default 4096.
     pub backlog: u32,
+    /// Let other reactors of this user listen on the same TCP and UDP ports (`SO_REUSEPORT`, socket(7)): the
+    /// kernel gives each connection to one of them. Default false.
+    pub share_ports: bool,
     /// Bytes in all connections' own buffers together. Default 1 GiB. A connection that would need more
     /// is ended; one that needs no buffer of its own is not touched.
     pub max_memory: usize,
@@ -18,7 +21,8 @@ pub struct Config {
     pub idle_timeout: Option<Duration>,
     /// A frame that has begun must be whole within this time, however steadily its bytes drip in. Default 60 s.
     pub frame_timeout: Option<Duration>,
-    /// A peer that is owed bytes must take some within this time. Default 60 s.
+    /// A peer that is owed bytes must take some within this time, and one that is connected to must answer
+    /// within it. Default 60 s.
     pub write_timeout: Option<Duration>,
     /// How long a connection that the server ended goes on reading and discarding, so that the kernel's
     /// RST does not overtake the last replies. Default 2 s.
@@ -32,6 +36,7 @@ impl Default for Config {
         Self {
             max_connections: 10_000,
             backlog: 4096,
+            share_ports: false,
             max_memory: 1 << 30,
             idle_timeout: None,
             frame_timeout: Some(Duration::from_secs(60)),

@@ -11,7 +11,8 @@
 //!
 //! A connection with neither owns no buffer at all. One that owes output does not read: back-pressure
 //! reaches the peer through the kernel's own windows, and what a slow reader can make the server hold is
-//! one batch of replies.
+//! one batch of replies. Only a client's protocol may have it otherwise
+//! ([`Protocol::reads_while_owed`]).
 
 use std::{
     fmt,
@@ -29,6 +30,7 @@ use self::{
 use crate::{
     Peer, Token,
     buffer::Pool,
+    inspect::Inspected,
     net::{Readiness, Stream},
     protocol::{Ending, Next, Protocol, Received, Refusal},
     stats::Stats,
@@ -36,16 +38,18 @@ use crate::{
 };
 
 mod cold;
+mod outbound;
 mod reason;
 mod shared;
 #[cfg(test)]
 mod tests;
 mod write;
 
-/// Reads in one turn before the others get theirs.
-const READS_PER_TURN: usize = 16;
+/// Reads, or instalments of a long answer, in one turn before the others get theirs.
+const STEPS_PER_TURN: usize = 16;
 
-/// A frame that still lacks this many bytes is read straight into the connection's own buffer.
+/// A frame of which so many bytes are held, and so many more are missing, is read straight into the
+/// connection's own buffer.
 const DIRECT_READ: usize = 16 << 10;
 
 /// Where a connection is in its life.
@@ -60,6 +64,8 @@ enum State {
     /// FIN is sent. What still comes is read and discarded until the peer closes too: to close with unread
     /// bytes would send RST, which can destroy replies that the peer has not read yet.
     Lingering(Reason),
+    /// It goes out, and the peer has not answered yet; who that is, the cold part tells.
+    Connecting,
 }
 
 /// Whether a frame has begun, that is, whether the time limit for a whole frame runs.
@@ -163,6 +169,7 @@ impl<S: Stream> Connection<S> {
             State::Lingering(_) => (Class::Linger, false),
             _ if self.owes() => (Class::Write, self.sent != before.sent),
             State::Open(Frame::Within) => (Class::Frame, self.frames != before.frames),
+            State::Connecting => (Class::Write, false),
             _ => (Class::Idle, self.progress() != before),
         }
     }
@@ -173,6 +180,16 @@ impl<S: Stream> Connection<S> {
 
     fn is_stopped(&self) -> bool {
         self.cold.as_ref().is_some_and(|cold| cold.stopped)
+    }
+
+    /// What it holds, for tests.
+    pub(crate) fn inspect(&self, token: Token) -> Inspected {
+        let (held, owed, capacity) = self.cold.as_ref().map_or((0, 0, 0), |cold| {
+            let Cold { input, output, .. } = &**cold;
+            (input.len(), output.len(), input.capacity() + output.capacity())
+        });
+        let (queued, ended_for) = (self.queued, self.ended_for());
+        Inspected { token, held, owed, capacity, queued, entries: 0, deadline: None, ended_for }
     }
 
     /// The connection is there: lets the protocol speak first.
@@ -188,6 +205,10 @@ impl<S: Stream> Connection<S> {
         self.meet(token, shared);
         match self.deliver(token, Replies::default(), shared) {
             Ok(()) => Turn::Wait,
+            Err(Reason::Memory) => {
+                self.abandon(Reason::Memory, shared);
+                Turn::Again
+            }
             Err(reason) => Turn::Gone(reason),
         }
     }
@@ -202,10 +223,13 @@ impl<S: Stream> Connection<S> {
         scratch: &mut [u8],
         shared: &mut Shared,
     ) -> Turn {
-        let turn =
-            self.proceed(token, readiness, protocol, scratch, shared).unwrap_or_else(Turn::Gone);
+        let mut turn = self.proceed(token, readiness, protocol, scratch, shared);
+        if turn == Err(Reason::Memory) && self.ended_for() != Some(Reason::Memory) {
+            self.abandon(Reason::Memory, shared);
+            turn = self.proceed(token, Readiness::ALL, protocol, scratch, shared);
+        }
         self.give_back(shared);
-        turn
+        turn.unwrap_or_else(Turn::Gone)
     }
 
     fn proceed(
@@ -221,19 +245,15 @@ impl<S: Stream> Connection<S> {
         // unless something other than a lack of bytes may have ended it.
         let mut until_would_block = readiness.more_behind || shared.draining;
         if self.owes() {
-            if !(readiness.writable || readiness.more_behind) || !self.pay(token, shared)? {
+            if !self.resumes(token, readiness, protocol, shared)? {
                 return Ok(Turn::Wait);
             }
-            // Nothing was read while something was owed: an event may have been passed over.
+            // Nothing may have been read while something was owed: an event may have been passed over.
             (readable, until_would_block) = (true, true);
         }
-        let mut reads_left = READS_PER_TURN;
+        let mut steps_left = STEPS_PER_TURN;
         loop {
-            // What is buffered already comes before anything that is waited for.
-            while self.is_stopped() && !self.owes() {
-                self.show(token, &[], protocol, shared)?;
-            }
-            if self.owes() {
+            if self.owes() && !self.reads_on(protocol) {
                 return Ok(Turn::Wait);
             }
             match self.state {
@@ -246,16 +266,28 @@ impl<S: Stream> Connection<S> {
                     self.state = State::Lingering(reason);
                     (readable, until_would_block) = (true, true);
                 }
+                State::Connecting => {
+                    if !self.answered(token, protocol, shared)? {
+                        return Ok(Turn::Wait);
+                    }
+                    (readable, until_would_block) = (true, true);
+                    continue;
+                }
                 State::Open(_) | State::Lingering(_) => {}
             }
-            if !readable {
+            if !readable && !self.is_stopped() {
                 return Ok(Turn::Wait);
             }
-            if reads_left == 0 {
-                trace!("{token}: read budget spent");
+            if steps_left == 0 {
+                trace!("{token}: budget spent");
                 return Ok(Turn::Again);
             }
-            reads_left -= 1;
+            steps_left -= 1;
+            if self.is_stopped() {
+                // What is buffered already comes before anything that is waited for.
+                self.show(token, &[], protocol, shared)?;
+                continue;
+            }
             match self.read(scratch, &mut shared.stock.pool) {
                 Ok(Arrival { bytes: 0, .. }) => {
                     trace!("{token}: read EOF");
@@ -297,17 +329,27 @@ impl<S: Stream> Connection<S> {
         self.deliver(token, Replies::default(), shared)
     }
 
+    /// Ends the connection without another byte to the peer, in the turns to come: FIN, then lingering.
+    pub(crate) fn abandon(&mut self, reason: Reason, shared: &mut Shared) {
+        self.end_input(State::Finishing(reason));
+        if let Some(cold) = &mut self.cold {
+            cold.output.clear();
+        }
+        shared.over_memory |= reason == Reason::Memory;
+        self.give_back(shared);
+    }
+
     /// What ended the connection, where the end was decided before it came.
     pub(crate) const fn ended_for(&self) -> Option<Reason> {
         match self.state {
             State::Finishing(reason) | State::Lingering(reason) => Some(reason),
-            State::Open(_) | State::HalfClosed => None,
+            State::Connecting | State::Open(_) | State::HalfClosed => None,
         }
     }
 
     fn lost(&self, token: Token, doing: &str, error: &io::Error) -> Reason {
         debug!("{token}: {doing}: {error}");
-        self.ended_for().unwrap_or(Reason::Lost)
+        self.ended_for().unwrap_or_else(|| Reason::of_loss(error))
     }
 
     fn peer_closed(&mut self, token: Token, shared: &Shared) -> Result<(), Reason> {
@@ -319,7 +361,7 @@ impl<S: Stream> Connection<S> {
                 self.end_input(State::HalfClosed);
             }
             State::Open(Frame::Between) => self.end_input(State::HalfClosed),
-            State::HalfClosed => {}
+            State::Connecting | State::HalfClosed => {}
             State::Finishing(reason) | State::Lingering(reason) => return Err(reason),
         }
         Ok(())
@@ -353,11 +395,10 @@ impl<S: Stream> Connection<S> {
     /// Reads into the scratch; the rest of a long frame that has begun goes straight behind its beginning.
     fn read(&mut self, scratch: &mut [u8], pool: &mut Pool) -> io::Result<Arrival> {
         if let (State::Open(_), Some(cold)) = (self.state, &mut self.cold) {
-            let missing = cold.need.saturating_sub(cold.input.len());
-            let wish = missing.min(cold.input.len().max(SCRATCH));
-            if missing >= DIRECT_READ
-                && !cold.input.is_empty()
-                && pool.reserve(&mut cold.input, wish, cold.need).is_ok()
+            let held = cold.input.len();
+            let missing = cold.need.saturating_sub(held);
+            if missing.min(held) >= DIRECT_READ
+                && pool.read_ahead(&mut cold.input, cold.need).is_ok()
             {
                 let direct = cold.input.room();
                 let direct_length = direct.len().min(missing);
@@ -476,21 +517,28 @@ impl<S: Stream> Connection<S> {
         };
     }
 
-    /// Sends replies; what the kernel does not take is owed.
+    /// Sends replies, behind what is owed; what the kernel does not take is owed.
     fn deliver(
         &mut self,
         token: Token,
         replies: Replies<'_>,
         shared: &mut Shared,
     ) -> Result<(), Reason> {
-        debug_assert!(!self.owes(), "replies leave in order");
         let Shared { output, stock, stats, .. } = shared;
         let Replies { split, held, fresh } = replies;
         let (before, after) = output.bytes().split_at(split);
-        let held_echo = self.cold.as_ref().map_or(&[][..], |cold| &cold.input.bytes()[..held.echo]);
-        let (taken, all) = match write(&mut self.stream, token, [before, held_echo, after, fresh]) {
-            Ok(taken) => taken,
-            Err(error) => return Err(self.lost(token, "write", &error)),
+        let (held_echo, owes) = self.cold.as_ref().map_or((&[][..], false), |cold| {
+            (&cold.input.bytes()[..held.echo], !cold.output.is_empty())
+        });
+        let parts = [before, held_echo, after, fresh];
+        let (taken, all) = if owes {
+            // Even if there should be room by now.
+            (0, parts.iter().map(|part| part.len()).sum())
+        } else {
+            match write(&mut self.stream, token, parts) {
+                Ok(taken) => taken,
+                Err(error) => return Err(self.lost(token, "write", &error)),
+            }
         };
         self.sent += taken as u64;
         stats.sent.add(taken as u64);
@@ -504,12 +552,14 @@ impl<S: Stream> Connection<S> {
     /// Returns what memory is not needed between turns.
     fn give_back(&mut self, shared: &mut Shared) {
         let Some(cold) = &mut self.cold else { return };
-        if !cold.input.is_empty() || !cold.output.is_empty() {
-            return;
+        for buffer in [&mut cold.input, &mut cold.output] {
+            if buffer.is_empty() && buffer.capacity() > 0 {
+                shared.stock.pool.release(buffer);
+            }
         }
-        shared.stock.pool.release(&mut cold.input);
-        shared.stock.pool.release(&mut cold.output);
-        if cold.peer.is_none()
+        if cold.input.is_empty()
+            && cold.output.is_empty()
+            && cold.peer.is_none()
             && let Some(cold) = self.cold.take()
         {
             shared.stock.put_back(cold);

@@ -4,7 +4,7 @@
 //! by calls that say which token is ready for what, so that [`Reactor`](crate::Reactor) can drive it from
 //! epoll and a test from a seeded simulation.
 
-use std::{collections::VecDeque, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::VecDeque, io, mem, net::SocketAddr, sync::Arc, time::Duration};
 
 use log::{Level, debug, info, log_enabled, trace, warn};
 use slab::Slab;
@@ -13,11 +13,14 @@ use crate::{
     Config, Peer, Stats, Token,
     connection::{Connection, Reason, SCRATCH, Shared, Turn},
     door::{self, Door, Remedy},
+    inspect::{Accepting, Inspected, Inspection},
     net::{Net, Readiness},
     protocol::{Ending, Protocol},
     throttle::Throttle,
     timer::{Class, Timers},
 };
+
+mod outbound;
 
 /// Connections accepted in one turn before the others get theirs.
 const ACCEPTS_PER_TURN: usize = 64;
@@ -60,7 +63,16 @@ pub struct Dispatcher<N: Net, P> {
     phase: Phase,
     /// When [`housekeeping`](Self::keep_house) is due; `None` while there is nothing to give back.
     housekeeping: Option<Duration>,
-    memory_warning: Throttle,
+    warnings: Warnings,
+}
+
+/// When each cause for a warning may be logged again.
+#[derive(Debug, Default)]
+struct Warnings {
+    full: Throttle,
+    paused: Throttle,
+    unregistered: Throttle,
+    memory: Throttle,
 }
 
 impl<N: Net, P: Protocol> Dispatcher<N, P> {
@@ -84,7 +96,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             timers,
             phase: Phase::Running,
             housekeeping: None,
-            memory_warning: Throttle::default(),
+            warnings: Warnings::default(),
         }
     }
 
@@ -92,25 +104,22 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     ///
     /// # Errors
     ///
-    /// As [`Net::listen`], or if there are 255 listeners already.
+    /// As [`Net::listen`], or if there are 255 listeners and lanes already.
     pub fn listen(
         &mut self,
         mut listener: N::Listener,
         name: String,
         protocol: P,
     ) -> io::Result<()> {
-        let Ok(index) = u8::try_from(self.doors.len()) else {
-            return Err(io::Error::other("a reactor has at most 255 listeners"));
-        };
+        let index = self.next_door()?;
         self.net.listen(&mut listener, house_token(index.into()))?;
-        self.doors.push(Door {
-            listener: Some(listener),
-            protocol,
-            name,
-            state: door::State::Open,
-            warning: Throttle::default(),
-        });
+        self.doors.push(Door::new(Some(listener), protocol, name));
         Ok(())
+    }
+
+    fn next_door(&self) -> io::Result<u8> {
+        let too_many = |_| io::Error::other("a reactor has at most 255 listeners and lanes");
+        u8::try_from(self.doors.len()).map_err(too_many)
     }
 
     /// What the reactor has done so far; may be read by other threads.
@@ -189,6 +198,31 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         }
     }
 
+    /// Everything that is held, for tests.
+    #[doc(hidden)]
+    pub fn inspect(&self) -> Inspection {
+        let connections = self.connections.iter().map(|(key, connection)| {
+            let token = connection.token(key);
+            Inspected {
+                entries: self.run_queue.iter().filter(|&&entry| entry == token).count(),
+                deadline: self.timers.deadline(key),
+                ..connection.inspect(token)
+            }
+        });
+        let listeners = self.doors.iter().map(|door| match door.state {
+            door::State::Open => Accepting::Event,
+            door::State::Queued => Accepting::Turn,
+            door::State::Full => Accepting::Room,
+            door::State::Paused(until) => Accepting::Until(until),
+        });
+        Inspection {
+            connections: connections.collect(),
+            listeners: listeners.collect(),
+            lent: self.shared.stock.pool.lent(),
+            queued: self.run_queue.len(),
+        }
+    }
+
     fn turn(&mut self, token: Token, readiness: Readiness) {
         self.with(token, |connection, protocol, scratch, shared| {
             connection.turn(token, readiness, protocol, scratch, shared)
@@ -208,39 +242,41 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         match act(connection, protocol, &mut self.scratch, &mut self.shared) {
             Turn::Wait => {}
             Turn::Again => {
-                connection.queued = true;
-                self.run_queue.push_back(token);
+                if !mem::replace(&mut connection.queued, true) {
+                    self.run_queue.push_back(token);
+                }
             }
-            Turn::Gone(reason) => return self.close(token, reason),
+            Turn::Gone(reason) => return self.remove(token, reason),
         }
         self.shared.stats.buffered.set(self.shared.stock.pool.lent() as u64);
         let (class, restarts) = connection.waits_for(before);
         if !self.timers.is_settled(key, class) || (restarts && self.timers.limits(class)) {
             self.timers.arm(key, class, self.net.now());
         }
-        if self.housekeeping.is_none() && self.shared.stock.pool.keeps_any() {
+        if self.housekeeping.is_none() && self.shared.keeps_any() {
             self.housekeeping = Some(self.net.now() + HOUSEKEEPING);
+        }
+        if mem::take(&mut self.shared.over_memory)
+            && let Some(more) = self.warnings.memory.admit(self.net.now())
+        {
+            let limit = self.config.max_memory;
+            warn!(
+                "{token}: ended: all buffers together are at the limit of {limit} bytes ({more} more)"
+            );
         }
     }
 
-    fn close(&mut self, token: Token, reason: Reason) {
+    fn remove(&mut self, token: Token, reason: Reason) {
         self.timers.disarm(token.key());
         let connection = self.connections.remove(token.key());
         let door = &mut self.doors[usize::from(connection.door)];
-        door.protocol.closed(token);
+        door.protocol.closed(token, reason);
         let stats = &self.shared.stats;
         stats.count_closed(reason);
         stats.open.set(self.connections.len() as u64);
         debug!("{token}: closed {}: {connection}", reason.as_str());
-        if reason == Reason::Memory
-            && let Some(more) = self.memory_warning.admit(self.net.now())
-        {
-            let limit = self.config.max_memory;
-            warn!(
-                "a connection was closed: all buffers together are at the limit of {limit} bytes ({more} more)"
-            );
-        }
         connection.close(&mut self.shared);
+        self.shared.stats.buffered.set(self.shared.stock.pool.lent() as u64);
         if self.housekeeping.is_none() {
             self.housekeeping = Some(self.net.now() + HOUSEKEEPING);
         }
@@ -266,7 +302,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             if self.connections.len() >= self.config.max_connections {
                 door.state = door::State::Full;
                 self.shared.stats.accept_waits.add(1);
-                if let Some(more) = door.warning.admit(self.net.now()) {
+                if let Some(more) = self.warnings.full.admit(self.net.now()) {
                     let (name, limit) = (&door.name, self.config.max_connections);
                     warn!(
                         "{name}: {limit} connections are open, as many as allowed; others wait ({more} more)"
@@ -286,7 +322,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
                         let now = self.net.now();
                         door.state = door::State::Paused(now + pause);
                         self.shared.stats.accept_pauses.add(1);
-                        if let Some(more) = door.warning.admit(now) {
+                        if let Some(more) = self.warnings.paused.admit(now) {
                             let name = &door.name;
                             warn!(
                                 "{name}: accept: {error}; trying again every {pause:?} ({more} more)"
@@ -315,9 +351,8 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         let mut connection = Connection::new(stream, token.generation(), door, kept_peer);
         if let Err(error) = self.net.register(connection.stream_mut(), token) {
             self.shared.stats.count_closed(Reason::Unregistered);
-            let door = &mut self.doors[index];
-            if let Some(more) = door.warning.admit(self.net.now()) {
-                let name = &door.name;
+            if let Some(more) = self.warnings.unregistered.admit(self.net.now()) {
+                let name = &self.doors[index].name;
                 warn!("{name}: closed the connection from {peer}: register: {error} ({more} more)");
             }
             return;
@@ -364,32 +399,49 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         let connection = &self.connections[key];
         let token = connection.token(key);
         debug!("{token}: {class:?} timeout");
-        let (reason, ending) = match class {
-            Class::Idle => (Reason::Idle, Ending::Idle),
-            Class::Frame => (Reason::SlowFrame, Ending::Unfinished),
-            Class::Write => return self.close(token, Reason::SlowReader),
-            Class::Linger => {
-                let reason = connection.ended_for().unwrap_or(Reason::Lost);
-                return self.close(token, reason);
-            }
-        };
+        if class == Class::Linger {
+            let reason = connection.ended_for().unwrap_or(Reason::Lost);
+            return self.remove(token, reason);
+        }
         self.with(token, |connection, protocol, scratch, shared| {
-            connection
-                .finish(reason, ending, token, protocol, shared)
-                .map_or_else(Turn::Gone, |()| {
-                    connection.turn(token, Readiness::ALL, protocol, scratch, shared)
-                })
+            // What it waits for may be in the kernel already, and its event behind others.
+            let before = connection.progress();
+            let turn = connection.turn(token, Readiness::ALL, protocol, scratch, shared);
+            if matches!(turn, Turn::Gone(_)) || connection.waits_for(before) != (class, false) {
+                return turn;
+            }
+            if connection.is_connecting() {
+                return Turn::Gone(Reason::ConnectTimeout);
+            }
+            let finished = match class {
+                Class::Idle => {
+                    connection.finish(Reason::Idle, Ending::Idle, token, protocol, shared)
+                }
+                Class::Frame => connection.finish(
+                    Reason::SlowFrame,
+                    Ending::Unfinished,
+                    token,
+                    protocol,
+                    shared,
+                ),
+                Class::Write | Class::Linger => Err(Reason::SlowReader),
+            };
+            if let Err(reason) = finished {
+                connection.abandon(reason, shared);
+            }
+            connection.turn(token, Readiness::ALL, protocol, scratch, shared)
         });
     }
 
     /// Gives back what memory has not been wanted for a while.
     fn keep_house(&mut self, now: Duration) {
-        self.shared.stock.pool.trim_unused();
+        self.shared.trim();
         self.timers.trim();
         if self.connections.len() < self.connections.capacity() / 4 {
             self.connections.shrink_to_fit();
         }
-        self.housekeeping = self.shared.stock.pool.keeps_any().then_some(now + HOUSEKEEPING);
+        self.run_queue.shrink_to(self.connections.len());
+        self.housekeeping = self.shared.keeps_any().then_some(now + HOUSEKEEPING);
     }
 
     /// Stops accepting and finishes with everyone: whole frames that have come are answered, then the
@@ -399,8 +451,6 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             return;
         }
         info!("stopping: {} connections to finish with", self.connections.len());
-        let now = self.net.now();
-        self.phase = Phase::Draining { until: now + self.config.grace };
         for index in 0..self.doors.len() {
             // Closing a listener resets those in its backlog, who have been told that they are connected.
             for _ in 0..LAST_ACCEPT_BATCHES {
@@ -411,9 +461,10 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             }
             self.doors[index].listener = None;
         }
+        self.phase = Phase::Draining { until: self.net.now() + self.config.grace };
         self.shared.draining = true;
         for (key, connection) in &mut self.connections {
-            if !std::mem::replace(&mut connection.queued, true) {
+            if !mem::replace(&mut connection.queued, true) {
                 self.run_queue.push_back(connection.token(key));
             }
         }
@@ -424,7 +475,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         let tokens: Vec<Token> = self.connections.iter().map(|(key, c)| c.token(key)).collect();
         warn!("the grace time is over: {} connections are cut off", tokens.len());
         for token in tokens {
-            self.close(token, Reason::CutOff);
+            self.remove(token, Reason::CutOff);
         }
     }
 

@@ -2,7 +2,9 @@
 
 use std::{io, time::Duration};
 
-use crate::throttle::Throttle;
+/// Names one protocol that connections speak which go out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lane(pub(crate) u8);
 
 /// A listener and its protocol. Connections name theirs by its index.
 #[derive(Debug)]
@@ -13,7 +15,12 @@ pub(crate) struct Door<L, P> {
     /// As it was bound, for the log.
     pub(crate) name: String,
     pub(crate) state: State,
-    pub(crate) warning: Throttle,
+}
+
+impl<L, P> Door<L, P> {
+    pub(crate) fn new(listener: Option<L>, protocol: P, name: String) -> Self {
+        Self { listener, protocol, name, state: State::Open }
+    }
 }
 
 /// Whether a listener is accepting.

@@ -1,7 +1,70 @@
-//! An event-driven echo server on mio.
+//! An event-driven echo server on mio: length-prefixed frames in, the same bytes back, for very many connections
+//! on one thread; and the parts to build a framed server of one's own.
+//!
+//! ```text
+//!                    ┌───────────────────────────── Dispatcher ─────────────────────────────┐
+//!  epoll ─▶ Reactor ─┤ token ─▶ Connection ── read ──▶ Protocol ── how much is whole ──┐    │
+//!             polls  │          (slab)                                                 │    │
+//!                    │             ▲─────────── written from where it lies ◀───────────┘    │
+//!                    └──────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! A [`Reactor`] polls and owns the listeners; behind it the [`dispatcher`] decides what becomes of each event. A
+//! connection reads, shows the bytes to its listener's [`Protocol`](protocol::Protocol), and sends what that
+//! answers: for an echo the same bytes, uncopied. What is not a whole frame yet, or not taken by the kernel yet, is
+//! all that a connection keeps; an idle one owns no buffer.
+//!
+//! | to | see |
+//! |---|---|
+//! | run an echo | [`Reactor::listen`] with [`protocol::Frames`] or [`protocol::Raw`] |
+//! | answer frames with frames of your own | [`protocol::Handler`], [`protocol::Framed`] |
+//! | speak something that is not frames | [`protocol::Protocol`] |
+//! | pack and unpack frames in any dialect, without sockets | [`frame`] |
+//! | set limits and timeouts | [`Config`] |
+//! | stop from another thread, or on a signal | [`Reactor::handle`], [`Reactor::stop_on`] |
+//! | watch what it does | [`Reactor::stats`], and the `log` crate's levels |
+//! | connect outwards, and speak unasked | [`Reactor::outbound`], [`Reactor::connect`], [`Reactor::speak`] |
+//! | drive it without a kernel | [`dispatcher::Dispatcher`] over a [`net::Net`] of your own |
+//!
+//! An echo server on a port that the kernel chooses, and one frame through it:
+//!
+//! ```
+//! use std::{
+//!     io::{Read, Write},
+//!     net::TcpStream,
+//!     thread,
+//! };
+//!
+//! use resound::{Config, Reactor, protocol::Frames};
+//!
+//! let mut reactor = Reactor::new(Config::default())?;
+//! let address = reactor.listen(&"127.0.0.1:0".parse()?, Frames::default())?;
+//! let handle = reactor.handle();
+//! let server = thread::spawn(move || reactor.run());
+//!
+//! let mut stream = TcpStream::connect(address.to_string())?;
+//! stream.write_all(b"\x05\0\0\0hello")?;
+//! let mut echo = [0; 9];
+//! stream.read_exact(&mut echo)?;
+//! assert_eq!(&echo, b"\x05\0\0\0hello");
+//!
+//! drop(stream);
+//! handle.stop();
+//! server.join().unwrap()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Features
+//!
+//! `cli`, on by default, builds the `resound` command; the library alone is `default-features = false`.
 
 // Not in tests, where a panic is the report.
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
+
+#[cfg(not(all(unix, target_pointer_width = "64")))]
+compile_error!(
+    "resound needs a 64-bit Unix: a token packs two 32-bit numbers into what epoll carries"
+);
 
 mod buffer;
 pub mod config;
@@ -10,6 +73,8 @@ mod datagram;
 pub mod dispatcher;
 mod door;
 pub mod frame;
+#[doc(hidden)]
+pub mod inspect;
 pub mod listen;
 pub mod listener;
 pub mod net;
@@ -24,8 +89,14 @@ mod token;
 
 pub use config::Config;
 pub use connection::Reason;
+pub use door::Lane;
 pub use listener::{Endpoint, Listener};
 pub use peer::Peer;
 pub use reactor::{Handle, Reactor};
 pub use stats::{Counter, Stats};
 pub use token::Token;
+
+/// The examples of the README are tested with the others.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

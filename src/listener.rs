@@ -4,7 +4,7 @@ use std::{
     fmt,
     io::{self, ErrorKind},
     net::{AddrParseError, SocketAddr},
-    os::unix::net::UnixStream as BlockingUnixStream,
+    os::unix::fs::FileTypeExt,
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -12,7 +12,7 @@ use std::{
 use mio::{
     Interest, Registry, Token,
     event::Source,
-    net::{TcpListener, UnixListener},
+    net::{TcpListener, UnixListener, UnixStream},
 };
 use socket2::{Domain, Protocol, SockAddr, Socket as RawSocket, Type};
 
@@ -62,7 +62,7 @@ pub enum Listener {
 
 impl Listener {
     /// Binds `endpoint` and listens with room for `backlog` connections not yet accepted, which the kernel
-    /// clips to `net.core.somaxconn`.
+    /// clips to `net.core.somaxconn`. With `share_ports` others of this user may listen on the same TCP port.
     ///
     /// The options are set here, once: accepted sockets inherit `TCP_NODELAY` (tcp(7)), so that a reply never waits
     /// for the acknowledgement of the one before. A Unix path at which nobody listens any more is taken over.
@@ -71,7 +71,7 @@ impl Listener {
     ///
     /// As bind(2) and listen(2): `AddrInUse`, `PermissionDenied` for a port below 1024, `AddrNotAvailable` for
     /// an address that is not this machine's.
-    pub fn bind(endpoint: &Endpoint, backlog: u32) -> io::Result<Self> {
+    pub fn bind(endpoint: &Endpoint, backlog: u32, share_ports: bool) -> io::Result<Self> {
         let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
         match endpoint {
             Endpoint::Tcp(address) => {
@@ -82,6 +82,7 @@ impl Listener {
                 )?;
                 socket.set_nonblocking(true)?;
                 socket.set_reuse_address(true)?;
+                socket.set_reuse_port(share_ports)?;
                 if address.is_ipv6() {
                     socket.set_only_v6(false)?;
                 }
@@ -155,8 +156,14 @@ impl Drop for UnixPath {
 }
 
 /// Removes a socket file that a daemon left behind when it was killed; whether it was one.
+///
+/// Only ever a socket: connecting to any other file is refused as well (connect(2)), and somebody may need it.
 fn remove_if_deserted(path: &Path) -> io::Result<bool> {
-    match BlockingUnixStream::connect(path) {
+    if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
+        return Ok(false);
+    }
+    // Without blocking, as connecting would where a living server's backlog is full: then it says `WouldBlock`.
+    match UnixStream::connect(path) {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
             std::fs::remove_file(path)?;
             Ok(true)
@@ -195,5 +202,41 @@ impl Source for Listener {
             Self::Tcp(listener, _) => listener.deregister(registry),
             Self::Unix(listener, _) => listener.deregister(registry),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scratch(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("resound-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        path
+    }
+
+    fn bind(path: &Path) -> io::Result<Listener> {
+        Listener::bind(&Endpoint::Unix(path.to_owned()), 1, false)
+    }
+
+    #[test]
+    fn a_file_that_is_no_socket_is_left_alone() {
+        let path = scratch("file");
+        std::fs::write(&path, "precious").unwrap();
+        let error = bind(&path).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AddrInUse);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_deserted_socket_is_taken_over_and_a_living_one_is_not() {
+        let path = scratch("socket");
+        // std leaves the file when it closes the socket, as a killed daemon does.
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let living = bind(&path).unwrap();
+        assert_eq!(bind(&path).unwrap_err().kind(), ErrorKind::AddrInUse);
+        drop(living);
+        assert!(!path.exists());
     }
 }

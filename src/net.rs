@@ -2,11 +2,11 @@
 
 use std::{
     io::{self, Read, Write},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
-use crate::{Peer, Token};
+use crate::{Endpoint, Peer, Token};
 
 /// Sockets and the time.
 pub trait Net {
@@ -42,6 +42,18 @@ pub trait Net {
     /// As `epoll_ctl`(2).
     fn register(&mut self, stream: &mut Self::Stream, token: Token) -> io::Result<()>;
 
+    /// Begins to connect to `endpoint`, from the address `from` where that matters. Never blocks; how it went
+    /// [`Stream::connected`] tells once the stream is writable.
+    ///
+    /// # Errors
+    ///
+    /// As socket(2), bind(2) and connect(2); `WouldBlock` while a Unix socket's backlog is full. Worlds out of
+    /// which nothing connects need not implement it: `Unsupported`.
+    fn connect(&mut self, endpoint: &Endpoint, from: Option<IpAddr>) -> io::Result<Self::Stream> {
+        let _ = (endpoint, from);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Time since some fixed moment; never goes back.
     fn now(&self) -> Duration;
 }
@@ -54,6 +66,16 @@ pub trait Stream: Read + Write {
     ///
     /// As shutdown(2).
     fn shutdown_write(&mut self) -> io::Result<()>;
+
+    /// How connecting went; `WouldBlock` while it goes on. A stream that was there from the beginning need
+    /// not implement it.
+    ///
+    /// # Errors
+    ///
+    /// As connect(2).
+    fn connected(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// What a poll said of one stream.

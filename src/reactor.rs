@@ -3,7 +3,7 @@
 use std::{
     fmt,
     io::{self, ErrorKind},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -15,13 +15,13 @@ use log::debug;
 use mio::{Events, Interest, Poll, Registry, Waker, event::Source, net::UnixStream};
 
 use crate::{
-    Config, Stats, Token,
+    Config, Lane, Stats, Token,
     datagram::{self, Datagrams},
     dispatcher::{Dispatcher, Phase},
     listener::{Endpoint, Listener},
     net::{Net, Readiness},
     peer::Peer,
-    protocol::Protocol,
+    protocol::{Output, Protocol},
     stream::Socket,
 };
 
@@ -47,6 +47,7 @@ pub struct Reactor<P> {
     waker: Arc<Waker>,
     stop_source: Option<UnixStream>,
     backlog: u32,
+    share_ports: bool,
     datagrams: Vec<(Datagrams, datagram::Turn)>,
 }
 
@@ -65,6 +66,7 @@ impl<P: Protocol> Reactor<P> {
             stop_source: None,
             events: Events::with_capacity(EVENTS_PER_POLL),
             backlog: config.backlog,
+            share_ports: config.share_ports,
             datagrams: Vec::new(),
             dispatcher: Dispatcher::new(kernel, config),
             poll,
@@ -78,7 +80,7 @@ impl<P: Protocol> Reactor<P> {
     ///
     /// As [`Listener::bind`].
     pub fn listen(&mut self, endpoint: &Endpoint, protocol: P) -> io::Result<Endpoint> {
-        let listener = Listener::bind(endpoint, self.backlog)?;
+        let listener = Listener::bind(endpoint, self.backlog, self.share_ports)?;
         self.adopt(listener, protocol)
     }
 
@@ -93,6 +95,54 @@ impl<P: Protocol> Reactor<P> {
         Ok(endpoint)
     }
 
+    /// Speaks `protocol` on connections that go out: [`connect`](Self::connect) opens them.
+    ///
+    /// # Errors
+    ///
+    /// If there are 255 listeners and lanes already.
+    pub fn outbound(&mut self, protocol: P) -> io::Result<Lane> {
+        self.dispatcher.outbound(protocol)
+    }
+
+    /// Begins to connect to `endpoint`, without blocking, from the address `from` where that matters: a million
+    /// connections to one port do not all fit one source address.
+    ///
+    /// The lane's protocol is told by [`Protocol::opened`] once the connection is there, or by
+    /// [`Protocol::closed`] and the [`Reason`](crate::Reason) that it never will be. An answer must come within
+    /// [`Config::write_timeout`].
+    ///
+    /// # Errors
+    ///
+    /// As socket(2), bind(2) and connect(2): `AddrNotAvailable` when no port is left; `WouldBlock` while a Unix
+    /// socket's backlog is full; `ConnectionRefused`, which may also come later as
+    /// [`Reason::ConnectRefused`](crate::Reason::ConnectRefused). Also if [`Config::max_connections`] are
+    /// open, or the reactor is stopping.
+    pub fn connect(
+        &mut self,
+        lane: Lane,
+        endpoint: &Endpoint,
+        from: Option<IpAddr>,
+    ) -> io::Result<Token> {
+        self.dispatcher.connect(lane, endpoint, from)
+    }
+
+    /// What the connections of `lane` speak.
+    pub fn protocol_mut(&mut self, lane: Lane) -> &mut P {
+        self.dispatcher.protocol_mut(lane)
+    }
+
+    /// Sends on a connection, unasked, what `speak` puts into the output, behind all that is owed there. Returns
+    /// whether `speak` was called: a connection that is not open (any more, or yet) is passed over.
+    pub fn speak(&mut self, token: Token, speak: impl FnOnce(&mut P, &mut Output)) -> bool {
+        self.dispatcher.speak(token, speak)
+    }
+
+    /// Closes a connection at once, whatever it owes; returns whether it was there. To end one in good order is
+    /// the protocol's to ask for, by [`Next::Finish`](crate::protocol::Next::Finish).
+    pub fn close(&mut self, token: Token) -> bool {
+        self.dispatcher.close(token)
+    }
+
     /// Echoes datagrams on `address`, to each source at most `rate` a second; 0 is without limit. Returns
     /// where it really listens.
     ///
@@ -102,7 +152,7 @@ impl<P: Protocol> Reactor<P> {
     ///
     /// As bind(2) and `epoll_ctl`(2).
     pub fn listen_udp(&mut self, address: SocketAddr, rate: u32) -> io::Result<SocketAddr> {
-        let mut datagrams = Datagrams::bind(address, rate)?;
+        let mut datagrams = Datagrams::bind(address, rate, self.share_ports)?;
         let index = u32::try_from(self.datagrams.len()).map_err(io::Error::other)?;
         datagrams.register(self.poll.registry(), Token::new(FIRST_DATAGRAMS + index, 0))?;
         let bound = datagrams.local_addr()?;
@@ -238,6 +288,10 @@ impl Net for Kernel {
 
     fn accept(&mut self, listener: &Listener) -> io::Result<(Socket, Peer)> {
         listener.accept()
+    }
+
+    fn connect(&mut self, endpoint: &Endpoint, from: Option<IpAddr>) -> io::Result<Socket> {
+        Socket::connect(endpoint, from)
     }
 
     fn local(&self, listener: &Listener, stream: &Socket) -> Option<SocketAddr> {

@@ -1,8 +1,8 @@
-//! A connected socket of any kind that a listener accepts.
+//! A connected socket of any kind: one that a listener accepted, or one that goes out.
 
 use std::{
-    io::{self, IoSlice, IoSliceMut, Read, Write},
-    net::Shutdown,
+    io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write},
+    net::{IpAddr, Shutdown, SocketAddr},
 };
 
 use mio::{
@@ -10,14 +10,38 @@ use mio::{
     event::Source,
     net::{TcpStream, UnixStream},
 };
+use socket2::{Domain, Socket as RawSocket, Type};
 
-/// A connected, non-blocking socket.
+use crate::Endpoint;
+
+/// A non-blocking socket that is connected, or soon will be.
 #[derive(Debug)]
 pub(crate) enum Socket {
     /// TCP over IPv4 or IPv6.
     Tcp(TcpStream),
     /// A Unix stream socket.
     Unix(UnixStream),
+}
+
+impl Socket {
+    /// Begins to connect to `endpoint`, from `from` if it is given; never blocks.
+    pub(crate) fn connect(endpoint: &Endpoint, from: Option<IpAddr>) -> io::Result<Self> {
+        let address = match endpoint {
+            Endpoint::Tcp(address) => *address,
+            Endpoint::Unix(path) => return UnixStream::connect(path).map(Self::Unix),
+        };
+        let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        // What is written leaves at once, not when the answer to the bytes before it has come.
+        socket.set_tcp_nodelay(true)?;
+        if let Some(from) = from {
+            socket.bind(&SocketAddr::new(from, 0).into())?;
+        }
+        match socket.connect(&address.into()) {
+            Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+            _ => Ok(Self::Tcp(TcpStream::from_std(socket.into()))),
+        }
+    }
 }
 
 macro_rules! either {
@@ -56,6 +80,19 @@ impl Write for Socket {
 impl crate::net::Stream for Socket {
     fn shutdown_write(&mut self) -> io::Result<()> {
         either!(self, socket => socket.shutdown(Shutdown::Write))
+    }
+
+    fn connected(&mut self) -> io::Result<()> {
+        let error = either!(self, socket => socket.take_error())?;
+        if let Some(error) = error {
+            return Err(error);
+        }
+        match either!(self, socket => socket.peer_addr().map(drop)) {
+            Err(error) if error.kind() == ErrorKind::NotConnected => {
+                Err(ErrorKind::WouldBlock.into())
+            }
+            other => other,
+        }
     }
 }
 

@@ -10,7 +10,7 @@ mod obvious;
 use drive::{Driven, cut, drive};
 use proptest::{collection::vec, prelude::*, sample::Index};
 use resound::{
-    Token,
+    Reason, Token,
     frame::{Dialect, FrameError, Head, Rest, Width, presets},
     protocol::{Framed, Frames, Handler, Next, Raw, Refusal, Reply},
 };
@@ -314,7 +314,7 @@ fn a_handler_with_a_memory_greets_counts_and_forgets() {
             reply.frame(&[*count])
         }
 
-        fn closed(&mut self, connection: Token) {
+        fn closed(&mut self, connection: Token, _: Reason) {
             self.0.retain(|(token, _)| *token != connection);
         }
     }

@@ -9,7 +9,7 @@ use cases::{conversations, echo, echo_chunks, get, hello, post_chunks, refused, 
 use drive::{Driven, cut, drive};
 use proptest::prelude::*;
 use resound::{
-    Peer, Token,
+    Peer, Reason, Token,
     protocol::{
         Ending, Next, Output, Protocol, Refusal,
         http::{Http, HttpLimits},
@@ -205,7 +205,7 @@ fn a_tag_is_in_every_answer() {
             let sent = String::from_utf8(out.bytes().to_vec()).unwrap();
             assert!(sent.starts_with(&format!("HTTP/1.1 {status}\r\n")));
             assert!(sent.contains(&format!("\r\nX-Served-By: {value}\r\n")), "{sent}");
-            http.closed(CONNECTION);
+            http.closed(CONNECTION, Reason::PeerClosed);
             out.clear();
         }
     }
@@ -223,7 +223,8 @@ fn every_split_in_two_gives_the_same() {
     }
 }
 
-/// What must not depend on how the input is split: all but how long a thing without an end was when it was refused.
+/// What must not depend on how the input is split: all but how long a thing without an end was when
+/// it was refused.
 fn outcome(driven: Driven) -> (Vec<u8>, u64, Vec<u8>, Option<std::mem::Discriminant<Next>>) {
     let end = driven.end.as_ref().map(std::mem::discriminant);
     (driven.sent, driven.frames, driven.rest, end)

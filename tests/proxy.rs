@@ -1,4 +1,5 @@
-//! The PROXY header in front of a protocol: real headers, wrong ones, and the protocol behind it undisturbed.
+//! The PROXY header in front of a protocol: real headers, wrong ones, and the protocol behind it
+//! undisturbed.
 
 #[path = "common/drive.rs"]
 mod drive;
@@ -8,7 +9,7 @@ use std::{cell::RefCell, net::SocketAddr, rc::Rc};
 use drive::{cut, drive};
 use proptest::prelude::*;
 use resound::{
-    Peer, Token,
+    Peer, Reason, Token,
     protocol::{
         Ending, Next, Output, Protocol, Received,
         identity::{Banner, Template, line},
@@ -83,7 +84,8 @@ fn sound() -> Vec<(Mode, Vec<u8>, Source)> {
             ),
             v4,
         ),
-        // As HAProxy's `proxy-v2-options crc32c` puts it: the checksum of the header with zeros in its place.
+        // As HAProxy's `proxy-v2-options crc32c` puts it: the checksum of the header with zeros in
+        // its place.
         (Mode::V2, v2(0x21, 0x11, &[&INET[..], &[3, 0, 4, 0xD6, 0xC8, 0xC7, 0x5F]].concat()), v4),
         // The longest there can be.
         (Mode::V2, v2(0x21, 0x11, &[&INET[..], &[4, 0xFF, 0xF0], &vec![0; 0xFFF0]].concat()), v4),
@@ -217,12 +219,13 @@ impl Protocol for Diary {
         self.note(format!("ending, {cause:?}"));
     }
 
-    fn closed(&mut self, _: Token) {
+    fn closed(&mut self, _: Token, _: Reason) {
         self.note("closed");
     }
 }
 
-/// Shows `input` at once to a diary behind a header; the diary, what went out, the peer that was introduced.
+/// Shows `input` at once to a diary behind a header; the diary, what went out, the peer that was
+/// introduced.
 fn diary(input: &[u8]) -> (Vec<String>, Vec<u8>, Option<Peer>) {
     let connection = Token::new(1, 1);
     let diary = Diary::default();
@@ -234,7 +237,7 @@ fn diary(input: &[u8]) -> (Vec<String>, Vec<u8>, Option<Peer>) {
     let received = proxied.receive(connection, input, 0, &mut out);
     assert!(!received.echo);
     proxied.ending(connection, Ending::Idle, &mut out);
-    proxied.closed(connection);
+    proxied.closed(connection, Reason::PeerClosed);
     let peer = out.take_peer();
     (diary.read(), out.bytes().to_vec(), peer)
 }
@@ -281,7 +284,7 @@ fn a_stale_token_is_not_taken_for_one_that_waits() {
     proxied.opened(old, &Peer::Unix, &mut out);
     proxied.receive(old, b"PROXY UNKNOWN\r\n", 0, &mut out);
     proxied.opened(new, &Peer::Unix, &mut out);
-    proxied.closed(old);
+    proxied.closed(old, Reason::PeerClosed);
     proxied.receive(new, b"PROXY UNKNOWN\r\nx", 0, &mut out);
     assert_eq!(diary.read(), ["opened by unix", "closed", "opened by unix", "x after 0"]);
 }

@@ -45,6 +45,8 @@ struct Flow {
     asked: u64,
     sent: u64,
     received: u64,
+    /// Frames that may still be asked for, where the load is counted.
+    left: usize,
     /// When each frame in flight was due, if latencies are taken.
     due: VecDeque<Instant>,
 }
@@ -74,7 +76,14 @@ impl Load {
             let mut stream = TcpStream::from_std(stream);
             let interest = Interest::READABLE | Interest::WRITABLE;
             poll.registry().register(&mut stream, Token(index), interest)?;
-            flows.push(Flow { stream, asked: 0, sent: 0, received: 0, due: VecDeque::new() });
+            flows.push(Flow {
+                stream,
+                asked: 0,
+                sent: 0,
+                received: 0,
+                left: usize::MAX,
+                due: VecDeque::new(),
+            });
         }
         Ok(Self {
             poll,
@@ -98,6 +107,21 @@ impl Load {
         self.drive(started, duration, &Pace::Closed)
     }
 
+    /// Sends exactly `frames` frames on every connection, `depth` of them in flight.
+    pub fn exactly(&mut self, depth: usize, frames: usize) -> io::Result<Run> {
+        self.run = Run::default();
+        let started = Instant::now();
+        for index in 0..self.flows.len() {
+            self.flows[index].left = frames;
+            self.ask(index, depth, None)?;
+        }
+        let run = self.drive(started, Duration::MAX, &Pace::Closed)?;
+        for flow in &mut self.flows {
+            flow.left = usize::MAX;
+        }
+        Ok(run)
+    }
+
     /// Sends `rate` frames a second, evenly, in turn on all connections, for `duration`. A frame's latency counts
     /// from when it was due, not from when it could be sent: a server that stalls cannot hide.
     pub fn open(&mut self, rate: f64, duration: Duration) -> io::Result<Run> {
@@ -107,13 +131,12 @@ impl Load {
     }
 
     fn drive(&mut self, started: Instant, duration: Duration, pace: &Pace) -> io::Result<Run> {
-        let deadline = started + duration;
         let mut next_due = started;
         let mut next_flow = 0;
         let mut progress = started;
         loop {
             let now = Instant::now();
-            let issuing = now < deadline;
+            let issuing = now - started < duration && self.flows.iter().any(|flow| flow.left > 0);
             if let Pace::Open { interval } = pace {
                 while issuing && next_due <= now {
                     self.ask(next_flow, 1, Some(next_due))?;
@@ -205,6 +228,10 @@ impl Load {
     /// Sends `frames` more on a connection.
     fn ask(&mut self, index: usize, frames: usize, due: Option<Instant>) -> io::Result<()> {
         let flow = &mut self.flows[index];
+        let frames = frames.min(flow.left);
+        if flow.left != usize::MAX {
+            flow.left -= frames;
+        }
         flow.asked += (frames * self.pattern.frame) as u64;
         if let Some(due) = due {
             flow.due.extend(std::iter::repeat_n(due, frames));

@@ -5,6 +5,7 @@ mod descriptors;
 mod dialects;
 mod log;
 mod protocols;
+mod reactors;
 mod resolve;
 mod serve;
 mod signals;

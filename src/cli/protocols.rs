@@ -2,7 +2,7 @@
 
 use resound::{
     frame::{self, Dialect, HIGHEST_MAX},
-    listen::Listen,
+    listen::{Address, Listen},
     protocol::{self, COMMON, Key, Protocol, Terms, identity::Template, offers},
 };
 
@@ -14,7 +14,7 @@ pub(crate) const DEFAULT_MAX_FRAME: Size = Size(frame::DEFAULT_MAX);
 /// What a listener does.
 pub(crate) enum Service {
     /// It speaks this with each who connects.
-    Connections(Box<dyn Protocol>),
+    Connections(Box<dyn Protocol + Send>),
     /// It answers datagrams, so many a second to each source at most.
     Datagrams { rate: u32 },
 }
@@ -32,6 +32,9 @@ const DEFAULT_RATE: u32 = 10_000;
 pub(crate) fn service(listen: &Listen, defaults: &Terms) -> Result<Service, String> {
     if listen.protocol == UDP {
         check(listen, UDP_KEYS.iter())?;
+        if matches!(listen.address, Address::Unix(_)) {
+            return Err("udp has no Unix sockets; write udp://HOST:PORT".to_owned());
+        }
         return Ok(Service::Datagrams { rate: rate(listen)? });
     }
     let Some(offer) = protocol::offer(&listen.protocol) else {
@@ -87,6 +90,8 @@ fn terms(listen: &Listen, defaults: &Terms) -> Result<Terms, String> {
 /// The dialect in the keys of `listen`; `max_frame` counts where they name neither a limit nor a preset, which
 /// has a limit of its own.
 pub(crate) fn dialect(listen: &Listen, max_frame: Size) -> Result<Dialect, String> {
+    let known = offers().iter().filter(|offer| offer.name == "frames").flat_map(|offer| offer.keys);
+    check(listen, known)?;
     let terms = terms(listen, &Terms { max_frame: max_frame.0, ..Terms::default() })?;
     terms.dialect().map_err(|error| error.to_string())
 }

@@ -11,21 +11,21 @@ use std::{
 
 use log::{debug, info};
 use resound::{
-    Config, Endpoint, Reactor,
+    Config, Endpoint,
     listen::{Address, Listen},
-    protocol::{Protocol, Terms, identity::Template},
+    protocol::{Terms, identity::Template},
 };
 
 use super::{
-    Failure, descriptors,
-    protocols::{self, Service},
+    Failure, descriptors, protocols,
+    reactors::{self, Reactors},
     resolve, signals,
     units::{Size, Time, TimeLimit},
 };
 
 /// Run the echo server
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, allow_negative_numbers = true)]
 pub(crate) struct ServeArgs {
     /// Where to listen and what to speak there; repeatable, in any mix
     #[arg(
@@ -48,6 +48,14 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "RESOUND_GRACE", hide_env_values = true, value_name = "TIME")]
     #[arg(default_value_t = Time(Config::default().grace))]
     grace: Time,
+
+    /// Event loops, a thread each; auto is one for each processor
+    ///
+    /// Each has listeners of its own on the same ports, among which the kernel spreads connections by address,
+    /// and an equal share of --max-connections and --max-memory. The first alone serves Unix sockets.
+    #[arg(long, env = "RESOUND_REACTORS", hide_env_values = true, value_name = "N")]
+    #[arg(default_value = "1", value_parser = reactors::count)]
+    reactors: usize,
 
     /// What everyone receives first: as a frame, a line or a message. {hostname}, {pid}, {peer} and {local} are
     /// filled in; http sends none
@@ -116,22 +124,19 @@ impl ServeArgs {
         // First of all: a signal that comes while we start is not lost.
         let stop = signals::stop_stream().map_err(|error| cannot("catch signals", &error))?;
         let listeners: Vec<&Listen> = self.listen.iter().flat_map(|some| &some.0).collect();
-        let mut reactor = Reactor::new(self.config(listeners.len() as u64))
-            .map_err(|error| cannot("set up the event loop", &error))?;
+        let config = self.config(listeners.len() as u64);
+        let mut reactors = Reactors::new(&config, self.reactors)?;
         let mut ready = String::new();
         for listen in listeners {
-            let bound = self.listen(&mut reactor, listen)?;
+            let bound = self.listen(&mut reactors, listen)?;
             let place = Listen { address: bound, keys: Vec::new(), ..listen.clone() };
             ready.push_str(&format!("listening on {place}\n"));
         }
-        reactor
-            .stop_on(mio::net::UnixStream::from_std(stop))
-            .map_err(|error| cannot("watch for signals", &error))?;
         say(&ready);
 
         let start = Instant::now();
-        let outcome = reactor.run();
-        say(&format!("served for {}: {}\n", Time::rounded(start.elapsed()), reactor.stats()));
+        let (outcome, stats) = reactors.run(stop);
+        say(&format!("served for {}: {stats}\n", Time::rounded(start.elapsed())));
         outcome.map_err(|error| cannot("go on", &error))?;
         Ok(ExitCode::SUCCESS)
     }
@@ -158,39 +163,28 @@ impl ServeArgs {
     }
 
     /// Listens as `listen` says; returns where that really is.
-    fn listen(
-        &self,
-        reactor: &mut Reactor<Box<dyn Protocol>>,
-        listen: &Listen,
-    ) -> Result<Address, Failure> {
+    fn listen(&self, reactors: &mut Reactors, listen: &Listen) -> Result<Address, Failure> {
         let defaults = Terms {
             max_frame: self.limits.max_frame.0,
             banner: self.banner.clone(),
             tag: self.tag.clone(),
             ..Terms::default()
         };
-        let service = protocols::service(listen, &defaults)
+        let services = (0..reactors.count())
+            .map(|_| protocols::service(listen, &defaults))
+            .collect::<Result<_, String>>()
             .map_err(|error| Failure::Usage(format!("--listen {listen}: {error}")))?;
         let endpoint = match &listen.address {
             Address::Ip(address) => Endpoint::Tcp(*address),
             Address::Name { host, port } => {
-                Endpoint::Tcp(resolve::look_up_to_listen(host, *port).map_err(Failure::Failed)?)
+                let found = resolve::look_up_to_listen(host, *port).map_err(|error| {
+                    Failure::Failed(format!("cannot listen on {listen}: {error}"))
+                })?;
+                Endpoint::Tcp(found)
             }
             Address::Unix(path) => Endpoint::Unix(path.clone()),
         };
-        let bound = match (service, &endpoint) {
-            (Service::Connections(protocol), _) => reactor.listen(&endpoint, protocol),
-            (Service::Datagrams { rate }, Endpoint::Tcp(address)) => {
-                reactor.listen_udp(*address, rate).map(Endpoint::Tcp)
-            }
-            (Service::Datagrams { .. }, Endpoint::Unix(_)) => {
-                let protocol = &listen.protocol;
-                return Err(Failure::Usage(format!(
-                    "{protocol} has no Unix sockets: write {protocol}://HOST:PORT"
-                )));
-            }
-        };
-        match bound {
+        match reactors.listen(&endpoint, services) {
             Ok(Endpoint::Tcp(address)) => Ok(Address::Ip(address)),
             Ok(Endpoint::Unix(path)) => Ok(Address::Unix(path)),
             Err(error) => Err(Failure::Failed(format!(
@@ -243,7 +237,7 @@ fn why_not(endpoint: &Endpoint, error: &io::Error) -> String {
     }
 }
 
-fn cannot(what: &str, error: &io::Error) -> Failure {
+pub(super) fn cannot(what: &str, error: &io::Error) -> Failure {
     Failure::Failed(format!("cannot {what}: {error}"))
 }
 

@@ -1,5 +1,7 @@
 //! Why a connection was closed: one list for the log, the counters and the summary.
 
+use std::io::{self, ErrorKind};
+
 use crate::buffer::OverLimit;
 
 macro_rules! reasons {
@@ -31,8 +33,16 @@ reasons! {
     Finished = "at the protocol's end",
     /// The peer broke the protocol's rules or a limit.
     Refused = "refused",
-    /// Reading or writing failed: reset, timed out, unreachable.
+    /// The peer's kernel answered that there is no such connection, or no longer.
+    Reset = "reset",
+    /// Reading or writing failed otherwise: timed out, unreachable.
     Lost = "lost",
+    /// Nobody listens where it was to go.
+    ConnectRefused = "refused at connecting",
+    /// No answer to connecting came within the write timeout, or the kernel's own.
+    ConnectTimeout = "no answer to connecting",
+    /// Connecting failed otherwise: unreachable, not permitted.
+    ConnectFailed = "connecting failed",
     /// Nothing was begun for longer than the idle timeout.
     Idle = "idle too long",
     /// A frame was not whole within the frame timeout.
@@ -45,8 +55,29 @@ reasons! {
     Drained = "drained",
     /// The reactor stopped before the connection was finished.
     CutOff = "cut off at the end of the grace time",
+    /// The program closed it: [`Reactor::close`](crate::Reactor::close).
+    Closed = "by the program",
     /// It could not be registered with the poll.
     Unregistered = "not registered",
+}
+
+impl Reason {
+    /// Why a connection ends whose connecting ended in `error`.
+    pub(super) fn of_connecting(error: &io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::ConnectionRefused => Self::ConnectRefused,
+            ErrorKind::TimedOut => Self::ConnectTimeout,
+            _ => Self::ConnectFailed,
+        }
+    }
+
+    /// Why a connection ends whose reading or writing ended in `error`.
+    pub(super) fn of_loss(error: &io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Self::Reset,
+            _ => Self::Lost,
+        }
+    }
 }
 
 impl From<OverLimit> for Reason {

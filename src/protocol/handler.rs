@@ -16,7 +16,7 @@
 
 use super::{Next, Output, Protocol, Received, Refusal, frames::after};
 use crate::{
-    Peer, Token,
+    Peer, Reason, Token,
     frame::{Dialect, FrameError, Payload},
 };
 
@@ -29,7 +29,7 @@ use crate::{
 /// use std::collections::HashMap;
 ///
 /// use resound::{
-///     Peer, Token,
+///     Peer, Reason, Token,
 ///     frame::FrameError,
 ///     protocol::{Handler, Reply},
 /// };
@@ -50,7 +50,7 @@ use crate::{
 ///         reply.frame(count.to_string().as_bytes())
 ///     }
 ///
-///     fn closed(&mut self, connection: Token) {
+///     fn closed(&mut self, connection: Token, _reason: Reason) {
 ///         self.0.remove(&connection);
 ///     }
 /// }
@@ -74,9 +74,9 @@ pub trait Handler {
         reply: &mut Reply<'_>,
     ) -> Result<(), FrameError>;
 
-    /// The connection is gone, for whatever reason; its token will not come back.
-    fn closed(&mut self, connection: Token) {
-        let _ = connection;
+    /// The connection is gone, for that `reason`; its token will not come back.
+    fn closed(&mut self, connection: Token, reason: Reason) {
+        let _ = (connection, reason);
     }
 }
 
@@ -193,8 +193,8 @@ impl<H: Handler> Protocol for Framed<H> {
         Received { consumed, echo: false, frames, next }
     }
 
-    fn closed(&mut self, connection: Token) {
-        self.handler.closed(connection);
+    fn closed(&mut self, connection: Token, reason: Reason) {
+        self.handler.closed(connection, reason);
     }
 }
 

@@ -1,13 +1,13 @@
-//! What answered: a text with the host, the process and the connection filled in, for whoever sits behind a
-//! balancer and wants to see it turn.
+//! What answered: a text with the host, the process and the connection filled in, for whoever sits
+//! behind a balancer and wants to see it turn.
 //!
-//! A [`Template`] is such a text. [`Banner`] puts it in front of a protocol's first reply; [`Tag`] keeps it for protocols
-//! that have a better place for it, as HTTP has in its response heads.
+//! A [`Template`] is such a text. [`Banner`] puts it in front of a protocol's first reply; [`Tag`]
+//! keeps it for protocols that have a better place for it, as HTTP has in its response heads.
 
 use std::{fmt, net::SocketAddr};
 
 use super::{Ending, Output, PerConnection, Protocol, Received};
-use crate::{Peer, Token};
+use crate::{Peer, Reason, Token};
 
 /// What can be filled in, as templates name it.
 const PLACEHOLDERS: [&str; 4] = ["{hostname}", "{pid}", "{peer}", "{local}"];
@@ -41,7 +41,8 @@ pub enum TemplateError {
     Placeholder(String),
     /// A brace without its partner.
     Brace(char),
-    /// A control character, a line's end among them: the text is to fit in one line, or in one header field.
+    /// A control character, a line's end among them: the text is to fit in one line, or in one
+    /// header field.
     Control(char),
 }
 
@@ -63,7 +64,8 @@ impl fmt::Display for TemplateError {
 impl std::error::Error for TemplateError {}
 
 impl Template {
-    /// Reads `text`, and fills in what is the same for every connection: `hostname`, and the process's own number.
+    /// Reads `text`, and fills in what is the same for every connection: `hostname`, and the
+    /// process's own number.
     ///
     /// # Errors
     /// [`TemplateError`], whose message names the offender and lists the placeholders there are.
@@ -215,7 +217,8 @@ pub struct Banner<P, W = Wrap> {
 }
 
 impl<P, W: FnMut(&str, &mut Output)> Banner<P, W> {
-    /// `inner`, and before it the text of `template`, which `wrap` appends as `inner`'s peers expect it.
+    /// `inner`, and before it the text of `template`, which `wrap` appends as `inner`'s peers
+    /// expect it.
     pub const fn new(template: Template, wrap: W, inner: P) -> Self {
         Self { template, wrap, inner, local: None }
     }
@@ -223,10 +226,10 @@ impl<P, W: FnMut(&str, &mut Output)> Banner<P, W> {
 
 /// `protocol`, with a [`Banner`] before it if there is one.
 pub(super) fn greeted(
-    protocol: impl Protocol + 'static,
+    protocol: impl Protocol + Send + 'static,
     banner: Option<&Template>,
-    wrap: impl FnMut(&str, &mut Output) + 'static,
-) -> Box<dyn Protocol> {
+    wrap: impl FnMut(&str, &mut Output) + Send + 'static,
+) -> Box<dyn Protocol + Send> {
     match banner {
         None => Box::new(protocol),
         Some(banner) => Box::new(Banner::new(banner.clone(), wrap, protocol)),
@@ -265,8 +268,8 @@ impl<P: Protocol, W: FnMut(&str, &mut Output)> Protocol for Banner<P, W> {
         self.inner.ending(connection, cause, out);
     }
 
-    fn closed(&mut self, connection: Token) {
-        self.inner.closed(connection);
+    fn closed(&mut self, connection: Token, reason: Reason) {
+        self.inner.closed(connection, reason);
     }
 }
 

@@ -24,7 +24,7 @@ pub use offer::{BadTerms, COMMON, Key, Offer, Terms, offer, offers};
 pub use per_connection::PerConnection;
 pub use raw::Raw;
 
-use crate::{Peer, Token};
+use crate::{Peer, Reason, Token};
 
 /// What a listener speaks.
 pub trait Protocol {
@@ -58,9 +58,19 @@ pub trait Protocol {
         let _ = (connection, cause, out);
     }
 
-    /// The connection is gone, for whatever reason; its token will not come back.
-    fn closed(&mut self, connection: Token) {
-        let _ = connection;
+    /// The connection is gone, for that `reason`; its token will not come back. One that went out may be gone
+    /// without ever having been [`opened`](Self::opened).
+    fn closed(&mut self, connection: Token, reason: Reason) {
+        let _ = (connection, reason);
+    }
+
+    /// Whether a connection is read from even while its peer does not take what it is owed.
+    ///
+    /// A server must not: what one who never reads can make it hold would have no end. A client that sends more
+    /// than the kernels between it and the server hold must, or the two wait for each other for ever: the
+    /// server, likewise, reads no more until its answers are taken. Its own sense has to limit what it sends.
+    fn reads_while_owed(&self) -> bool {
+        false
     }
 }
 
@@ -88,8 +98,12 @@ impl<P: Protocol + ?Sized> Protocol for Box<P> {
         (**self).ending(connection, cause, out);
     }
 
-    fn closed(&mut self, connection: Token) {
-        (**self).closed(connection);
+    fn closed(&mut self, connection: Token, reason: Reason) {
+        (**self).closed(connection, reason);
+    }
+
+    fn reads_while_owed(&self) -> bool {
+        (**self).reads_while_owed()
     }
 }
 
@@ -196,6 +210,17 @@ impl Output {
     #[must_use]
     pub const fn is_full(&self) -> bool {
         self.bytes.len() >= self.high_water
+    }
+
+    /// Whether some long reply has left much more memory here than the usual ones need.
+    pub(crate) const fn is_oversized(&self) -> bool {
+        self.bytes.capacity() > 2 * self.high_water
+    }
+
+    /// Forgets what was appended, and gives back what memory is more than the usual.
+    pub(crate) fn trim(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(self.high_water);
     }
 
     /// What has been appended.

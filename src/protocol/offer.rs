@@ -46,7 +46,7 @@ pub struct Offer {
     pub about: &'static str,
     /// The keys it takes beside those of [`COMMON`], each with what it takes, in a line.
     pub keys: &'static [Key],
-    pub(super) make: fn(&Terms) -> Result<Box<dyn Protocol>, BadTerms>,
+    pub(super) make: fn(&Terms) -> Result<Box<dyn Protocol + Send>, BadTerms>,
 }
 
 /// The name of a key, and what it takes.
@@ -135,7 +135,7 @@ impl Offer {
     /// # Errors
     ///
     /// [`BadTerms`], for values that the protocol cannot have.
-    pub fn protocol(&self, terms: &Terms) -> Result<Box<dyn Protocol>, BadTerms> {
+    pub fn protocol(&self, terms: &Terms) -> Result<Box<dyn Protocol + Send>, BadTerms> {
         let protocol = (self.make)(terms)?;
         Ok(match terms.proxy {
             None => protocol,

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use resound::{
-    Peer, Token,
+    Peer, Reason, Token,
     protocol::{Next, Output, Protocol, Received},
 };
 
@@ -71,7 +71,7 @@ pub(crate) fn drive<'b>(
             out.clear();
         }
     }
-    protocol.closed(connection);
+    protocol.closed(connection, Reason::PeerClosed);
     if driven.end.is_some() {
         driven.rest.clear();
     }

@@ -1,5 +1,11 @@
 //! What tests of the command share: a daemon as a child process that cannot outlive its test.
-#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_possible_truncation,
+    reason = "in a test a panic is the report"
+)]
 
 use std::{
     io::{BufRead, BufReader, Read},

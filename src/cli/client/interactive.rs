@@ -10,7 +10,7 @@ use std::{
     process::ExitCode,
     sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use log::debug;
@@ -271,8 +271,19 @@ fn printable(bytes: &[u8]) -> String {
     text
 }
 
+/// How long the prompt's thread may take to begin once it may.
+const ABOUT_TO_PROMPT: Duration = Duration::from_millis(200);
+
 /// Gives the terminal back as it was found, below the prompt that is still there.
 fn restore(terminal: &Termios) {
+    // A server that closes at once does so before the prompt has changed anything; restored too early,
+    // the terminal would be changed behind our back and stay so. One without line editing never is.
+    let start = Instant::now();
+    while start.elapsed() < ABOUT_TO_PROMPT
+        && tcgetattr(io::stdin()).is_ok_and(|now| now.local_modes == terminal.local_modes)
+    {
+        thread::yield_now();
+    }
     if let Err(error) = tcsetattr(io::stdin(), OptionalActions::Now, terminal) {
         debug!("cannot restore the terminal: {error}");
     }

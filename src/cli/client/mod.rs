@@ -28,6 +28,7 @@ use super::{
 /// Talk to a server: type at it, or pipe through it and check the echo
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = NOTES_AND_EXAMPLES)]
+#[command(allow_negative_numbers = true)]
 pub(crate) struct ClientArgs {
     #[arg(
         default_value = "127.0.0.1:30000",

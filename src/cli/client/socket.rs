@@ -24,7 +24,9 @@ impl Socket {
         let connected = match address {
             Address::Ip(address) => connect_tcp(*address, timeout),
             Address::Name { host, port } => {
-                let addresses = resolve::look_up(host, *port).map_err(Failure::Failed)?;
+                let addresses = resolve::look_up(host, *port).map_err(|error| {
+                    Failure::Failed(format!("cannot connect to {address}: {error}"))
+                })?;
                 connect_to_first(&addresses, timeout)
             }
             Address::Unix(path) => UnixStream::connect(path).map(Self::Unix),

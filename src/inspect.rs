@@ -1,0 +1,52 @@
+//! What tests may look at inside a dispatcher: not part of the API.
+
+use std::time::Duration;
+
+use crate::{Reason, Token};
+
+/// Everything a dispatcher holds at one moment.
+#[derive(Debug)]
+pub struct Inspection {
+    /// Every connection in the slab.
+    pub connections: Vec<Inspected>,
+    /// Every listener, in the order of their indices.
+    pub listeners: Vec<Accepting>,
+    /// Bytes of capacity that the pool says are lent.
+    pub lent: usize,
+    /// Entries on the run queue.
+    pub queued: usize,
+}
+
+/// One connection between two turns.
+#[derive(Debug)]
+pub struct Inspected {
+    /// Its name.
+    pub token: Token,
+    /// Bytes received and not consumed.
+    pub held: usize,
+    /// Bytes that the peer has not taken yet.
+    pub owed: usize,
+    /// Bytes of memory in both buffers, used or not.
+    pub capacity: usize,
+    /// Whether it says that it is on the run queue.
+    pub queued: bool,
+    /// How often its token really is on the run queue.
+    pub entries: usize,
+    /// When it times out.
+    pub deadline: Option<Duration>,
+    /// What ended it, where the server decided that.
+    pub ended_for: Option<Reason>,
+}
+
+/// What a listener waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accepting {
+    /// The poll's word.
+    Event,
+    /// Its turn on the run queue.
+    Turn,
+    /// A connection to close.
+    Room,
+    /// This time.
+    Until(Duration),
+}

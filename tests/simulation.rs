@@ -1,0 +1,54 @@
+//! The whole daemon without a kernel: a run of many connections is a function of its seed.
+//!
+//! ```sh
+//! RESOUND_SEEDS=10000 cargo test --release --test simulation   # a long run
+//! RESOUND_SEED=123 cargo test --test simulation                # one run again
+//! ```
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_possible_truncation,
+    reason = "in a test a panic is the report"
+)]
+
+#[path = "simulation/check.rs"]
+mod check;
+#[path = "simulation/choices.rs"]
+mod choices;
+#[path = "simulation/kernel.rs"]
+mod kernel;
+#[path = "simulation/peer.rs"]
+mod peer;
+#[path = "simulation/world.rs"]
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use choices::Choices;
+use world::{Size, World};
+
+/// Runs in `cargo test`: a few seconds.
+const SEEDS: u64 = 40;
+
+const SIZE: Size = Size { connections: 300, at_once: 60 };
+
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text}: not a number")))
+}
+
+#[test]
+fn every_invariant_holds_after_every_step() {
+    let seeds = match number("RESOUND_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("RESOUND_SEEDS").unwrap_or(SEEDS),
+    };
+    for seed in seeds {
+        let run = || World::new(Choices::Seed(seed)).run(SIZE);
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
+            eprintln!("to run this again: RESOUND_SEED={seed} cargo test --test simulation");
+            resume_unwind(panic);
+        }
+    }
+}

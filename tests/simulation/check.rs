@@ -1,0 +1,311 @@
+//! What must hold after every step, worked out from the wires alone and compared with what the dispatcher says.
+
+use std::time::Duration;
+
+use resound::{
+    Reason,
+    dispatcher::Phase,
+    inspect::{Accepting, Inspected, Inspection},
+};
+
+use super::{
+    kernel::{Kernel, Wire},
+    peer::Kind,
+    world::{Client, World},
+};
+
+/// What a connection waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Idle,
+    Frame,
+    Write,
+    Linger,
+}
+
+/// A connection as it should have been at the end of the last step.
+#[derive(Debug)]
+pub(crate) struct Model {
+    class: Class,
+    since: Duration,
+    read: u64,
+    written: u64,
+    frames: usize,
+    is_new: bool,
+    /// Why the server ended it, if it did.
+    ended: Option<Reason>,
+}
+
+impl Model {
+    pub(crate) const fn new(now: Duration) -> Self {
+        let (class, ended) = (Class::Idle, None);
+        Self { class, since: now, read: 0, written: 0, frames: 0, is_new: true, ended }
+    }
+}
+
+/// Connections closed so far, by reason.
+#[derive(Debug, Default)]
+pub(crate) struct Tally([u64; Reason::ALL.len()]);
+
+/// What was so before the step.
+#[derive(Debug)]
+pub(crate) struct Before {
+    is_draining: bool,
+}
+
+impl Before {
+    pub(crate) fn of(world: &World) -> Self {
+        Self { is_draining: world.dispatcher.phase() != Phase::Running }
+    }
+}
+
+/// Checks everything.
+pub(crate) fn check(world: &mut World, before: Before) {
+    let inspection = world.dispatcher.inspect();
+    check_totals(world, &inspection);
+    check_listeners(world, &inspection);
+    let mut closed = Vec::new();
+    for index in 0..world.clients.len() {
+        let kernel = world.kernel.borrow();
+        let wire = kernel.wire(world.clients[index].wire);
+        if wire.closed.is_some() {
+            closed.push(index);
+        } else if let Some(token) = wire.token {
+            let inspected = inspection.connections.iter().find(|c| c.token == token);
+            let inspected = inspected.unwrap_or_else(|| panic!("{token} is open and unknown"));
+            drop(kernel);
+            check_open(world, index, inspected, &before);
+        }
+    }
+    let by_reason = closed.into_iter().map(|index| (index, may_have_closed(world, index, &before)));
+    check_reasons(world, by_reason.collect());
+}
+
+fn check_totals(world: &World, inspection: &Inspection) {
+    let kernel = world.kernel.borrow();
+    let stats = world.dispatcher.stats();
+    let connections = &inspection.connections;
+    assert_eq!(connections.len(), kernel.open, "slab and open sockets");
+    assert_eq!(stats.open.value(), kernel.open as u64, "the gauge of open connections");
+    assert!(connections.len() <= world.config.max_connections, "more than max_connections");
+    let capacity: usize = connections.iter().map(|c| c.capacity).sum();
+    assert_eq!(capacity, inspection.lent, "lent memory and buffers");
+    assert_eq!(stats.buffered.value(), inspection.lent as u64, "the gauge of buffered bytes");
+    assert!(capacity <= world.config.max_memory, "over max_memory");
+    if inspection.queued > 0 {
+        assert_eq!(world.dispatcher.wait(), Some(Duration::ZERO), "it sleeps with work queued");
+    }
+    for c in connections {
+        assert_eq!(c.entries, usize::from(c.queued), "on the run queue: {c:?}");
+        assert!(c.held + c.owed > 0 || c.capacity == 0, "an idle one has a buffer: {c:?}");
+        assert!(c.deadline.is_none_or(|at| at > kernel.now), "a late deadline: {c:?}");
+    }
+    if let Phase::Draining { until } = world.dispatcher.phase() {
+        assert!(kernel.now < until, "it drains for longer than the grace time");
+    }
+}
+
+/// Nobody waits in a backlog that nothing will wake.
+fn check_listeners(world: &World, inspection: &Inspection) {
+    let kernel = world.kernel.borrow();
+    if world.dispatcher.phase() != Phase::Running {
+        return;
+    }
+    for (door, accepting) in kernel.doors.iter().zip(&inspection.listeners) {
+        let is_woken = match *accepting {
+            Accepting::Event => door.edge || door.backlog.is_empty(),
+            Accepting::Turn => inspection.queued > 0,
+            Accepting::Room => inspection.connections.len() >= world.config.max_connections,
+            Accepting::Until(time) => {
+                time > kernel.now && time <= kernel.now + Duration::from_secs(1)
+            }
+        };
+        assert!(is_woken, "a listener that nothing wakes: {accepting:?}, {door:?}");
+    }
+}
+
+fn check_open(world: &mut World, index: usize, c: &Inspected, before: &Before) {
+    let kernel = &*world.kernel.borrow();
+    let client = &world.clients[index];
+    let wire = kernel.wire(client.wire);
+    let plan = &client.plan;
+    let context = || format!("{c:?}\n{client:?}\n{wire:?}").chars().take(3_000).collect::<String>();
+    let read = usize::try_from(wire.read).unwrap();
+    let written = usize::try_from(wire.written).unwrap();
+
+    if !c.queued && !wire.has_edge() {
+        if c.owed > 0 {
+            assert!(
+                wire.is_blocked(),
+                "it owes, there is room, and nothing wakes it: {}",
+                context()
+            );
+        } else {
+            assert!(!wire.is_readable(), "there is more, and nothing wakes it: {}", context());
+        }
+    }
+
+    let reply = plan.reply(read);
+    if wire.fin_sent.is_some() {
+        assert!(written <= reply, "more than was asked for: {}", context());
+        assert_eq!((c.held, c.owed), (0, 0), "ended, and holds something: {}", context());
+    } else if plan.kind == Kind::Amplifier {
+        assert!(written + c.owed <= reply, "more than was asked for: {}", context());
+        assert!(c.queued || c.held > 0 || written + c.owed == reply, "lost output: {}", context());
+    } else {
+        assert_eq!(written + c.owed, reply, "all that is whole goes back: {}", context());
+        let is_over = wire.fin_read || plan.is_refused(read);
+        let begun = if is_over { 0 } else { read - plan.whole(read) };
+        assert_eq!(c.held, begun, "what has begun is held: {}", context());
+    }
+
+    let mut ended = client.model.ended;
+    if ended.is_none() && wire.fin_sent.is_some() {
+        ended = c.ended_for;
+        let reasons = may_have_ended(world, kernel, client, before);
+        assert!(ended.is_some_and(|reason| reasons.contains(&reason)), "FIN: {}", context());
+    }
+    assert_eq!(ended.is_some(), wire.fin_sent.is_some(), "{}", context());
+
+    let class = match () {
+        () if wire.fin_sent.is_some() => Class::Linger,
+        () if c.owed > 0 => Class::Write,
+        () if c.held > 0 => Class::Frame,
+        () => Class::Idle,
+    };
+    let old = &client.model;
+    let frames = plan.frames(read);
+    let restarts = old.is_new
+        || class != old.class
+        || match class {
+            Class::Linger => false,
+            Class::Write => wire.written != old.written,
+            Class::Frame => frames != old.frames,
+            Class::Idle => (wire.read, wire.written) != (old.read, old.written),
+        };
+    let since = if restarts { kernel.now } else { old.since };
+    // One that answers in instalments restarts at each.
+    if !(c.queued && plan.kind == Kind::Amplifier) {
+        let due = timeout(world, class).map(|timeout| since + timeout);
+        assert_eq!(c.deadline, due, "{class:?} since {since:?}: {}", context());
+    }
+    let (read, written) = (wire.read, wire.written);
+    let model = Model { class, since, read, written, frames, is_new: false, ended };
+    world.clients[index].model = model;
+}
+
+const fn timeout(world: &World, class: Class) -> Option<Duration> {
+    match class {
+        Class::Idle => world.config.idle_timeout,
+        Class::Frame => world.config.frame_timeout,
+        Class::Write => world.config.write_timeout,
+        Class::Linger => Some(world.config.linger),
+    }
+}
+
+/// Whether it had waited for `class` for as long as is allowed, and nothing came of it in this step.
+fn is_overdue(world: &World, kernel: &Kernel, client: &Client, class: Class) -> bool {
+    let wire = kernel.wire(client.wire);
+    let model = &client.model;
+    let is_stuck = match class {
+        Class::Idle => (wire.read, wire.written) == (model.read, model.written),
+        Class::Frame => {
+            client.plan.frames(usize::try_from(wire.read).unwrap()) == model.frames
+                && wire.written == model.written
+        }
+        Class::Write => wire.written == model.written,
+        Class::Linger => true,
+    };
+    let due = timeout(world, class).map(|timeout| model.since + timeout);
+    model.class == class && is_stuck && !model.is_new && due.is_some_and(|due| due <= kernel.now)
+}
+
+fn everything_is_answered(client: &Client, wire: &Wire) -> bool {
+    let read = usize::try_from(wire.read).unwrap();
+    wire.written == client.plan.reply(read) as u64
+}
+
+/// Why the server may have sent its FIN in this step.
+fn may_have_ended(world: &World, kernel: &Kernel, client: &Client, before: &Before) -> Vec<Reason> {
+    let wire = kernel.wire(client.wire);
+    let read = usize::try_from(wire.read).unwrap();
+    let is_answered = everything_is_answered(client, wire);
+    let left_unread = wire.fin_sent.is_some_and(|ended| ended.unread > 0);
+    let mut reasons = Vec::new();
+    if client.plan.is_refused(read) && is_answered {
+        reasons.push(Reason::Refused);
+    }
+    if is_overdue(world, kernel, client, Class::Idle) && !left_unread {
+        reasons.push(Reason::Idle);
+    }
+    if is_overdue(world, kernel, client, Class::Frame) && !left_unread {
+        reasons.push(Reason::SlowFrame);
+    }
+    if is_overdue(world, kernel, client, Class::Write) {
+        reasons.push(Reason::SlowReader);
+    }
+    if before.is_draining && is_answered && !left_unread {
+        reasons.push(Reason::Drained);
+    }
+    if world.config.max_memory < 8 << 20 {
+        reasons.push(Reason::Memory);
+    }
+    reasons
+}
+
+/// Why a connection that is closed may have been.
+fn may_have_closed(world: &World, index: usize, before: &Before) -> Vec<Reason> {
+    let kernel = &*world.kernel.borrow();
+    let client = &world.clients[index];
+    let wire = kernel.wire(client.wire);
+    let closed = wire.closed.expect("it is closed");
+    if wire.token.is_none() {
+        return vec![Reason::Unregistered];
+    }
+    let is_cut_off = before.is_draining && world.dispatcher.phase() == Phase::Stopped;
+    let is_lingered = wire.fin_sent.is_some_and(|fin| fin.at + world.config.linger <= kernel.now);
+    if closed.unread > 0 && !wire.reset && !is_cut_off {
+        assert!(is_lingered, "closed with unread bytes, so with RST: {client:?}");
+    }
+    let mut reasons = Vec::new();
+    if let Some(reason) = client.model.ended {
+        if is_lingered || wire.fin_read || wire.reset {
+            reasons.push(reason);
+        }
+    } else {
+        if wire.reset {
+            reasons.push(Reason::Reset);
+            if client.plan.is_refused(usize::try_from(wire.read).unwrap()) {
+                reasons.push(Reason::Refused);
+            }
+        }
+        if wire.fin_read && wire.fin_sent.is_none() && everything_is_answered(client, wire) {
+            reasons.push(Reason::PeerClosed);
+        }
+        if wire.fin_sent.is_some() || wire.reset {
+            reasons.extend(may_have_ended(world, kernel, client, before));
+        }
+    }
+    if is_cut_off {
+        reasons.push(Reason::CutOff);
+    }
+    assert!(!reasons.is_empty(), "closed for no reason: {client:?}, {wire:?}");
+    reasons
+}
+
+/// Holds the counters to what may have happened.
+fn check_reasons(world: &mut World, mut closed: Vec<(usize, Vec<Reason>)>) {
+    let stats = world.dispatcher.stats();
+    let Tally(tally) = &mut world.tally;
+    closed.sort_by_key(|(_, reasons)| reasons.len());
+    for (index, reasons) in closed {
+        let uncounted = |reason: &&Reason| stats.closed(**reason) > tally[**reason as usize];
+        let Some(&reason) = reasons.iter().find(uncounted) else {
+            panic!("closed for none of {reasons:?}: {:?}; {stats}", world.clients[index]);
+        };
+        tally[reason as usize] += 1;
+    }
+    for reason in Reason::ALL {
+        assert_eq!(stats.closed(reason), tally[reason as usize], "closed: {}", reason.as_str());
+    }
+}

@@ -1,0 +1,233 @@
+//! The peers: what each will send, what it must get back, and how it behaves.
+
+use std::fmt;
+
+use resound::{
+    Token,
+    protocol::{Next, Output, Protocol, Received},
+};
+
+use super::choices::Choices;
+
+/// The longest frame that the frames listener allows, in bytes of payload.
+pub(crate) const LIMIT: usize = 600_000;
+
+/// How many bytes the amplifier gives for one.
+const GAIN: usize = 3_000;
+
+/// What the amplifier says first.
+const GREETING: &[u8] = b"go on\n";
+
+/// What a listener speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Frames,
+    Raw,
+    Amplifier,
+    Nibbler,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 4] = [Self::Frames, Self::Raw, Self::Amplifier, Self::Nibbler];
+}
+
+/// Answers each byte with many, and stops when its output is full.
+pub(crate) struct Amplifier;
+
+impl Protocol for Amplifier {
+    fn opened(&mut self, _: Token, _: &resound::Peer, out: &mut Output) {
+        out.extend(GREETING);
+    }
+
+    fn receive(&mut self, _: Token, input: &[u8], _: usize, out: &mut Output) -> Received {
+        let mut consumed = 0;
+        while consumed < input.len() && !out.is_full() {
+            out.extend(&[input[consumed]; GAIN]);
+            consumed += 1;
+        }
+        let next = if consumed < input.len() { Next::Full } else { Next::Idle };
+        Received { consumed, echo: false, frames: consumed as u64, next }
+    }
+}
+
+/// Echoes units, each once it has seen some bytes behind it, and asks for fewer bytes than it needs: so it leaves
+/// some of what it is shown, and is shown bytes in vain.
+pub(crate) struct Nibbler;
+
+const UNIT: usize = 7;
+const LOOKAHEAD: usize = 3;
+
+/// What a nibbler answers of so many bytes.
+const fn nibbled(length: usize) -> usize {
+    let units = length.saturating_sub(LOOKAHEAD) / UNIT;
+    units * UNIT
+}
+
+impl Protocol for Nibbler {
+    fn receive(&mut self, _: Token, input: &[u8], seen: usize, _: &mut Output) -> Received {
+        assert!(seen < input.len(), "shown what it has seen");
+        let consumed = nibbled(input.len());
+        let left = input.len() - consumed;
+        let next = Next::Rest { need: (left + 2).min(UNIT + LOOKAHEAD) };
+        Received { consumed, echo: true, frames: (consumed / UNIT) as u64, next }
+    }
+}
+
+/// What one peer sends, and what it is to receive.
+pub(crate) struct Plan {
+    pub(crate) kind: Kind,
+    pub(crate) bytes: Vec<u8>,
+    /// Where each whole frame ends.
+    ends: Vec<usize>,
+    /// Up to where the server has to read to find a length that cannot be.
+    pub(crate) bogus: Option<usize>,
+}
+
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (bytes, frames) = (self.bytes.len(), self.ends.len());
+        write!(f, "{:?}, {bytes} B in {frames} frames, bogus {:?}", self.kind, self.bogus)
+    }
+}
+
+impl Plan {
+    pub(crate) fn new(kind: Kind, choices: &mut Choices) -> Self {
+        let mut plan = Self { kind, bytes: Vec::new(), ends: Vec::new(), bogus: None };
+        match kind {
+            Kind::Frames => plan.fill_with_frames(choices),
+            Kind::Raw | Kind::Nibbler => {
+                let length = choices.length(300_000);
+                plan.bytes = pattern(length, choices.below(256));
+            }
+            Kind::Amplifier => {
+                let length = choices.length(1_000);
+                plan.bytes = pattern(length, choices.below(256));
+            }
+        }
+        plan
+    }
+
+    fn fill_with_frames(&mut self, choices: &mut Choices) {
+        let most = choices.one_of(&[0, 10, 300, 300, 5_000, 70_000, LIMIT]);
+        let count = choices.length(if most > 5_000 { 6 } else { 60 });
+        for _ in 0..count {
+            let payload = pattern(choices.length(most), choices.below(256));
+            self.bytes.extend(u32::try_from(payload.len()).unwrap().to_le_bytes());
+            self.bytes.extend(payload);
+            self.ends.push(self.bytes.len());
+        }
+        match choices.below(6) {
+            0 => {
+                let over = u32::try_from(LIMIT + 1).unwrap();
+                let length = choices.one_of(&[u32::MAX, 1 << 31, over]);
+                self.bytes.extend(length.to_le_bytes());
+                self.bogus = Some(self.bytes.len());
+                let behind = choices.length(300_000);
+                self.bytes.extend(pattern(behind, 0));
+            }
+            1 => {
+                // A frame that is cut short.
+                let length = 1 + choices.length(LIMIT - 1);
+                self.bytes.extend(u32::try_from(length).unwrap().to_le_bytes());
+                let body = choices.below(length);
+                self.bytes.extend(pattern(body, 1));
+                let cut = choices.below(4);
+                self.bytes.truncate(self.bytes.len() - cut);
+            }
+            _ => {}
+        }
+    }
+
+    /// How many of the first `read` bytes are whole units.
+    pub(crate) fn whole(&self, read: usize) -> usize {
+        match self.kind {
+            Kind::Raw | Kind::Amplifier => read,
+            Kind::Nibbler => nibbled(read),
+            Kind::Frames => {
+                let count = self.ends.partition_point(|&end| end <= read);
+                count.checked_sub(1).map_or(0, |last| self.ends[last])
+            }
+        }
+    }
+
+    /// How many whole units are in the first `read` bytes.
+    pub(crate) fn frames(&self, read: usize) -> usize {
+        match self.kind {
+            Kind::Raw => 0,
+            Kind::Amplifier => read,
+            Kind::Nibbler => nibbled(read) / UNIT,
+            Kind::Frames => self.ends.partition_point(|&end| end <= read),
+        }
+    }
+
+    /// Whether the server has read a length that cannot be.
+    pub(crate) fn is_refused(&self, read: usize) -> bool {
+        self.bogus.is_some_and(|bogus| read >= bogus)
+    }
+
+    /// How many bytes answer the first `read` bytes.
+    pub(crate) fn reply(&self, read: usize) -> usize {
+        match self.kind {
+            Kind::Amplifier => GREETING.len() + read * GAIN,
+            _ => self.whole(read),
+        }
+    }
+
+    /// Whether `bytes` are what is to be received from byte `at` on.
+    pub(crate) fn is_reply(&self, at: usize, bytes: &[u8]) -> bool {
+        if self.kind != Kind::Amplifier {
+            return self.bytes.get(at..at + bytes.len()) == Some(bytes);
+        }
+        bytes.iter().zip(at..).all(|(&byte, at)| match at.checked_sub(GREETING.len()) {
+            None => byte == GREETING[at],
+            Some(at) => self.bytes.get(at / GAIN) == Some(&byte),
+        })
+    }
+}
+
+/// Bytes in which a displaced or repeated one shows.
+fn pattern(length: usize, seed: usize) -> Vec<u8> {
+    (0..length).map(|i| (i * 31 + i / 251 + seed).to_le_bytes()[0]).collect()
+}
+
+/// How a peer behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mood {
+    /// Sends and receives as fast as it can.
+    Eager,
+    /// Sends a few bytes at a time.
+    Drips,
+    /// Never receives.
+    Deaf,
+    /// Sends only when it has got all it can get.
+    Ping,
+    /// Does anything at any time.
+    Erratic,
+}
+
+impl Mood {
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Eager,
+        Self::Eager,
+        Self::Erratic,
+        Self::Erratic,
+        Self::Drips,
+        Self::Deaf,
+        Self::Ping,
+    ];
+}
+
+/// What a peer does when it has sent everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Finale {
+    /// FIN, and then it receives until the server's.
+    Fin,
+    /// Nothing: it stays.
+    Stay,
+    /// RST, which may come before everything is sent.
+    Reset,
+}
+
+impl Finale {
+    pub(crate) const ALL: [Self; 5] = [Self::Fin, Self::Fin, Self::Fin, Self::Stay, Self::Reset];
+}

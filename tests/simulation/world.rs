@@ -1,0 +1,316 @@
+//! One run: a dispatcher, its simulated kernel, and peers that come, misbehave and go.
+
+use std::{cell::RefCell, collections::VecDeque, rc::Rc, time::Duration};
+
+use resound::{
+    Config, Token,
+    dispatcher::{Dispatcher, Phase},
+    frame::{Dialect, Width},
+    net::Readiness,
+    protocol::{Frames, Protocol, Raw},
+};
+
+use super::{
+    check::{self, Tally},
+    choices::Choices,
+    kernel::{Faults, Kernel, SharedKernel, Simulated},
+    peer::{Amplifier, Finale, Kind, LIMIT, Mood, Nibbler, Plan},
+};
+
+/// How large a run is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Size {
+    pub(crate) connections: usize,
+    pub(crate) at_once: usize,
+}
+
+/// One peer and its connection.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) wire: usize,
+    pub(crate) plan: Plan,
+    pub(crate) model: check::Model,
+    mood: Mood,
+    finale: Finale,
+    sent: usize,
+    received: usize,
+}
+
+pub(crate) struct World {
+    pub(crate) kernel: SharedKernel,
+    pub(crate) dispatcher: Dispatcher<Simulated, Box<dyn Protocol>>,
+    pub(crate) config: Config,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) tally: Tally,
+    /// Of connections that are gone.
+    old_tokens: VecDeque<Token>,
+}
+
+/// Steps that a run may need to come to its end once no new peers come and all behave.
+const STEPS_TO_END: usize = 50_000;
+
+impl World {
+    pub(crate) fn new(mut choices: Choices) -> Self {
+        let c = &mut choices;
+        let timeout = |c: &mut Choices| {
+            c.chance(60).then(|| Duration::from_millis(1 + c.length(5_000) as u64))
+        };
+        let config = Config {
+            max_connections: 1 + c.length(40),
+            backlog: 16,
+            share_ports: false,
+            max_memory: c.one_of(&[1 << 30, 1 << 30, 4 << 20, 1 << 20, 200_000, 3_000]),
+            idle_timeout: timeout(c),
+            frame_timeout: timeout(c),
+            write_timeout: timeout(c),
+            linger: Duration::from_millis(1 + c.length(2_000) as u64),
+            grace: Duration::from_millis(1 + c.length(5_000) as u64),
+        };
+        let faults = Faults {
+            interrupted: c.one_of(&[0, 0, 1, 20]),
+            short_write: c.one_of(&[0, 10, 50]),
+            meanwhile: c.one_of(&[0, 5, 50]),
+            register: c.one_of(&[0, 0, 3]),
+            accept: c.one_of(&[0, 0, 5]),
+        };
+        let descriptors = c.one_of(&[1_000, 1_000, 8]);
+        let kernel = Rc::new(RefCell::new(Kernel::new(choices, faults, descriptors)));
+        let mut dispatcher = Dispatcher::new(Simulated(Rc::clone(&kernel)), config.clone());
+        let dialect = Dialect::new(Width::U32Le).with_max(LIMIT as u64).unwrap();
+        for (index, kind) in Kind::ALL.into_iter().enumerate() {
+            let protocol: Box<dyn Protocol> = match kind {
+                Kind::Frames => Box::new(Frames::new(dialect)),
+                Kind::Raw => Box::new(Raw),
+                Kind::Amplifier => Box::new(Amplifier),
+                Kind::Nibbler => Box::new(Nibbler),
+            };
+            dispatcher.listen(index, format!("{kind:?}"), protocol).unwrap();
+        }
+        let old_tokens = VecDeque::from([Token::new(3, 9), Token::new(99, 0)]);
+        let clients = Vec::new();
+        Self { kernel, dispatcher, config, clients, tally: Tally::default(), old_tokens }
+    }
+
+    /// Runs to the end, checking every step.
+    pub(crate) fn run(&mut self, size: Size) {
+        let mut to_come = size.connections;
+        let stops = self.choose(|c| c.chance(30));
+        while to_come > 0 {
+            let room = size.at_once.saturating_sub(self.clients.len());
+            for _ in 0..self.choose(|c| c.length(3)).min(to_come).min(room) {
+                self.connect();
+                to_come -= 1;
+            }
+            if room == 0 {
+                self.lose_patience();
+            }
+            self.misbehave();
+            self.advance();
+            self.step();
+            let is_exhausted = self.kernel.borrow().choices.is_exhausted();
+            if is_exhausted || (stops && to_come < size.connections / 10) {
+                break;
+            }
+        }
+        if stops {
+            self.dispatcher.stop();
+            self.step_until(|world| world.dispatcher.phase() == Phase::Stopped);
+        } else {
+            self.settle();
+            self.step_until(|world| world.clients.is_empty());
+        }
+        self.check_that_all_is_given_back();
+    }
+
+    pub(crate) fn choose<T>(&self, choice: impl FnOnce(&mut Choices) -> T) -> T {
+        choice(&mut self.kernel.borrow_mut().choices)
+    }
+
+    fn connect(&mut self) {
+        let mut kernel = self.kernel.borrow_mut();
+        let door = kernel.choices.below(Kind::ALL.len());
+        let wire = kernel.connect(door);
+        let plan = Plan::new(Kind::ALL[door], &mut kernel.choices);
+        let mood = kernel.choices.one_of(&Mood::ALL);
+        let finale = kernel.choices.one_of(&Finale::ALL);
+        let model = check::Model::new(kernel.now);
+        self.clients.push(Client { wire, plan, model, mood, finale, sent: 0, received: 0 });
+    }
+
+    /// Someone whom no timeout ends gives up.
+    fn lose_patience(&mut self) {
+        let index = self.choose(|c| c.below(self.clients.len()));
+        let finale = self.choose(|c| c.one_of(&[Finale::Fin, Finale::Reset]));
+        let client = &mut self.clients[index];
+        client.mood = Mood::Eager;
+        if client.finale == Finale::Stay {
+            client.finale = finale;
+        }
+    }
+
+    fn misbehave(&mut self) {
+        for index in 0..self.clients.len() {
+            if self.choose(|c| c.chance(50)) {
+                self.act(index);
+            }
+        }
+    }
+
+    /// One peer sends, receives, or ends it.
+    fn act(&mut self, index: usize) {
+        let kernel = &mut *self.kernel.borrow_mut();
+        let client = &mut self.clients[index];
+        let wire = kernel.wire(client.wire);
+        if wire.reset || wire.closed.is_some() {
+            return;
+        }
+        let waits = client.received < client.plan.reply(client.sent);
+        let (sends, takes) = match client.mood {
+            Mood::Eager => (usize::MAX, usize::MAX),
+            Mood::Drips => (kernel.choices.length(5), usize::MAX),
+            Mood::Deaf => (kernel.choices.length(300_000), 0),
+            Mood::Ping if waits => (0, usize::MAX),
+            Mood::Ping => (kernel.choices.length(500), usize::MAX),
+            Mood::Erratic => (kernel.choices.length(300_000), kernel.choices.length(300_000)),
+        };
+        kernel.deliver(client.wire, takes);
+        client.receive(kernel);
+        if client.finale == Finale::Reset && kernel.choices.chance(5) {
+            return kernel.reset(client.wire);
+        }
+        let left = client.plan.bytes.len() - client.sent;
+        let count = sends.min(left).min(kernel.wire(client.wire).window());
+        let is_urgent = client.mood == Mood::Erratic && kernel.choices.chance(10);
+        let bytes = &client.plan.bytes[client.sent..client.sent + count];
+        kernel.send(client.wire, bytes, is_urgent);
+        client.sent += count;
+        if client.sent == client.plan.bytes.len() && !kernel.wire(client.wire).fin {
+            match client.finale {
+                Finale::Fin => kernel.fin(client.wire),
+                Finale::Reset => kernel.reset(client.wire),
+                Finale::Stay => {}
+            }
+        }
+    }
+
+    /// Everyone is sensible from now on.
+    fn settle(&mut self) {
+        for client in &mut self.clients {
+            client.mood = Mood::Eager;
+            client.finale = Finale::Fin;
+        }
+        self.kernel.borrow_mut().faults.accept = 0;
+    }
+
+    /// Lets time pass: seldom much, and often to just before or exactly the next deadline.
+    fn advance(&mut self) {
+        let wait = self.dispatcher.wait();
+        let mut kernel = self.kernel.borrow_mut();
+        let millisecond = Duration::from_millis(1);
+        let step = match (kernel.choices.below(12), wait) {
+            (0, Some(wait)) => wait,
+            (1, Some(wait)) => wait.saturating_sub(millisecond),
+            (2, _) => millisecond * u32::try_from(kernel.choices.length(2_000)).unwrap(),
+            (3..6, _) => millisecond,
+            _ => Duration::ZERO,
+        };
+        kernel.now += step;
+    }
+
+    /// One round of the loop, as [`resound::Reactor::turn`] does it.
+    fn step(&mut self) {
+        let before = check::Before::of(self);
+        let events = {
+            let mut kernel = self.kernel.borrow_mut();
+            let most = 1 + kernel.choices.below(40);
+            let mut events = kernel.poll(most);
+            if kernel.choices.chance(10) {
+                let stale = self.old_tokens[kernel.choices.below(self.old_tokens.len())];
+                events.push((stale, Readiness::ALL));
+            }
+            if kernel.choices.chance(10) && !self.clients.is_empty() {
+                let client = &self.clients[kernel.choices.below(self.clients.len())];
+                let flags = kernel.choices.below(8);
+                let spurious = Readiness {
+                    readable: flags & 1 != 0,
+                    writable: flags & 2 != 0,
+                    more_behind: flags & 4 != 0,
+                };
+                events.extend(kernel.wire(client.wire).token.map(|token| (token, spurious)));
+            }
+            events
+        };
+        for (token, readiness) in events {
+            self.dispatcher.event(token, readiness);
+        }
+        self.dispatcher.run_queued();
+        self.dispatcher.expire();
+        check::check(self, before);
+        self.bury();
+    }
+
+    /// Forgets the connections that are gone, once the peer has received what still reached it.
+    fn bury(&mut self) {
+        let kernel = &mut *self.kernel.borrow_mut();
+        let old_tokens = &mut self.old_tokens;
+        self.clients.retain_mut(|client| {
+            if kernel.wire(client.wire).closed.is_none() {
+                return true;
+            }
+            kernel.deliver(client.wire, usize::MAX);
+            client.receive(kernel);
+            old_tokens.extend(kernel.wire(client.wire).token);
+            if old_tokens.len() > 20 {
+                old_tokens.pop_front();
+            }
+            kernel.wires[client.wire] = None;
+            false
+        });
+    }
+
+    fn step_until(&mut self, done: impl Fn(&Self) -> bool) {
+        for _ in 0..STEPS_TO_END {
+            if done(self) {
+                return;
+            }
+            for index in 0..self.clients.len() {
+                self.act(index);
+            }
+            let is_quiet = !self.kernel.borrow().has_events();
+            if let Some(wait) = self.dispatcher.wait().filter(|_| is_quiet) {
+                self.kernel.borrow_mut().now += wait;
+            }
+            self.step();
+        }
+        panic!("it does not come to an end: {:?}", self.dispatcher.inspect());
+    }
+
+    fn check_that_all_is_given_back(&mut self) {
+        for _ in 0..10 {
+            let Some(wait) = self.dispatcher.wait() else { break };
+            if self.dispatcher.phase() == Phase::Stopped {
+                break;
+            }
+            self.kernel.borrow_mut().now += wait;
+            self.dispatcher.run_queued();
+            self.dispatcher.expire();
+        }
+        let held = self.dispatcher.inspect();
+        assert!(held.connections.is_empty() && held.lent == 0, "{held:?}");
+        assert_eq!(self.kernel.borrow().open, 0, "sockets left open");
+        if self.dispatcher.phase() == Phase::Running {
+            assert_eq!(self.dispatcher.wait(), None, "it has nothing to do and wakes up for it");
+        }
+    }
+}
+
+impl Client {
+    /// Takes all that was delivered and compares it with what it must be.
+    fn receive(&mut self, kernel: &mut Kernel) {
+        let wire = kernel.wire_mut(self.wire);
+        let bytes = wire.delivered.make_contiguous();
+        assert!(self.plan.is_reply(self.received, bytes), "wrong bytes behind {}", self.received);
+        self.received += bytes.len();
+        wire.delivered.clear();
+    }
+}
