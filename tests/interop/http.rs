@@ -92,7 +92,8 @@ fn curl_sees_what_is_refused() {
 #[test]
 fn a_request_that_takes_too_long_is_answered_408() {
     let daemon = Daemon::start(&["http://127.0.0.1:0"], &["--frame-timeout", "100ms"]);
-    for part in ["GET / HTTP/1.1\r\nHo", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n"] {
+    for part in ["GET / HTTP/1.1\r\nHo", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n"]
+    {
         let mut stream = daemon.connect();
         stream.write_all(part.as_bytes()).unwrap();
         let mut answer = String::new();
