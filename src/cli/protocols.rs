@@ -90,6 +90,8 @@ fn terms(listen: &Listen, defaults: &Terms) -> Result<Terms, String> {
 /// The dialect in the keys of `listen`; `max_frame` counts where they name neither a limit nor a preset, which
 /// has a limit of its own.
 pub(crate) fn dialect(listen: &Listen, max_frame: Size) -> Result<Dialect, String> {
+    let known = offers().iter().filter(|offer| offer.name == "frames").flat_map(|offer| offer.keys);
+    check(listen, known)?;
     let terms = terms(listen, &Terms { max_frame: max_frame.0, ..Terms::default() })?;
     terms.dialect().map_err(|error| error.to_string())
 }

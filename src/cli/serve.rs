@@ -25,7 +25,7 @@ use super::{
 
 /// Run the echo server
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, allow_negative_numbers = true)]
 pub(crate) struct ServeArgs {
     /// Where to listen and what to speak there; repeatable, in any mix
     #[arg(
@@ -208,7 +208,10 @@ impl ServeArgs {
         let endpoint = match &listen.address {
             Address::Ip(address) => Endpoint::Tcp(*address),
             Address::Name { host, port } => {
-                Endpoint::Tcp(resolve::look_up_to_listen(host, *port).map_err(Failure::Failed)?)
+                let found = resolve::look_up_to_listen(host, *port).map_err(|error| {
+                    Failure::Failed(format!("cannot listen on {listen}: {error}"))
+                })?;
+                Endpoint::Tcp(found)
             }
             Address::Unix(path) => Endpoint::Unix(path.clone()),
         };

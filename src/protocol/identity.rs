@@ -1,8 +1,8 @@
-//! What answered: a text with the host, the process and the connection filled in, for whoever sits behind a
-//! balancer and wants to see it turn.
+//! What answered: a text with the host, the process and the connection filled in, for whoever sits
+//! behind a balancer and wants to see it turn.
 //!
-//! A [`Template`] is such a text. [`Banner`] puts it in front of a protocol's first reply; [`Tag`] keeps it for protocols
-//! that have a better place for it, as HTTP has in its response heads.
+//! A [`Template`] is such a text. [`Banner`] puts it in front of a protocol's first reply; [`Tag`]
+//! keeps it for protocols that have a better place for it, as HTTP has in its response heads.
 
 use std::{fmt, net::SocketAddr};
 
@@ -41,7 +41,8 @@ pub enum TemplateError {
     Placeholder(String),
     /// A brace without its partner.
     Brace(char),
-    /// A control character, a line's end among them: the text is to fit in one line, or in one header field.
+    /// A control character, a line's end among them: the text is to fit in one line, or in one
+    /// header field.
     Control(char),
 }
 
@@ -63,7 +64,8 @@ impl fmt::Display for TemplateError {
 impl std::error::Error for TemplateError {}
 
 impl Template {
-    /// Reads `text`, and fills in what is the same for every connection: `hostname`, and the process's own number.
+    /// Reads `text`, and fills in what is the same for every connection: `hostname`, and the
+    /// process's own number.
     ///
     /// # Errors
     /// [`TemplateError`], whose message names the offender and lists the placeholders there are.
@@ -215,7 +217,8 @@ pub struct Banner<P, W = Wrap> {
 }
 
 impl<P, W: FnMut(&str, &mut Output)> Banner<P, W> {
-    /// `inner`, and before it the text of `template`, which `wrap` appends as `inner`'s peers expect it.
+    /// `inner`, and before it the text of `template`, which `wrap` appends as `inner`'s peers
+    /// expect it.
     pub const fn new(template: Template, wrap: W, inner: P) -> Self {
         Self { template, wrap, inner, local: None }
     }
