@@ -17,6 +17,7 @@
 use std::{
     fmt,
     io::{self, ErrorKind},
+    net::IpAddr,
 };
 
 use log::{debug, trace};
@@ -330,6 +331,20 @@ impl<S: Stream> Connection<S> {
         self.deliver(token, Replies::default(), shared)
     }
 
+    /// As [`finish`](Self::finish); where that fails, as [`abandon`](Self::abandon).
+    pub(crate) fn end(
+        &mut self,
+        reason: Reason,
+        ending: Ending,
+        token: Token,
+        protocol: &mut impl Protocol,
+        shared: &mut Shared,
+    ) {
+        if let Err(reason) = self.finish(reason, ending, token, protocol, shared) {
+            self.abandon(reason, shared);
+        }
+    }
+
     /// Ends the connection without another byte to the peer, in the turns to come: FIN, then lingering.
     pub(crate) fn abandon(&mut self, reason: Reason, shared: &mut Shared) {
         self.end_input(State::Finishing(reason));
@@ -594,18 +609,26 @@ impl<S: Stream> Connection<S> {
         }
         if cold.input.is_empty()
             && cold.output.is_empty()
-            && cold.peer.is_none()
+            && !cold.lasts()
             && let Some(cold) = self.cold.take()
         {
             shared.stock.put_back(cold);
         }
     }
 
-    /// Returns all memory and closes the stream.
-    pub(crate) fn close(self, shared: &mut Shared) {
-        if let Some(cold) = self.cold {
-            shared.stock.put_back(cold);
+    /// Remembers the address under which it is counted.
+    pub(crate) fn count_as(&mut self, address: Option<IpAddr>) {
+        if address.is_some() {
+            self.cold.get_or_insert_default().counted = address;
         }
+    }
+
+    /// Returns all memory and closes the stream. Returns the address under which it was counted.
+    pub(crate) fn close(self, shared: &mut Shared) -> Option<IpAddr> {
+        let cold = self.cold?;
+        let counted = cold.counted;
+        shared.stock.put_back(cold);
+        counted
     }
 }
 
