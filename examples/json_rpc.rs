@@ -20,13 +20,7 @@ const MAX: usize = 64 << 10;
 pub(crate) struct JsonRpc;
 
 impl Protocol for JsonRpc {
-    fn receive(
-        &mut self,
-        _: Token,
-        input: &[u8],
-        mut seen: usize,
-        out: &mut Output,
-    ) -> Received {
+    fn receive(&mut self, _: Token, input: &[u8], mut seen: usize, out: &mut Output) -> Received {
         let (mut consumed, mut frames) = (0, 0);
         let next = loop {
             let rest = &input[consumed..];

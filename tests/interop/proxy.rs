@@ -25,9 +25,8 @@ struct HaProxy {
 impl HaProxy {
     /// Forwards to `daemon` with these options of a server line.
     fn start(test: &str, daemon: &Daemon, options: &str) -> Option<Self> {
-        let program = tool("haproxy").or_else(|| {
-            Some(PathBuf::from("/usr/sbin/haproxy")).filter(|path| path.exists())
-        })?;
+        let program = tool("haproxy")
+            .or_else(|| Some(PathBuf::from("/usr/sbin/haproxy")).filter(|path| path.exists()))?;
         let config = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("haproxy-{test}.cfg"));
         let text = format!(
             "defaults\n mode tcp\n timeout connect 60s\n timeout client 60s\n timeout server 60s\n\
@@ -39,9 +38,12 @@ impl HaProxy {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let child = Command::new(program)
-            .args(["-db", "-q", "-f"])
+            // Not -q: it would close its standard input.
+            .args(["-db", "-f"])
             .arg(&config)
             .stdin(Stdio::from(OwnedFd::from(listener)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .spawn()
             .unwrap();
         Some(Self { child, address, config })
