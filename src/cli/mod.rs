@@ -1,5 +1,6 @@
 //! The command line: words in, the library's types out; one file for each subcommand.
 
+mod bench;
 mod client;
 mod descriptors;
 mod dialects;
@@ -40,6 +41,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Serve(serve::ServeArgs),
     Client(client::ClientArgs),
+    Bench(bench::BenchArgs),
     Dialects(dialects::DialectsArgs),
 }
 
@@ -48,6 +50,7 @@ impl Command {
         match self {
             Self::Serve(args) => args.run(),
             Self::Client(args) => args.run(),
+            Self::Bench(args) => args.run(),
             Self::Dialects(args) => args.run(),
         }
     }
