@@ -135,7 +135,11 @@ fn check_open(world: &mut World, index: usize, c: &Inspected, before: &Before) {
 
     if !c.queued && !wire.has_edge() {
         if c.owed > 0 {
-            assert!(wire.is_blocked(), "it owes, there is room, and nothing wakes it: {}", context());
+            assert!(
+                wire.is_blocked(),
+                "it owes, there is room, and nothing wakes it: {}",
+                context()
+            );
         } else {
             assert!(!wire.is_readable(), "there is more, and nothing wakes it: {}", context());
         }
@@ -222,12 +226,7 @@ fn everything_is_answered(client: &Client, wire: &Wire) -> bool {
 }
 
 /// Why the server may have sent its FIN in this step.
-fn may_have_ended(
-    world: &World,
-    kernel: &Kernel,
-    client: &Client,
-    before: &Before,
-) -> Vec<Reason> {
+fn may_have_ended(world: &World, kernel: &Kernel, client: &Client, before: &Before) -> Vec<Reason> {
     let wire = kernel.wire(client.wire);
     let read = usize::try_from(wire.read).unwrap();
     let is_answered = everything_is_answered(client, wire);
@@ -264,8 +263,7 @@ fn may_have_closed(world: &World, index: usize, before: &Before) -> Vec<Reason> 
         return vec![Reason::Unregistered];
     }
     let is_cut_off = before.is_draining && world.dispatcher.phase() == Phase::Stopped;
-    let is_lingered =
-        wire.fin_sent.is_some_and(|fin| fin.at + world.config.linger <= kernel.now);
+    let is_lingered = wire.fin_sent.is_some_and(|fin| fin.at + world.config.linger <= kernel.now);
     if closed.unread > 0 && !wire.reset && !is_cut_off {
         assert!(is_lingered, "closed with unread bytes, so with RST: {client:?}");
     }
@@ -299,8 +297,7 @@ fn check_reasons(world: &mut World, mut closed: Vec<(usize, Vec<Reason>)>) {
     let Tally(tally) = &mut world.tally;
     closed.sort_by_key(|(_, reasons)| reasons.len());
     for (index, reasons) in closed {
-        let uncounted =
-            |reason: &&Reason| stats.closed(**reason) > tally[**reason as usize];
+        let uncounted = |reason: &&Reason| stats.closed(**reason) > tally[**reason as usize];
         let Some(&reason) = reasons.iter().find(uncounted) else {
             panic!("closed for none of {reasons:?}: {:?}; {stats}", world.clients[index]);
         };

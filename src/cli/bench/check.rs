@@ -1,10 +1,10 @@
 //! What is wrong with an echo, once a comparison has found that something is.
 //!
 //! ```text
-//! MISMATCH: 1 byte differs: byte 8,013 of the connection, byte 41 of frame 117 (64 bytes)
-//!   sent      0020  6f 63 3a 90 51 c0 12 77  9e e4 5d 00 1f aa 08 d3   oc:.Q..w..]..…
-//!   received  0020  6f 63 3a 90 51 c0 12 77  9e c4 5d 00 1f aa 08 d3   oc:.Q..w..]..…
-//!                                               ^^
+//! MISMATCH: 1 byte differs of the 64 of this frame that came with it: byte 7529 of the connection, byte 41 of frame 117 (64 bytes)
+//!   sent      000020 6f 63 3a 90 51 c0 12 77  9e e4 5d 00 1f aa 08 d3  oc:.Q..w..].....
+//!   received  000020 6f 63 3a 90 51 c0 12 77  9e c4 5d 00 1f aa 08 d3  oc:.Q..w..].....
+//!                                                ^^
 //! ```
 
 use std::fmt;
@@ -130,7 +130,7 @@ impl fmt::Display for Difference {
             self.row(f, "received", place, &self.received, row)?;
             if (place..place + ROW).contains(within) {
                 let column = 3 * (within - place) + usize::from(within - place >= ROW / 2);
-                writeln!(f, "{:width$}^^", "", width = 18 + column)?;
+                writeln!(f, "{:width$}^^", "", width = 19 + column)?;
             }
         }
         Ok(())

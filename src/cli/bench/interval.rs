@@ -91,7 +91,7 @@ impl Sample {
 fn student(freedom: f64) -> f64 {
     const TABLE: [f64; 12] =
         [63.657, 9.925, 5.841, 4.604, 4.032, 3.707, 3.499, 3.355, 3.250, 3.169, 3.106, 3.055];
-    let normal = 2.576;
+    let normal: f64 = 2.576;
     let below = usize::try_from(super::random::whole(freedom.floor())).unwrap_or(usize::MAX);
     match below {
         0 => TABLE[0],
@@ -100,7 +100,11 @@ fn student(freedom: f64) -> f64 {
             low + (high - low) * (freedom - freedom.floor())
         }
         // The first terms of the expansion around the normal distribution.
-        _ => normal + (f64::powi(normal, 3) + normal) / (4.0 * freedom.max(12.0)),
+        _ => {
+            let (z, v) = (normal, freedom);
+            z + (z.powi(3) + z) / (4.0 * v)
+                + (5.0 * z.powi(5) + 16.0 * z.powi(3) + 3.0 * z) / (96.0 * v * v)
+        }
     }
 }
 

@@ -64,7 +64,10 @@ impl Live {
             return;
         }
         self.last = Some(Instant::now());
-        let at = |quantile| Micros(microseconds(window.latency.value_at_quantile(quantile)));
+        let at = |quantile| match window.latency.value_at_quantile(quantile) {
+            0 => "-".to_owned(),
+            nanos => Micros(microseconds(nanos)).to_string(),
+        };
         let share = share.clamp(0.0, 1.0);
         let progress = if self.terminal { bar(share) } else { format!("{:3.0} %", share * 100.0) };
         let rate = Rate(window.frames as f64 / length.as_secs_f64());
