@@ -52,12 +52,12 @@ struct Options {
 }
 
 /// How many connections are open when something is measured.
-const STAGES: [usize; 3] = [100, 10_000, 19_000];
-const QUICK_STAGES: [usize; 2] = [100, 1_000];
+const STAGES: [usize; 3] = [1_000, 10_000, 19_000];
+const QUICK_STAGES: [usize; 2] = [200, 1_000];
 
 /// Opened at once; fewer than any server's backlog.
 const BATCH: usize = 100;
-/// The batches before each stage whose median is the cost of an accept there.
+/// The batches before each stage of which the cheapest tells the cost of an accept there: what disturbs only adds.
 const BATCHES_MEASURED: usize = 10;
 /// Connections from one source address: far below the number of ports.
 const PER_SOURCE: usize = 5_000;
@@ -94,11 +94,12 @@ fn run(options: &Options) -> io::Result<()> {
         let Some(server) = server::start(peer)? else {
             continue;
         };
-        match measure(&server, stages) {
-            Ok(row) => println!("{row}"),
+        match measure(&server, stages)? {
+            (row, None) => println!("{row}"),
             // A peer may not be made for so many; that is a result. The daemon is.
-            Err(error) => {
-                println!("| {} | {error} |", peer.name);
+            (row, Some(error)) => {
+                println!("{row}");
+                eprintln!("{}: {error}", peer.name);
                 if peer.name == "resound" {
                     broken = Some(error);
                 }
@@ -123,36 +124,62 @@ fn heading(stages: &[usize]) {
     println!("|---|{}", "--:|".repeat(count));
 }
 
-/// One row of the table.
-fn measure(server: &Server, stages: &[usize]) -> io::Result<String> {
+/// One row of the table, and why it is not complete, if it is not.
+fn measure(server: &Server, stages: &[usize]) -> io::Result<(String, Option<io::Error>)> {
     // What the first connection makes a server touch is not the price of the others.
     drop(open(server.address, 0, 1)?);
     server.settled_processor_time()?;
     let empty = server.resident()?;
-    let mut memory = String::new();
-    let mut accepts = String::new();
-    let mut frames = String::new();
     let mut idle = Vec::new();
+    let mut failure = None;
+    let mut columns = [String::new(), String::new(), String::new()];
     for (index, stage) in stages.iter().enumerate() {
-        let mut costs = Vec::new();
-        while idle.len() < *stage {
-            let before = server.settled_processor_time()?;
-            let mut batch = connect(server.address, idle.len(), BATCH)?;
-            let after = server.settled_processor_time()?;
-            costs.push(after.saturating_sub(before).div_f64(BATCH as f64));
-            exchange(&mut batch)?;
-            idle.append(&mut batch);
+        let fields = match failure {
+            None => fill(server, &mut idle, *stage, empty),
+            Some(_) => Ok(unknown()),
+        };
+        let fields = fields.unwrap_or_else(|error| {
+            failure = Some(error);
+            unknown()
+        });
+        // Memory divided by few connections says nothing.
+        let first = usize::from(index == 0);
+        for (column, field) in columns.iter_mut().zip(fields).skip(first) {
+            *column += &format!(" {field} |");
         }
-        server.settled_processor_time()?;
-        if index > 0 {
-            let grown = server.resident()?.saturating_sub(empty);
-            memory += &format!(" {:.0} |", grown as f64 / idle.len() as f64);
-        }
-        let last = costs.len().saturating_sub(BATCHES_MEASURED);
-        accepts += &format!(" {:.2} |", median(&costs[last..]));
-        frames += &format!(" {} |", busy(server)?);
     }
-    Ok(format!("| {} | {} |{memory}{accepts}{frames}", server.peer.name, empty / 1024))
+    let row = format!("| {} | {} |{}", server.peer.name, empty / 1024, columns.concat());
+    Ok((row, failure))
+}
+
+fn unknown() -> [String; 3] {
+    ["-", "-", "-"].map(str::to_owned)
+}
+
+/// Opens connections until there are `stage`. Bytes for each, time per accept, time per frame.
+fn fill(
+    server: &Server,
+    idle: &mut Vec<TcpStream>,
+    stage: usize,
+    empty: u64,
+) -> io::Result<[String; 3]> {
+    let mut costs = Vec::new();
+    while idle.len() < stage {
+        let before = server.settled_processor_time()?;
+        let mut batch = connect(server.address, idle.len(), BATCH)?;
+        let after = server.settled_processor_time()?;
+        costs.push(after.saturating_sub(before).div_f64(BATCH as f64));
+        exchange(&mut batch)?;
+        idle.append(&mut batch);
+    }
+    server.settled_processor_time()?;
+    let grown = server.resident()?.saturating_sub(empty);
+    let last = costs.len().saturating_sub(BATCHES_MEASURED);
+    Ok([
+        format!("{:.0}", grown as f64 / idle.len() as f64),
+        format!("{:.2}", cheapest(&costs[last..])),
+        busy(server)?,
+    ])
 }
 
 /// Processor time per frame of a few busy connections, in microseconds, for each place the cores were in meanwhile.
@@ -174,6 +201,12 @@ fn busy(server: &Server) -> io::Result<String> {
         .map(|(place, costs)| format!("{:.2} {}", median(costs), place.name()))
         .collect();
     Ok(known.join(", "))
+}
+
+/// In microseconds.
+fn cheapest(times: &[Duration]) -> f64 {
+    let least = times.iter().min();
+    least.map_or(f64::NAN, |time| time.as_secs_f64() * 1e6)
 }
 
 /// In microseconds.

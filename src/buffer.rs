@@ -119,24 +119,38 @@ impl Pool {
         bytes: &[u8],
         likely: usize,
     ) -> Result<(), OverLimit> {
-        self.reserve(buffer, bytes.len(), likely)?;
+        let there = buffer.len() + bytes.len();
+        self.reserve(buffer, bytes.len(), likely, there)?;
         buffer.append(bytes);
         Ok(())
     }
 
+    /// Makes room for what is to be read, of which nothing is there yet: as much again as `buffer` holds.
+    pub(crate) fn read_ahead(
+        &mut self,
+        buffer: &mut Buffer,
+        likely: usize,
+    ) -> Result<(), OverLimit> {
+        let there = buffer.len();
+        self.reserve(buffer, there.min(likely.saturating_sub(there)), likely, there)
+    }
+
     /// Makes room for `more` bytes behind those in `buffer`.
     ///
-    /// `likely` is how long the peer says it will become. It is believed as far as twice what is really
-    /// there: memory grows with bytes received, not with bytes announced. Only a piece that the pool keeps
-    /// anyway is given whole.
-    pub(crate) fn reserve(
+    /// `likely` is how long the peer says it will become, or 0. It is believed as far as twice what is
+    /// really `there`: memory grows with bytes received, not with bytes announced. Only a piece that the pool
+    /// keeps anyway is given whole.
+    fn reserve(
         &mut self,
         buffer: &mut Buffer,
         more: usize,
         likely: usize,
+        there: usize,
     ) -> Result<(), OverLimit> {
         let least = buffer.len() + more;
-        let wanted = least.max(likely.min(2 * least)).max(LEAST);
+        // One that grows by small steps, none knows how far, must not be copied at each.
+        let likely = if likely == 0 && !buffer.is_empty() { least + least / 2 } else { likely };
+        let wanted = least.max(likely.min(2 * there)).max(LEAST);
         if buffer.is_empty() && buffer.capacity() > OVERSIZE * wanted.max(likely) {
             self.release(buffer);
         }
@@ -154,7 +168,7 @@ impl Pool {
             *buffer = grown;
             return Ok(());
         }
-        self.grow(buffer, wanted)
+        self.grow(buffer, wanted).or_else(|OverLimit| self.grow(buffer, least))
     }
 
     fn grow(&mut self, buffer: &mut Buffer, wanted: usize) -> Result<(), OverLimit> {
@@ -238,6 +252,25 @@ mod tests {
         assert_eq!(pool.lent(), LEAST);
         pool.append(&mut buffer, &[0; 10_000], 16 << 20).unwrap();
         assert_eq!(pool.lent(), 20_008);
+    }
+
+    #[test]
+    fn reading_ahead_reserves_as_much_again_as_came() {
+        let (mut pool, mut buffer) = (Pool::new(1 << 30), Buffer::default());
+        pool.append(&mut buffer, &[0; 100_000], 100_000).unwrap();
+        pool.read_ahead(&mut buffer, 16 << 20).unwrap();
+        assert_eq!(pool.lent(), 200_000);
+    }
+
+    #[test]
+    fn a_buffer_that_grows_byte_by_byte_is_seldom_copied() {
+        let (mut pool, mut buffer) = (Pool::new(1 << 30), Buffer::default());
+        let mut capacities = std::collections::BTreeSet::new();
+        for _ in 0..100_000 {
+            pool.append(&mut buffer, b"x", 0).unwrap();
+            capacities.insert(buffer.capacity());
+        }
+        assert!(capacities.len() < 20, "{} times", capacities.len());
     }
 
     #[test]

@@ -11,6 +11,9 @@ pub struct Config {
     /// Connections that each listener lets wait before they are accepted; the kernel clips it to
     /// `net.core.somaxconn`. Default 4096.
     pub backlog: u32,
+    /// Let other reactors of this user listen on the same TCP and UDP ports (`SO_REUSEPORT`, socket(7)): the
+    /// kernel gives each connection to one of them. Default false.
+    pub share_ports: bool,
     /// Bytes in all connections' own buffers together. Default 1 GiB. A connection that would need more
     /// is ended; one that needs no buffer of its own is not touched.
     pub max_memory: usize,
@@ -33,6 +36,7 @@ impl Default for Config {
         Self {
             max_connections: 10_000,
             backlog: 4096,
+            share_ports: false,
             max_memory: 1 << 30,
             idle_timeout: None,
             frame_timeout: Some(Duration::from_secs(60)),

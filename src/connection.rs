@@ -25,7 +25,7 @@ pub use self::reason::Reason;
 pub(crate) use self::shared::{SCRATCH, Shared};
 use self::{
     cold::{Answered, Cold},
-    write::write,
+    write::{write, write_parts},
 };
 use crate::{
     Peer, Token,
@@ -45,10 +45,11 @@ mod shared;
 mod tests;
 mod write;
 
-/// Reads in one turn before the others get theirs.
-const READS_PER_TURN: usize = 16;
+/// Reads, or instalments of a long answer, in one turn before the others get theirs.
+const STEPS_PER_TURN: usize = 16;
 
-/// A frame that still lacks this many bytes is read straight into the connection's own buffer.
+/// A frame of which so many bytes are held, and so many more are missing, is read straight into the
+/// connection's own buffer.
 const DIRECT_READ: usize = 16 << 10;
 
 /// Where a connection is in its life.
@@ -204,6 +205,10 @@ impl<S: Stream> Connection<S> {
         self.meet(token, shared);
         match self.deliver(token, Replies::default(), shared) {
             Ok(()) => Turn::Wait,
+            Err(Reason::Memory) => {
+                self.abandon(Reason::Memory, shared);
+                Turn::Again
+            }
             Err(reason) => Turn::Gone(reason),
         }
     }
@@ -218,12 +223,16 @@ impl<S: Stream> Connection<S> {
         scratch: &mut [u8],
         shared: &mut Shared,
     ) -> Turn {
-        let turn =
-            self.proceed(token, readiness, protocol, scratch, shared).unwrap_or_else(Turn::Gone);
+        let mut turn = self.proceed(token, readiness, protocol, scratch, shared);
+        if turn == Err(Reason::Memory) && self.ended_for() != Some(Reason::Memory) {
+            self.abandon(Reason::Memory, shared);
+            turn = self.proceed(token, Readiness::ALL, protocol, scratch, shared);
+        }
         self.give_back(shared);
-        turn
+        turn.unwrap_or_else(Turn::Gone)
     }
 
+    #[inline(always)]
     fn proceed(
         &mut self,
         token: Token,
@@ -243,12 +252,8 @@ impl<S: Stream> Connection<S> {
             // Nothing may have been read while something was owed: an event may have been passed over.
             (readable, until_would_block) = (true, true);
         }
-        let mut reads_left = READS_PER_TURN;
+        let mut steps_left = STEPS_PER_TURN;
         loop {
-            // What is buffered already comes before anything that is waited for.
-            while self.is_stopped() && !self.owes() {
-                self.show(token, &[], protocol, shared)?;
-            }
             if self.owes() && !self.reads_on(protocol) {
                 return Ok(Turn::Wait);
             }
@@ -271,14 +276,19 @@ impl<S: Stream> Connection<S> {
                 }
                 State::Open(_) | State::Lingering(_) => {}
             }
-            if !readable {
+            if !readable && !self.is_stopped() {
                 return Ok(Turn::Wait);
             }
-            if reads_left == 0 {
-                trace!("{token}: read budget spent");
+            if steps_left == 0 {
+                trace!("{token}: budget spent");
                 return Ok(Turn::Again);
             }
-            reads_left -= 1;
+            steps_left -= 1;
+            if self.is_stopped() {
+                // What is buffered already comes before anything that is waited for.
+                self.show(token, &[], protocol, shared)?;
+                continue;
+            }
             match self.read(scratch, &mut shared.stock.pool) {
                 Ok(Arrival { bytes: 0, .. }) => {
                     trace!("{token}: read EOF");
@@ -318,6 +328,16 @@ impl<S: Stream> Connection<S> {
         shared.output.clear();
         protocol.ending(token, ending, &mut shared.output);
         self.deliver(token, Replies::default(), shared)
+    }
+
+    /// Ends the connection without another byte to the peer, in the turns to come: FIN, then lingering.
+    pub(crate) fn abandon(&mut self, reason: Reason, shared: &mut Shared) {
+        self.end_input(State::Finishing(reason));
+        if let Some(cold) = &mut self.cold {
+            cold.output.clear();
+        }
+        shared.over_memory |= reason == Reason::Memory;
+        self.give_back(shared);
     }
 
     /// What ended the connection, where the end was decided before it came.
@@ -362,25 +382,24 @@ impl<S: Stream> Connection<S> {
         let Some(cold) = &mut self.cold else {
             return Ok(true);
         };
-        let (taken, owed) =
-            match write(&mut self.stream, token, [&[], &[], &[], cold.output.bytes()]) {
-                Ok(taken) => taken,
-                Err(error) => return Err(self.lost(token, "write", &error)),
-            };
+        let taken = match write(&mut self.stream, token, cold.output.bytes()) {
+            Ok(taken) => taken,
+            Err(error) => return Err(self.lost(token, "write", &error)),
+        };
         cold.output.consume(taken);
-        self.sent += taken as u64;
-        shared.stats.sent.add(taken as u64);
-        Ok(taken == owed)
+        let paid = cold.output.is_empty();
+        self.count_sent(taken, shared);
+        Ok(paid)
     }
 
     /// Reads into the scratch; the rest of a long frame that has begun goes straight behind its beginning.
+    #[inline(always)]
     fn read(&mut self, scratch: &mut [u8], pool: &mut Pool) -> io::Result<Arrival> {
         if let (State::Open(_), Some(cold)) = (self.state, &mut self.cold) {
-            let missing = cold.need.saturating_sub(cold.input.len());
-            let wish = missing.min(cold.input.len().max(SCRATCH));
-            if missing >= DIRECT_READ
-                && !cold.input.is_empty()
-                && pool.reserve(&mut cold.input, wish, cold.need).is_ok()
+            let held = cold.input.len();
+            let missing = cold.need.saturating_sub(held);
+            if missing.min(held) >= DIRECT_READ
+                && pool.read_ahead(&mut cold.input, cold.need).is_ok()
             {
                 let direct = cold.input.room();
                 let direct_length = direct.len().min(missing);
@@ -436,6 +455,7 @@ impl<S: Stream> Connection<S> {
     }
 
     /// As [`show`](Self::show) where nothing is held, or all that was is answered: by `replies`, which wait to leave.
+    #[inline(always)]
     fn show_fresh<'a>(
         &mut self,
         token: Token,
@@ -449,7 +469,11 @@ impl<S: Stream> Connection<S> {
         self.note(received, token, &shared.stats);
         let (answered, rest) = fresh.split_at(received.consumed);
         let echo = if received.echo { answered } else { &[] };
-        self.deliver(token, Replies { fresh: echo, ..replies }, shared)?;
+        if replies.held.consumed == 0 && shared.output.bytes().is_empty() {
+            self.deliver_fresh(token, echo, shared)?;
+        } else {
+            self.deliver(token, Replies { fresh: echo, ..replies }, shared)?;
+        }
         self.keep(rest, received.next, shared)
     }
 
@@ -479,6 +503,7 @@ impl<S: Stream> Connection<S> {
     }
 
     /// Enters what the protocol answered into the connection's state and the counters.
+    #[inline(always)]
     fn note(&mut self, received: Received, token: Token, stats: &Stats) {
         trace!("{token}: {} B answered, {} frames", received.consumed, received.frames);
         self.frames += received.frames;
@@ -506,38 +531,70 @@ impl<S: Stream> Connection<S> {
         replies: Replies<'_>,
         shared: &mut Shared,
     ) -> Result<(), Reason> {
-        let Shared { output, stock, stats, .. } = shared;
+        let Shared { output, stock, .. } = shared;
         let Replies { split, held, fresh } = replies;
         let (before, after) = output.bytes().split_at(split);
         let (held_echo, owes) = self.cold.as_ref().map_or((&[][..], false), |cold| {
             (&cold.input.bytes()[..held.echo], !cold.output.is_empty())
         });
+        let parts = [before, held_echo, after, fresh];
         let (taken, all) = if owes {
-            (0, before.len() + held_echo.len() + after.len() + fresh.len())
+            // Even if there should be room by now.
+            (0, parts.iter().map(|part| part.len()).sum())
         } else {
-            match write(&mut self.stream, token, [before, held_echo, after, fresh]) {
+            match write_parts(&mut self.stream, token, parts) {
                 Ok(taken) => taken,
                 Err(error) => return Err(self.lost(token, "write", &error)),
             }
         };
-        self.sent += taken as u64;
-        stats.sent.add(taken as u64);
         if taken < all || held.consumed > 0 {
             let cold = self.cold.get_or_insert_with(|| stock.take_cold());
             cold.settle(taken, [before, after, fresh], held, &mut stock.pool)?;
         }
+        self.count_sent(taken, shared);
         Ok(())
+    }
+
+    /// As [`deliver`](Self::deliver), where what is fresh is all there is: nearly always.
+    #[inline(always)]
+    fn deliver_fresh(
+        &mut self,
+        token: Token,
+        fresh: &[u8],
+        shared: &mut Shared,
+    ) -> Result<(), Reason> {
+        if self.owes() {
+            return self.deliver(token, Replies { fresh, ..Replies::default() }, shared);
+        }
+        let taken = match write(&mut self.stream, token, fresh) {
+            Ok(taken) => taken,
+            Err(error) => return Err(self.lost(token, "write", &error)),
+        };
+        if taken < fresh.len() {
+            let stock = &mut shared.stock;
+            let cold = self.cold.get_or_insert_with(|| stock.take_cold());
+            stock.pool.append(&mut cold.output, &fresh[taken..], 0)?;
+        }
+        self.count_sent(taken, shared);
+        Ok(())
+    }
+
+    fn count_sent(&mut self, bytes: usize, shared: &Shared) {
+        self.sent += bytes as u64;
+        shared.stats.sent.add(bytes as u64);
     }
 
     /// Returns what memory is not needed between turns.
     fn give_back(&mut self, shared: &mut Shared) {
         let Some(cold) = &mut self.cold else { return };
-        if !cold.input.is_empty() || !cold.output.is_empty() {
-            return;
+        for buffer in [&mut cold.input, &mut cold.output] {
+            if buffer.is_empty() && buffer.capacity() > 0 {
+                shared.stock.pool.release(buffer);
+            }
         }
-        shared.stock.pool.release(&mut cold.input);
-        shared.stock.pool.release(&mut cold.output);
-        if cold.peer.is_none()
+        if cold.input.is_empty()
+            && cold.output.is_empty()
+            && cold.peer.is_none()
             && let Some(cold) = self.cold.take()
         {
             shared.stock.put_back(cold);

@@ -58,9 +58,10 @@ pub(crate) enum Turn {
 
 impl Datagrams {
     /// Binds `address`, and answers each source at most `rate` times a second; 0 is without limit.
-    pub(crate) fn bind(address: SocketAddr, rate: u32) -> io::Result<Self> {
+    pub(crate) fn bind(address: SocketAddr, rate: u32, share_ports: bool) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_nonblocking(true)?;
+        socket.set_reuse_port(share_ports)?;
         if address.is_ipv6() {
             socket.set_only_v6(false)?;
         }
@@ -213,7 +214,7 @@ mod tests {
 
     #[test]
     fn privileged_ports_and_its_own_get_no_answer() -> io::Result<()> {
-        let mut datagrams = Datagrams::bind("127.0.0.1:0".parse().unwrap(), 0)?;
+        let mut datagrams = Datagrams::bind("127.0.0.1:0".parse().unwrap(), 0, false)?;
         let own = datagrams.port;
         for (port, dropped) in
             [(0, true), (7, true), (19, true), (1023, true), (own, true), (1024, false)]

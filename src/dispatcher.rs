@@ -4,7 +4,7 @@
 //! by calls that say which token is ready for what, so that [`Reactor`](crate::Reactor) can drive it from
 //! epoll and a test from a seeded simulation.
 
-use std::{collections::VecDeque, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::VecDeque, io, mem, net::SocketAddr, sync::Arc, time::Duration};
 
 use log::{Level, debug, info, log_enabled, trace, warn};
 use slab::Slab;
@@ -63,7 +63,16 @@ pub struct Dispatcher<N: Net, P> {
     phase: Phase,
     /// When [`housekeeping`](Self::keep_house) is due; `None` while there is nothing to give back.
     housekeeping: Option<Duration>,
-    memory_warning: Throttle,
+    warnings: Warnings,
+}
+
+/// When each cause for a warning may be logged again.
+#[derive(Debug, Default)]
+struct Warnings {
+    full: Throttle,
+    paused: Throttle,
+    unregistered: Throttle,
+    memory: Throttle,
 }
 
 impl<N: Net, P: Protocol> Dispatcher<N, P> {
@@ -87,7 +96,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             timers,
             phase: Phase::Running,
             housekeeping: None,
-            memory_warning: Throttle::default(),
+            warnings: Warnings::default(),
         }
     }
 
@@ -233,8 +242,9 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         match act(connection, protocol, &mut self.scratch, &mut self.shared) {
             Turn::Wait => {}
             Turn::Again => {
-                connection.queued = true;
-                self.run_queue.push_back(token);
+                if !mem::replace(&mut connection.queued, true) {
+                    self.run_queue.push_back(token);
+                }
             }
             Turn::Gone(reason) => return self.remove(token, reason),
         }
@@ -243,8 +253,16 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         if !self.timers.is_settled(key, class) || (restarts && self.timers.limits(class)) {
             self.timers.arm(key, class, self.net.now());
         }
-        if self.housekeeping.is_none() && self.shared.stock.pool.keeps_any() {
+        if self.housekeeping.is_none() && self.shared.keeps_any() {
             self.housekeeping = Some(self.net.now() + HOUSEKEEPING);
+        }
+        if mem::take(&mut self.shared.over_memory)
+            && let Some(more) = self.warnings.memory.admit(self.net.now())
+        {
+            let limit = self.config.max_memory;
+            warn!(
+                "{token}: ended: all buffers together are at the limit of {limit} bytes ({more} more)"
+            );
         }
     }
 
@@ -257,15 +275,8 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         stats.count_closed(reason);
         stats.open.set(self.connections.len() as u64);
         debug!("{token}: closed {}: {connection}", reason.as_str());
-        if reason == Reason::Memory
-            && let Some(more) = self.memory_warning.admit(self.net.now())
-        {
-            let limit = self.config.max_memory;
-            warn!(
-                "a connection was closed: all buffers together are at the limit of {limit} bytes ({more} more)"
-            );
-        }
         connection.close(&mut self.shared);
+        self.shared.stats.buffered.set(self.shared.stock.pool.lent() as u64);
         if self.housekeeping.is_none() {
             self.housekeeping = Some(self.net.now() + HOUSEKEEPING);
         }
@@ -291,7 +302,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             if self.connections.len() >= self.config.max_connections {
                 door.state = door::State::Full;
                 self.shared.stats.accept_waits.add(1);
-                if let Some(more) = door.warning.admit(self.net.now()) {
+                if let Some(more) = self.warnings.full.admit(self.net.now()) {
                     let (name, limit) = (&door.name, self.config.max_connections);
                     warn!(
                         "{name}: {limit} connections are open, as many as allowed; others wait ({more} more)"
@@ -311,7 +322,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
                         let now = self.net.now();
                         door.state = door::State::Paused(now + pause);
                         self.shared.stats.accept_pauses.add(1);
-                        if let Some(more) = door.warning.admit(now) {
+                        if let Some(more) = self.warnings.paused.admit(now) {
                             let name = &door.name;
                             warn!(
                                 "{name}: accept: {error}; trying again every {pause:?} ({more} more)"
@@ -340,9 +351,8 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         let mut connection = Connection::new(stream, token.generation(), door, kept_peer);
         if let Err(error) = self.net.register(connection.stream_mut(), token) {
             self.shared.stats.count_closed(Reason::Unregistered);
-            let door = &mut self.doors[index];
-            if let Some(more) = door.warning.admit(self.net.now()) {
-                let name = &door.name;
+            if let Some(more) = self.warnings.unregistered.admit(self.net.now()) {
+                let name = &self.doors[index].name;
                 warn!("{name}: closed the connection from {peer}: register: {error} ({more} more)");
             }
             return;
@@ -389,35 +399,49 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         let connection = &self.connections[key];
         let token = connection.token(key);
         debug!("{token}: {class:?} timeout");
-        let (reason, ending) = match class {
-            Class::Idle => (Reason::Idle, Ending::Idle),
-            Class::Frame => (Reason::SlowFrame, Ending::Unfinished),
-            Class::Write if connection.is_connecting() => {
-                return self.remove(token, Reason::ConnectTimeout);
-            }
-            Class::Write => return self.remove(token, Reason::SlowReader),
-            Class::Linger => {
-                let reason = connection.ended_for().unwrap_or(Reason::Lost);
-                return self.remove(token, reason);
-            }
-        };
+        if class == Class::Linger {
+            let reason = connection.ended_for().unwrap_or(Reason::Lost);
+            return self.remove(token, reason);
+        }
         self.with(token, |connection, protocol, scratch, shared| {
-            connection
-                .finish(reason, ending, token, protocol, shared)
-                .map_or_else(Turn::Gone, |()| {
-                    connection.turn(token, Readiness::ALL, protocol, scratch, shared)
-                })
+            // What it waits for may be in the kernel already, and its event behind others.
+            let before = connection.progress();
+            let turn = connection.turn(token, Readiness::ALL, protocol, scratch, shared);
+            if matches!(turn, Turn::Gone(_)) || connection.waits_for(before) != (class, false) {
+                return turn;
+            }
+            if connection.is_connecting() {
+                return Turn::Gone(Reason::ConnectTimeout);
+            }
+            let finished = match class {
+                Class::Idle => {
+                    connection.finish(Reason::Idle, Ending::Idle, token, protocol, shared)
+                }
+                Class::Frame => connection.finish(
+                    Reason::SlowFrame,
+                    Ending::Unfinished,
+                    token,
+                    protocol,
+                    shared,
+                ),
+                Class::Write | Class::Linger => Err(Reason::SlowReader),
+            };
+            if let Err(reason) = finished {
+                connection.abandon(reason, shared);
+            }
+            connection.turn(token, Readiness::ALL, protocol, scratch, shared)
         });
     }
 
     /// Gives back what memory has not been wanted for a while.
     fn keep_house(&mut self, now: Duration) {
-        self.shared.stock.pool.trim_unused();
+        self.shared.trim();
         self.timers.trim();
         if self.connections.len() < self.connections.capacity() / 4 {
             self.connections.shrink_to_fit();
         }
-        self.housekeeping = self.shared.stock.pool.keeps_any().then_some(now + HOUSEKEEPING);
+        self.run_queue.shrink_to(self.connections.len());
+        self.housekeeping = self.shared.keeps_any().then_some(now + HOUSEKEEPING);
     }
 
     /// Stops accepting and finishes with everyone: whole frames that have come are answered, then the
@@ -427,8 +451,6 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             return;
         }
         info!("stopping: {} connections to finish with", self.connections.len());
-        let now = self.net.now();
-        self.phase = Phase::Draining { until: now + self.config.grace };
         for index in 0..self.doors.len() {
             // Closing a listener resets those in its backlog, who have been told that they are connected.
             for _ in 0..LAST_ACCEPT_BATCHES {
@@ -439,9 +461,10 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             }
             self.doors[index].listener = None;
         }
+        self.phase = Phase::Draining { until: self.net.now() + self.config.grace };
         self.shared.draining = true;
         for (key, connection) in &mut self.connections {
-            if !std::mem::replace(&mut connection.queued, true) {
+            if !mem::replace(&mut connection.queued, true) {
                 self.run_queue.push_back(connection.token(key));
             }
         }

@@ -2,8 +2,6 @@
 
 use std::{io, time::Duration};
 
-use crate::throttle::Throttle;
-
 /// Names one protocol that connections speak which go out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lane(pub(crate) u8);
@@ -17,13 +15,11 @@ pub(crate) struct Door<L, P> {
     /// As it was bound, for the log.
     pub(crate) name: String,
     pub(crate) state: State,
-    pub(crate) warning: Throttle,
 }
 
 impl<L, P> Door<L, P> {
     pub(crate) fn new(listener: Option<L>, protocol: P, name: String) -> Self {
-        let (state, warning) = (State::Open, Throttle::default());
-        Self { listener, protocol, name, state, warning }
+        Self { listener, protocol, name, state: State::Open }
     }
 }
 

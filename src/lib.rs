@@ -23,6 +23,7 @@
 //! | set limits and timeouts | [`Config`] |
 //! | stop from another thread, or on a signal | [`Reactor::handle`], [`Reactor::stop_on`] |
 //! | watch what it does | [`Reactor::stats`], and the `log` crate's levels |
+//! | connect outwards, and speak unasked | [`Reactor::outbound`], [`Reactor::connect`], [`Reactor::speak`] |
 //! | drive it without a kernel | [`dispatcher::Dispatcher`] over a [`net::Net`] of your own |
 //!
 //! An echo server on a port that the kernel chooses, and one frame through it:
@@ -59,6 +60,11 @@
 
 // Not in tests, where a panic is the report.
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
+
+#[cfg(not(all(unix, target_pointer_width = "64")))]
+compile_error!(
+    "resound needs a 64-bit Unix: a token packs two 32-bit numbers into what epoll carries"
+);
 
 mod buffer;
 pub mod config;

@@ -62,7 +62,7 @@ pub enum Listener {
 
 impl Listener {
     /// Binds `endpoint` and listens with room for `backlog` connections not yet accepted, which the kernel
-    /// clips to `net.core.somaxconn`.
+    /// clips to `net.core.somaxconn`. With `share_ports` others of this user may listen on the same TCP port.
     ///
     /// The options are set here, once: accepted sockets inherit `TCP_NODELAY` (tcp(7)), so that a reply never waits
     /// for the acknowledgement of the one before. A Unix path at which nobody listens any more is taken over.
@@ -71,7 +71,7 @@ impl Listener {
     ///
     /// As bind(2) and listen(2): `AddrInUse`, `PermissionDenied` for a port below 1024, `AddrNotAvailable` for
     /// an address that is not this machine's.
-    pub fn bind(endpoint: &Endpoint, backlog: u32) -> io::Result<Self> {
+    pub fn bind(endpoint: &Endpoint, backlog: u32, share_ports: bool) -> io::Result<Self> {
         let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
         match endpoint {
             Endpoint::Tcp(address) => {
@@ -82,6 +82,7 @@ impl Listener {
                 )?;
                 socket.set_nonblocking(true)?;
                 socket.set_reuse_address(true)?;
+                socket.set_reuse_port(share_ports)?;
                 if address.is_ipv6() {
                     socket.set_only_v6(false)?;
                 }
@@ -215,7 +216,7 @@ mod tests {
     }
 
     fn bind(path: &Path) -> io::Result<Listener> {
-        Listener::bind(&Endpoint::Unix(path.to_owned()), 1)
+        Listener::bind(&Endpoint::Unix(path.to_owned()), 1, false)
     }
 
     #[test]

@@ -50,6 +50,7 @@ pub struct Reactor<P> {
     waker: Arc<Waker>,
     stop_source: Option<UnixStream>,
     backlog: u32,
+    share_ports: bool,
     datagrams: Vec<(Datagrams, datagram::Turn)>,
 }
 
@@ -68,6 +69,7 @@ impl<P: Protocol> Reactor<P> {
             stop_source: None,
             events: Events::with_capacity(EVENTS_PER_POLL),
             backlog: config.backlog,
+            share_ports: config.share_ports,
             datagrams: Vec::new(),
             dispatcher: Dispatcher::new(kernel, config),
             poll,
@@ -81,7 +83,7 @@ impl<P: Protocol> Reactor<P> {
     ///
     /// As [`Listener::bind`].
     pub fn listen(&mut self, endpoint: &Endpoint, protocol: P) -> io::Result<Endpoint> {
-        let listener = Listener::bind(endpoint, self.backlog)?;
+        let listener = Listener::bind(endpoint, self.backlog, self.share_ports)?;
         self.adopt(listener, protocol)
     }
 
@@ -153,7 +155,7 @@ impl<P: Protocol> Reactor<P> {
     ///
     /// As bind(2) and `epoll_ctl`(2).
     pub fn listen_udp(&mut self, address: SocketAddr, rate: u32) -> io::Result<SocketAddr> {
-        let mut datagrams = Datagrams::bind(address, rate)?;
+        let mut datagrams = Datagrams::bind(address, rate, self.share_ports)?;
         let index = u32::try_from(self.datagrams.len()).map_err(io::Error::other)?;
         datagrams.register(self.poll.registry(), Token::new(FIRST_DATAGRAMS + index, 0))?;
         let bound = datagrams.local_addr()?;

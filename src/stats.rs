@@ -66,6 +66,52 @@ impl Stats {
         self.closed[reason as usize].value()
     }
 
+    /// Adds up what several reactors have done.
+    #[must_use]
+    pub fn sum<'a>(all: impl IntoIterator<Item = &'a Self>) -> Self {
+        let sum = Self::default();
+        for stats in all {
+            for (total, counter) in sum.counters().zip(stats.counters()) {
+                total.add(counter.value());
+            }
+        }
+        sum
+    }
+
+    /// Every number there is.
+    fn counters(&self) -> impl Iterator<Item = &Counter> {
+        let Self {
+            opened,
+            open,
+            frames,
+            received,
+            sent,
+            buffered,
+            truncated,
+            too_long,
+            malformed,
+            datagrams_dropped,
+            accept_pauses,
+            accept_waits,
+            closed,
+        } = self;
+        let single = [
+            opened,
+            open,
+            frames,
+            received,
+            sent,
+            buffered,
+            truncated,
+            too_long,
+            malformed,
+            datagrams_dropped,
+            accept_pauses,
+            accept_waits,
+        ];
+        single.into_iter().chain(closed)
+    }
+
     pub(crate) fn count_closed(&self, reason: Reason) {
         self.closed[reason as usize].add(1);
     }
@@ -103,5 +149,24 @@ impl fmt::Display for Stats {
             separator = ", ";
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sum_is_of_every_number() {
+        let (one, two) = (Stats::default(), Stats::default());
+        for (index, counter) in (1..).zip(one.counters()) {
+            counter.set(index);
+        }
+        two.frames.set(1000);
+        two.count_closed(Reason::Idle);
+        let sum = Stats::sum([&one, &two]);
+        assert_eq!(sum.opened.value(), 1);
+        assert_eq!(sum.frames.value(), 1003);
+        assert_eq!(sum.closed(Reason::Idle), one.closed(Reason::Idle) + 1);
     }
 }

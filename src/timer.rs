@@ -122,10 +122,12 @@ impl Timers {
         self.armed -= 1;
     }
 
-    /// Gives the memory back if no deadline is set.
+    /// Gives back the memory behind the last key that has a deadline.
     pub(crate) fn trim(&mut self) {
-        if self.armed == 0 {
-            self.nodes = Vec::new();
+        let used = self.nodes.iter().rposition(|node| node.class.is_some());
+        self.nodes.truncate(used.map_or(0, |last| last + 1));
+        if self.nodes.len() < self.nodes.capacity() / 4 {
+            self.nodes.shrink_to_fit();
         }
     }
 
@@ -203,6 +205,20 @@ mod tests {
         timers.arm(3, Class::Idle, seconds(0));
         assert_eq!(timers.next(), None);
         assert!(timers.is_settled(3, Class::Idle));
+    }
+
+    #[test]
+    fn the_memory_of_many_deadlines_is_given_back_though_one_remains() {
+        let mut timers = timers();
+        for key in 0..10_000 {
+            timers.arm(key, Class::Frame, seconds(0));
+        }
+        for key in 1..10_000 {
+            timers.disarm(key);
+        }
+        timers.trim();
+        assert!(timers.nodes.capacity() < 100);
+        assert_eq!(timers.expire(seconds(10)), Some((0, Class::Frame)));
     }
 
     #[test]

@@ -355,7 +355,9 @@ fn one_frame_at_a_time_costs_one_read_and_one_write_and_no_registration() {
     };
     // Beside them, the signal handlers try and use their end of the pipe.
     assert!((1000..=1004).contains(&calls("sendto")), "{ended:?}\n{table}");
-    assert!((1000..=1002).contains(&calls("recvfrom")), "{table}");
+    // A wake-up may come late for bytes that the one before it has read, so there may be more reads than frames,
+    // but never more than wake-ups.
+    assert!((1000..=calls("epoll_wait")).contains(&calls("recvfrom")), "{table}");
     // The listener, the waker, the stop signal, and the one connection, once each.
     assert!(calls("epoll_ctl") <= 4, "{table}");
 }

@@ -223,7 +223,8 @@ fn every_split_in_two_gives_the_same() {
     }
 }
 
-/// What must not depend on how the input is split: all but how long a thing without an end was when it was refused.
+/// What must not depend on how the input is split: all but how long a thing without an end was when
+/// it was refused.
 fn outcome(driven: Driven) -> (Vec<u8>, u64, Vec<u8>, Option<std::mem::Discriminant<Next>>) {
     let end = driven.end.as_ref().map(std::mem::discriminant);
     (driven.sent, driven.frames, driven.rest, end)

@@ -1,4 +1,5 @@
-//! The PROXY header in front of a protocol: real headers, wrong ones, and the protocol behind it undisturbed.
+//! The PROXY header in front of a protocol: real headers, wrong ones, and the protocol behind it
+//! undisturbed.
 
 #[path = "common/drive.rs"]
 mod drive;
@@ -83,7 +84,8 @@ fn sound() -> Vec<(Mode, Vec<u8>, Source)> {
             ),
             v4,
         ),
-        // As HAProxy's `proxy-v2-options crc32c` puts it: the checksum of the header with zeros in its place.
+        // As HAProxy's `proxy-v2-options crc32c` puts it: the checksum of the header with zeros in
+        // its place.
         (Mode::V2, v2(0x21, 0x11, &[&INET[..], &[3, 0, 4, 0xD6, 0xC8, 0xC7, 0x5F]].concat()), v4),
         // The longest there can be.
         (Mode::V2, v2(0x21, 0x11, &[&INET[..], &[4, 0xFF, 0xF0], &vec![0; 0xFFF0]].concat()), v4),
@@ -222,7 +224,8 @@ impl Protocol for Diary {
     }
 }
 
-/// Shows `input` at once to a diary behind a header; the diary, what went out, the peer that was introduced.
+/// Shows `input` at once to a diary behind a header; the diary, what went out, the peer that was
+/// introduced.
 fn diary(input: &[u8]) -> (Vec<String>, Vec<u8>, Option<Peer>) {
     let connection = Token::new(1, 1);
     let diary = Diary::default();

@@ -1,6 +1,7 @@
 //! `ws`: the subjects of the Autobahn test suite's case list, the handshake, and any split alike.
 //!
-//! Case numbers are Autobahn's. Its sections 12 and 13 are about compression, which is never agreed on.
+//! Case numbers are Autobahn's. Its sections 12 and 13 are about compression, which is never agreed
+//! on.
 
 #[path = "websocket/cases.rs"]
 mod cases;
@@ -26,7 +27,8 @@ use resound::{
 
 const CONNECTION: Token = Token::new(1, 1);
 
-/// What comes back behind the handshake's answer when `frames` are shown in these pieces, and how it ends.
+/// What comes back behind the handshake's answer when `frames` are shown in these pieces, and how
+/// it ends.
 fn converse(
     web_socket: &mut WebSocket,
     high_water: usize,

@@ -13,6 +13,8 @@ use crate::pattern::{Pattern, READ};
 
 /// A server that owes bytes and sends none for this long has stalled.
 pub const STALL: Duration = Duration::from_secs(5);
+/// With more in flight a frame's latency is the depth's doing, and taking it would slow the load.
+const TIMED_DEPTH: usize = 8;
 const EVENTS: usize = 1024;
 const POLL: Duration = Duration::from_millis(100);
 
@@ -34,6 +36,8 @@ pub struct Load {
     flows: Vec<Flow>,
     pattern: Pattern,
     scratch: Vec<u8>,
+    /// Whether latencies are taken.
+    timed: bool,
     run: Run,
 }
 
@@ -45,6 +49,8 @@ struct Flow {
     asked: u64,
     sent: u64,
     received: u64,
+    /// Frames that may still be asked for, where the load is counted.
+    left: usize,
     /// When each frame in flight was due, if latencies are taken.
     due: VecDeque<Instant>,
 }
@@ -74,7 +80,14 @@ impl Load {
             let mut stream = TcpStream::from_std(stream);
             let interest = Interest::READABLE | Interest::WRITABLE;
             poll.registry().register(&mut stream, Token(index), interest)?;
-            flows.push(Flow { stream, asked: 0, sent: 0, received: 0, due: VecDeque::new() });
+            flows.push(Flow {
+                stream,
+                asked: 0,
+                sent: 0,
+                received: 0,
+                left: usize::MAX,
+                due: VecDeque::new(),
+            });
         }
         Ok(Self {
             poll,
@@ -82,41 +95,58 @@ impl Load {
             flows,
             pattern: Pattern::new(payload, depth)?,
             scratch: vec![0; READ],
+            timed: false,
             run: Run::default(),
         })
     }
 
     /// Keeps `depth` frames in flight on every connection for `duration`, then waits for the last ones. Latencies are
-    /// taken at depth 1 only: at others they are the depth's doing.
+    /// taken at small depths only.
     pub fn closed(&mut self, depth: usize, duration: Duration) -> io::Result<Run> {
-        let timed = depth == 1;
+        self.timed = depth <= TIMED_DEPTH;
         self.run = Run::default();
         let started = Instant::now();
         for index in 0..self.flows.len() {
-            self.ask(index, depth, timed.then(Instant::now))?;
+            self.ask(index, depth, Instant::now())?;
         }
         self.drive(started, duration, &Pace::Closed)
+    }
+
+    /// Sends exactly `frames` frames on every connection, `depth` of them in flight.
+    pub fn exactly(&mut self, depth: usize, frames: usize) -> io::Result<Run> {
+        self.timed = false;
+        self.run = Run::default();
+        let started = Instant::now();
+        for index in 0..self.flows.len() {
+            self.flows[index].left = frames;
+            self.ask(index, depth, started)?;
+        }
+        let run = self.drive(started, Duration::MAX, &Pace::Closed)?;
+        for flow in &mut self.flows {
+            flow.left = usize::MAX;
+        }
+        Ok(run)
     }
 
     /// Sends `rate` frames a second, evenly, in turn on all connections, for `duration`. A frame's latency counts
     /// from when it was due, not from when it could be sent: a server that stalls cannot hide.
     pub fn open(&mut self, rate: f64, duration: Duration) -> io::Result<Run> {
+        self.timed = true;
         self.run = Run::default();
         let interval = Duration::from_secs_f64(1.0 / rate);
         self.drive(Instant::now(), duration, &Pace::Open { interval })
     }
 
     fn drive(&mut self, started: Instant, duration: Duration, pace: &Pace) -> io::Result<Run> {
-        let deadline = started + duration;
         let mut next_due = started;
         let mut next_flow = 0;
         let mut progress = started;
         loop {
             let now = Instant::now();
-            let issuing = now < deadline;
+            let issuing = now - started < duration && self.flows.iter().any(|flow| flow.left > 0);
             if let Pace::Open { interval } = pace {
                 while issuing && next_due <= now {
-                    self.ask(next_flow, 1, Some(next_due))?;
+                    self.ask(next_flow, 1, next_due)?;
                     next_flow = (next_flow + 1) % self.flows.len();
                     next_due += *interval;
                 }
@@ -158,8 +188,7 @@ impl Load {
         let back =
             if event.is_readable() { self.receive(index, event.is_read_closed())? } else { 0 };
         if replace && back > 0 {
-            let due = (self.flows[index].due.capacity() > 0).then(Instant::now);
-            return self.ask(index, back, due);
+            return self.ask(index, back, Instant::now());
         }
         if event.is_writable() {
             self.flows[index].send(&self.pattern)?;
@@ -203,10 +232,14 @@ impl Load {
     }
 
     /// Sends `frames` more on a connection.
-    fn ask(&mut self, index: usize, frames: usize, due: Option<Instant>) -> io::Result<()> {
+    fn ask(&mut self, index: usize, frames: usize, due: Instant) -> io::Result<()> {
         let flow = &mut self.flows[index];
+        let frames = frames.min(flow.left);
+        if flow.left != usize::MAX {
+            flow.left -= frames;
+        }
         flow.asked += (frames * self.pattern.frame) as u64;
-        if let Some(due) = due {
+        if self.timed {
             flow.due.extend(std::iter::repeat_n(due, frames));
         }
         flow.send(&self.pattern)

@@ -9,6 +9,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
 use nix::time::{ClockId, clock_getcpuclockid};
 use nix::unistd::Pid;
 
@@ -17,7 +18,9 @@ use crate::peers::{self, Built, Peer};
 
 /// A JVM on a busy core is slow to say where it listens.
 const START_LIMIT: Duration = Duration::from_secs(20);
-const SETTLE_LIMIT: Duration = Duration::from_millis(50);
+const STOP_LIMIT: Duration = Duration::from_secs(20);
+/// Long, because it may have to wait for its core itself on a machine that others use.
+const SETTLE_LIMIT: Duration = Duration::from_millis(200);
 const SETTLE_STEP: Duration = Duration::from_millis(1);
 
 /// A running server. It is killed when this goes.
@@ -26,6 +29,7 @@ pub struct Server {
     pub peer: &'static Peer,
     pub address: SocketAddr,
     child: Child,
+    pid: Pid,
     processor_clock: ClockId,
 }
 
@@ -56,9 +60,9 @@ impl Server {
                 return Err(io::Error::other(format!("{}: {error}; see {log}", peer.name)));
             }
         };
-        let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
-        let processor_clock = clock_getcpuclockid(Pid::from_raw(pid))?;
-        Ok(Self { peer, address, child, processor_clock })
+        let pid = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
+        let processor_clock = clock_getcpuclockid(pid)?;
+        Ok(Self { peer, address, child, pid, processor_clock })
     }
 
     /// The processor time of all its threads, ended ones too, by the scheduler's own clock: exact to the nanosecond,
@@ -67,22 +71,52 @@ impl Server {
         Ok(self.processor_clock.now()?.into())
     }
 
-    /// The same, once the server has finished what it still had to do and sleeps.
+    /// The same, once the server has finished what it still had to do and all its threads sleep.
     pub fn settled_processor_time(&self) -> io::Result<Duration> {
         let limit = Instant::now() + SETTLE_LIMIT;
         let mut before = self.processor_time()?;
         loop {
             thread::sleep(SETTLE_STEP);
             let now = self.processor_time()?;
-            if now == before || Instant::now() > limit {
+            if Instant::now() > limit || (now == before && self.sleeps()?) {
                 return Ok(now);
             }
             before = now;
         }
     }
 
+    /// Whether no thread runs or waits for its core.
+    fn sleeps(&self) -> io::Result<bool> {
+        for task in fs::read_dir(self.proc().join("task"))? {
+            // `PID (NAME) STATE ...`; a thread may end while its siblings are asked.
+            let Ok(stat) = fs::read_to_string(task?.path().join("stat")) else {
+                continue;
+            };
+            if stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('R')) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Asks it to end and waits until it has. What watches it writes its findings meanwhile.
+    pub fn terminate(mut self) -> io::Result<()> {
+        kill(self.pid, Signal::SIGTERM)?;
+        let limit = Instant::now() + STOP_LIMIT;
+        while self.child.try_wait()?.is_none() {
+            if Instant::now() > limit {
+                return Err(io::Error::other(format!(
+                    "{} does not end on SIGTERM",
+                    self.peer.name
+                )));
+            }
+            thread::sleep(SETTLE_STEP);
+        }
+        Ok(())
+    }
+
     fn proc(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/{}", self.child.id()))
+        PathBuf::from(format!("/proc/{}", self.pid))
     }
 
     /// How often its living threads were switched out.
@@ -154,17 +188,31 @@ fn parse_announcement(line: &str) -> Option<SocketAddr> {
 /// Builds and starts a server, or says why that cannot be done here. With `RESOUND_REQUIRE_PEERS=1` in the environment
 /// nothing may be missing.
 pub fn start(peer: &'static Peer) -> io::Result<Option<Server>> {
+    start_under(peer, &[])
+}
+
+/// The same, with the server run by another program, such as valgrind, which is given as command and arguments.
+pub fn start_under(peer: &'static Peer, watcher: &[String]) -> io::Result<Option<Server>> {
     let logs = peers::directory()?.join("logs");
     let reason = match peer.build()? {
-        Built::Command(command) => match Server::start(peer, &command, &logs) {
-            Ok(server) => return Ok(Some(server)),
-            Err(error) => format!("skipped: {error}"),
-        },
+        Built::Command(command) => {
+            let command = [watcher, command.as_slice()].concat();
+            match Server::start(peer, &command, &logs) {
+                Ok(server) => return Ok(Some(server)),
+                Err(error) => format!("skipped: {error}"),
+            }
+        }
         Built::Missing(what) => format!("skipped: {}: {what} not installed", peer.name),
     };
+    skip(reason)?;
+    Ok(None)
+}
+
+/// Says what is left out; an error where nothing may be.
+pub fn skip(reason: String) -> io::Result<()> {
     if std::env::var_os("RESOUND_REQUIRE_PEERS").is_some_and(|value| value == "1") {
         return Err(io::Error::other(reason));
     }
     eprintln!("{reason}");
-    Ok(None)
+    Ok(())
 }

@@ -6,6 +6,7 @@ mod descriptors;
 mod dialects;
 mod log;
 mod protocols;
+mod reactors;
 mod resolve;
 mod serve;
 mod signals;
@@ -41,7 +42,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Serve(serve::ServeArgs),
     Client(client::ClientArgs),
-    Bench(bench::BenchArgs),
+    Bench(Box<bench::BenchArgs>),
     Dialects(dialects::DialectsArgs),
 }
 

@@ -1,9 +1,9 @@
-//! What `--listen` offers: each protocol's name, its keys, and how to make it. A new one is one entry.
+//! What `--listen` offers: the library's protocols, and UDP; their keys as people write them.
 
 use resound::{
     frame::{self, Dialect, HIGHEST_MAX},
-    listen::Listen,
-    protocol::{Frames, Protocol, Raw},
+    listen::{Address, Listen},
+    protocol::{self, COMMON, Key, Protocol, Terms, identity::Template, offers},
 };
 
 use super::units::Size;
@@ -11,57 +11,56 @@ use super::units::Size;
 /// `--max-frame`, unless it is given.
 pub(crate) const DEFAULT_MAX_FRAME: Size = Size(frame::DEFAULT_MAX);
 
-/// One protocol.
-struct Entry {
-    name: &'static str,
-    about: &'static str,
-    /// Each with what it takes, for the help.
-    keys: &'static [Key],
-    make: fn(&Listen, Size) -> Result<Service, String>,
-}
-
 /// What a listener does.
 pub(crate) enum Service {
     /// It speaks this with each who connects.
-    Connections(Box<dyn Protocol>),
+    Connections(Box<dyn Protocol + Send>),
     /// It answers datagrams, so many a second to each source at most.
     Datagrams { rate: u32 },
 }
 
-impl Service {
-    fn connections(protocol: impl Protocol + 'static) -> Self {
-        Self::Connections(Box::new(protocol))
-    }
-}
-
-type Key = (&'static str, &'static str);
-
-const PROTOCOLS: &[Entry] = &[
-    Entry {
-        name: "frames",
-        about: "each frame, a length and so many bytes, comes back whole",
-        keys: DIALECT,
-        make: |listen, max_frame| {
-            Ok(Service::connections(Frames::new(dialect(listen, max_frame)?)))
-        },
-    },
-    Entry {
-        name: "raw",
-        about: "every byte comes back as it comes (RFC 862)",
-        keys: &[],
-        make: |_, _| Ok(Service::connections(Raw)),
-    },
-    Entry {
-        name: "udp",
-        about: "every datagram comes back whole (RFC 862)",
-        keys: &[("rate", "datagrams a second for each source; default 10000, 0 for no limit")],
-        make: |listen, _| Ok(Service::Datagrams { rate: rate(listen)? }),
-    },
-];
+const UDP: &str = "udp";
+const UDP_ABOUT: &str = "every datagram comes back whole (RFC 862)";
+const UDP_KEYS: &[Key] =
+    &[("rate", "datagrams a second for each source; default 10000, 0 for no limit")];
 
 /// The default `rate=` of `udp`: more than a person's tests need, and less than two echoes that feed each other
 /// would like.
 const DEFAULT_RATE: u32 = 10_000;
+
+/// The service that `listen` describes. What it does not set itself is as `defaults` say.
+pub(crate) fn service(listen: &Listen, defaults: &Terms) -> Result<Service, String> {
+    if listen.protocol == UDP {
+        check(listen, UDP_KEYS.iter())?;
+        if matches!(listen.address, Address::Unix(_)) {
+            return Err("udp has no Unix sockets; write udp://HOST:PORT".to_owned());
+        }
+        return Ok(Service::Datagrams { rate: rate(listen)? });
+    }
+    let Some(offer) = protocol::offer(&listen.protocol) else {
+        let names = names(offers().iter().map(|offer| offer.name).chain([UDP]));
+        return Err(format!("no protocol {}; there is {names}", listen.protocol));
+    };
+    check(listen, offer.all_keys())?;
+    let protocol = offer.protocol(&terms(listen, defaults)?).map_err(|error| error.to_string())?;
+    Ok(Service::Connections(protocol))
+}
+
+/// Whether `listen` has only keys that are `known`.
+fn check<'k>(listen: &Listen, known: impl Iterator<Item = &'k Key>) -> Result<(), String> {
+    let known: Vec<&str> = known.map(|(key, _)| *key).collect();
+    match listen.keys.iter().find(|(given, _)| !known.contains(&given.as_str())) {
+        None => Ok(()),
+        Some((given, _)) => {
+            let known = names(known.into_iter());
+            Err(format!("no key {given} for {}; there is {known}", listen.protocol))
+        }
+    }
+}
+
+fn names<'n>(names: impl Iterator<Item = &'n str>) -> String {
+    names.collect::<Vec<_>>().join(", ")
+}
 
 fn rate(listen: &Listen) -> Result<u32, String> {
     let Some((_, value)) = listen.keys.iter().find(|(key, _)| key == "rate") else {
@@ -72,57 +71,36 @@ fn rate(listen: &Listen) -> Result<u32, String> {
         .map_err(|_| format!("rate={value}: not a number of datagrams; write one like 50000"))
 }
 
-const DIALECT: &[Key] = &[
-    ("length", "how the length is written: u8, u16be, u32le (the default), varint ..."),
-    ("offset", "bytes before the length"),
-    ("adjust", "added to the length to give the bytes behind it; -4 where a u32 counts itself"),
-    ("max", "the most bytes behind the length; default --max-frame"),
-    ("preset", "all of these by a name, like kafka; see resound dialects"),
-];
-
-/// The service that `listen` describes. `max_frame` is the limit where `listen` sets none.
-pub(crate) fn service(listen: &Listen, max_frame: Size) -> Result<Service, String> {
-    (entry(listen)?.make)(listen, max_frame)
-}
-
-fn entry(listen: &Listen) -> Result<&'static Entry, String> {
-    let Some(entry) = PROTOCOLS.iter().find(|entry| entry.name == listen.protocol) else {
-        let names = names(PROTOCOLS.iter().map(|entry| entry.name));
-        return Err(format!("no protocol {}; there is {names}", listen.protocol));
-    };
-    let keys = || entry.keys.iter().map(|(key, _)| *key);
-    match listen.keys.iter().find(|(given, _)| !keys().any(|key| key == given)) {
-        None => Ok(entry),
-        Some((given, _)) if entry.keys.is_empty() => {
-            Err(format!("no key {given} for {}, which has none", entry.name))
-        }
-        Some((given, _)) => {
-            Err(format!("no key {given} for {}; there is {}", entry.name, names(keys())))
+/// What the keys of `listen` say; what they do not is as in `defaults`.
+fn terms(listen: &Listen, defaults: &Terms) -> Result<Terms, String> {
+    let mut terms = defaults.clone();
+    for (key, value) in &listen.keys {
+        let wrong = |error: String| format!("{key}={value}: {error}");
+        match key.as_str() {
+            "max" => terms.max = Some(value.parse::<Size>().map_err(wrong)?.0),
+            "banner" => terms.banner = Some(template(value).map_err(wrong)?),
+            "tag" => terms.tag = Some(template(value).map_err(wrong)?),
+            "proxy" => terms.proxy = Some(value.parse().map_err(|error| format!("{error}"))?),
+            _ => terms.keys.push((key.clone(), value.clone())),
         }
     }
-}
-
-fn names<'n>(names: impl Iterator<Item = &'n str>) -> String {
-    names.collect::<Vec<_>>().join(", ")
+    Ok(terms)
 }
 
 /// The dialect in the keys of `listen`; `max_frame` counts where they name neither a limit nor a preset, which
 /// has a limit of its own.
 pub(crate) fn dialect(listen: &Listen, max_frame: Size) -> Result<Dialect, String> {
-    let mut keys = frame::Keys::default();
-    let mut max = Some(max_frame.0);
-    for (key, value) in &listen.keys {
-        if key == "max" {
-            max = Some(value.parse::<Size>().map_err(|error| format!("max={value}: {error}"))?.0);
-            continue;
-        }
-        keys.set(key, value).map_err(|error| error.to_string())?;
-        if key == "preset" && !listen.keys.iter().any(|(key, _)| key == "max") {
-            max = None;
-        }
-    }
-    max.into_iter().for_each(|max| keys.set_max(max));
-    keys.dialect().map_err(|error| error.to_string())
+    let known = offers().iter().filter(|offer| offer.name == "frames").flat_map(|offer| offer.keys);
+    check(listen, known)?;
+    let terms = terms(listen, &Terms { max_frame: max_frame.0, ..Terms::default() })?;
+    terms.dialect().map_err(|error| error.to_string())
+}
+
+/// Parses a banner or a tag.
+pub(crate) fn template(text: &str) -> Result<Template, String> {
+    let host = rustix::system::uname();
+    let hostname = host.nodename().to_string_lossy();
+    Template::parse(text, &hostname).map_err(|error| error.to_string())
 }
 
 /// Parses `--max-frame`.
@@ -147,13 +125,24 @@ well. PROTOCOL+unix:// takes the path of a Unix socket instead. The variable hol
 spaces between them. The protocols and their keys:
 "
     .to_owned();
-    for entry in PROTOCOLS {
-        help.push_str(&format!("\n  {:<8}{}", entry.name, entry.about));
-        for (key, takes) in entry.keys {
-            help.push_str(&format!("\n          {:<8}{takes}", format!("{key}=")));
-        }
+    for offer in offers() {
+        describe(&mut help, offer.name, offer.about, offer.keys);
     }
+    describe(&mut help, UDP, UDP_ABOUT, UDP_KEYS);
+    help.push_str("\n\nAll but udp take as well:\n");
+    keys(&mut help, COMMON);
     help
+}
+
+fn describe(help: &mut String, name: &str, about: &str, takes: &[Key]) {
+    help.push_str(&format!("\n  {name:<8}{about}"));
+    keys(help, takes);
+}
+
+fn keys(help: &mut String, keys: &[Key]) {
+    for (key, takes) in keys {
+        help.push_str(&format!("\n          {:<8}{takes}", format!("{key}=")));
+    }
 }
 
 #[cfg(test)]
@@ -162,12 +151,12 @@ mod tests {
 
     fn limit(keys: &str) -> Result<u64, String> {
         let listen: Listen = format!("frames://:1{keys}").parse().unwrap();
-        service(&listen, Size(1000))?;
+        service(&listen, &Terms { max_frame: 1000, ..Terms::default() })?;
         dialect(&listen, Size(1000)).map(|dialect| dialect.limit())
     }
 
     fn refused(listen: &str) -> String {
-        service(&listen.parse().unwrap(), Size(1000)).err().unwrap()
+        service(&listen.parse().unwrap(), &Terms::default()).err().unwrap()
     }
 
     #[test]
@@ -187,16 +176,40 @@ mod tests {
     #[test]
     fn wrong_keys_are_told_what_there_is() {
         for (keys, says) in [
-            (",width=2", "no key width for frames; there is length, offset, adjust, max, preset"),
+            (
+                ",width=2",
+                "no key width for frames; there is length, offset, adjust, max, preset, banner, proxy",
+            ),
             (",max=lots", "max=lots: not a size; write bytes"),
             (",length=u17", "length takes one of u8, u16le"),
         ] {
             let error = limit(keys).unwrap_err();
             assert!(error.contains(says), "{keys}: {error}");
         }
-        let error = refused("raw://:1,max=1");
-        assert_eq!(error, "no key max for raw, which has none");
+        for (listen, says) in [
+            ("raw://:1,max=1", "no key max for raw; there is banner, proxy"),
+            ("http://:1,banner=x", "no key banner for http; there is max, tag, proxy"),
+            ("udp://:1,proxy=v1", "no key proxy for udp; there is rate"),
+            ("lines://:1,max=0", "max=0: a size of at least 1 byte"),
+            ("lines://:1,max=2GiB", "max=2147483648 is over 2147483647"),
+            ("ws://:1,proxy=v3", "proxy=v3: write v1, v2 or any"),
+            (
+                "ws://:1,tag={host}",
+                "tag={host}: unknown placeholder `{host}`: there are {hostname}",
+            ),
+            (
+                "frames://:1,length=u8,banner={peer}{peer}{peer}{peer}{peer}",
+                "a banner of 290 bytes",
+            ),
+            ("frames://:1,adjust=9,banner=short", "a banner of 5 bytes is no frame here"),
+        ] {
+            let error = refused(listen);
+            assert!(error.contains(says), "{listen}: {error}");
+        }
         let error = refused("gopher://:1");
-        assert!(error.contains("no protocol gopher; there is frames, raw, udp"), "{error}");
+        assert!(
+            error.contains("no protocol gopher; there is frames, raw, lines, ws, http, udp"),
+            "{error}"
+        );
     }
 }

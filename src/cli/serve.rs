@@ -11,14 +11,14 @@ use std::{
 
 use log::{debug, info};
 use resound::{
-    Config, Endpoint, Reactor,
+    Config, Endpoint,
     listen::{Address, Listen},
-    protocol::Protocol,
+    protocol::{Terms, identity::Template},
 };
 
 use super::{
-    Failure, descriptors,
-    protocols::{self, Service},
+    Failure, descriptors, protocols,
+    reactors::{self, Reactors},
     resolve, signals,
     units::{Size, Time, TimeLimit},
 };
@@ -49,6 +49,25 @@ pub(crate) struct ServeArgs {
     #[arg(default_value_t = Time(Config::default().grace))]
     grace: Time,
 
+    /// Event loops, a thread each; auto is one for each processor
+    ///
+    /// Each has listeners of its own on the same ports, among which the kernel spreads connections by address,
+    /// and an equal share of --max-connections and --max-memory. The first alone serves Unix sockets.
+    #[arg(long, env = "RESOUND_REACTORS", hide_env_values = true, value_name = "N")]
+    #[arg(default_value = "1", value_parser = reactors::count)]
+    reactors: usize,
+
+    /// What everyone receives first: as a frame, a line or a message. {hostname}, {pid}, {peer} and {local} are
+    /// filled in; http sends none
+    #[arg(long, env = "RESOUND_BANNER", hide_env_values = true, value_name = "TEXT")]
+    #[arg(value_parser = protocols::template)]
+    banner: Option<Template>,
+
+    /// What every answer of http and every handshake of ws says in X-Served-By, filled in likewise
+    #[arg(long, env = "RESOUND_TAG", hide_env_values = true, value_name = "TEXT")]
+    #[arg(value_parser = protocols::template)]
+    tag: Option<Template>,
+
     #[command(flatten)]
     limits: LimitArgs,
     #[command(flatten)]
@@ -63,7 +82,7 @@ struct LimitArgs {
     #[arg(value_parser = number::<u64>)]
     max_connections: Option<u64>,
 
-    /// The longest frame or line; a listener's own max= overrides it
+    /// The longest frame, line, message or body; a listener's own max= overrides it
     #[arg(long, env = "RESOUND_MAX_FRAME", hide_env_values = true, value_name = "SIZE")]
     #[arg(default_value_t = protocols::DEFAULT_MAX_FRAME, value_parser = protocols::max_frame)]
     max_frame: Size,
@@ -105,22 +124,19 @@ impl ServeArgs {
         // First of all: a signal that comes while we start is not lost.
         let stop = signals::stop_stream().map_err(|error| cannot("catch signals", &error))?;
         let listeners: Vec<&Listen> = self.listen.iter().flat_map(|some| &some.0).collect();
-        let mut reactor = Reactor::new(self.config(listeners.len() as u64))
-            .map_err(|error| cannot("set up the event loop", &error))?;
+        let config = self.config(listeners.len() as u64);
+        let mut reactors = Reactors::new(&config, self.reactors)?;
         let mut ready = String::new();
         for listen in listeners {
-            let bound = self.listen(&mut reactor, listen)?;
+            let bound = self.listen(&mut reactors, listen)?;
             let place = Listen { address: bound, keys: Vec::new(), ..listen.clone() };
             ready.push_str(&format!("listening on {place}\n"));
         }
-        reactor
-            .stop_on(mio::net::UnixStream::from_std(stop))
-            .map_err(|error| cannot("watch for signals", &error))?;
         say(&ready);
 
         let start = Instant::now();
-        let outcome = reactor.run();
-        say(&format!("served for {}: {}\n", Time::rounded(start.elapsed()), reactor.stats()));
+        let (outcome, stats) = reactors.run(stop);
+        say(&format!("served for {}: {stats}\n", Time::rounded(start.elapsed())));
         outcome.map_err(|error| cannot("go on", &error))?;
         Ok(ExitCode::SUCCESS)
     }
@@ -147,12 +163,17 @@ impl ServeArgs {
     }
 
     /// Listens as `listen` says; returns where that really is.
-    fn listen(
-        &self,
-        reactor: &mut Reactor<Box<dyn Protocol>>,
-        listen: &Listen,
-    ) -> Result<Address, Failure> {
-        let service = protocols::service(listen, self.limits.max_frame).map_err(Failure::Usage)?;
+    fn listen(&self, reactors: &mut Reactors, listen: &Listen) -> Result<Address, Failure> {
+        let defaults = Terms {
+            max_frame: self.limits.max_frame.0,
+            banner: self.banner.clone(),
+            tag: self.tag.clone(),
+            ..Terms::default()
+        };
+        let services = (0..reactors.count())
+            .map(|_| protocols::service(listen, &defaults))
+            .collect::<Result<_, String>>()
+            .map_err(|error| Failure::Usage(format!("--listen {listen}: {error}")))?;
         let endpoint = match &listen.address {
             Address::Ip(address) => Endpoint::Tcp(*address),
             Address::Name { host, port } => {
@@ -163,19 +184,7 @@ impl ServeArgs {
             }
             Address::Unix(path) => Endpoint::Unix(path.clone()),
         };
-        let bound = match (service, &endpoint) {
-            (Service::Connections(protocol), _) => reactor.listen(&endpoint, protocol),
-            (Service::Datagrams { rate }, Endpoint::Tcp(address)) => {
-                reactor.listen_udp(*address, rate).map(Endpoint::Tcp)
-            }
-            (Service::Datagrams { .. }, Endpoint::Unix(_)) => {
-                let protocol = &listen.protocol;
-                return Err(Failure::Usage(format!(
-                    "{protocol} has no Unix sockets: write {protocol}://HOST:PORT"
-                )));
-            }
-        };
-        match bound {
+        match reactors.listen(&endpoint, services) {
             Ok(Endpoint::Tcp(address)) => Ok(Address::Ip(address)),
             Ok(Endpoint::Unix(path)) => Ok(Address::Unix(path)),
             Err(error) => Err(Failure::Failed(format!(
@@ -228,7 +237,7 @@ fn why_not(endpoint: &Endpoint, error: &io::Error) -> String {
     }
 }
 
-fn cannot(what: &str, error: &io::Error) -> Failure {
+pub(super) fn cannot(what: &str, error: &io::Error) -> Failure {
     Failure::Failed(format!("cannot {what}: {error}"))
 }
 
@@ -253,7 +262,7 @@ impl FromStr for Listeners {
             .map(|one| {
                 let listen = one.parse::<Listen>().map_err(|error| error.to_string())?;
                 // Tried here as well, so that a wrong key is reported like any other wrong value.
-                protocols::service(&listen, Size(1))?;
+                protocols::service(&listen, &Terms::default())?;
                 Ok(listen)
             })
             .collect::<Result<_, String>>()?;

@@ -34,10 +34,12 @@ impl Cold {
         shared: &mut Shared,
     ) -> Result<Option<Received>, OverLimit> {
         let Shared { output, stock, .. } = shared;
+        // Some of what is held may have been read straight into its place, and not be shown yet.
+        let mut is_shown = false;
         loop {
             let lacks = match self.need.saturating_sub(self.input.len()) {
                 _ if self.stopped => 0,
-                0 => fresh.len(),
+                0 if self.need == 0 || is_shown => fresh.len(),
                 missing => missing.min(fresh.len()),
             };
             let (joined, rest) = fresh.split_at(lacks);
@@ -47,6 +49,7 @@ impl Cold {
                 return Ok(None);
             }
             let received = protocol.receive(token, self.input.bytes(), self.seen, output);
+            is_shown = true;
             self.remember(received.next, self.input.len() - received.consumed);
             if received.consumed > 0
                 || fresh.is_empty()
@@ -59,7 +62,7 @@ impl Cold {
 
     /// Notes what the protocol wants before it is shown the `left` bytes again.
     pub(super) fn remember(&mut self, next: Next, left: usize) {
-        self.stopped = next == Next::Full;
+        self.stopped = next == Next::Full && left > 0;
         self.seen = if self.stopped { 0 } else { left };
         self.need = if let Next::Rest { need } = next { need } else { 0 };
     }
@@ -77,9 +80,7 @@ impl Cold {
             taken -= skipped;
             skipped
         };
-        // Where something was owed already, more may follow again and again: room for that once, not each time.
-        let likely = 2 * self.output.len();
-        pool.append(&mut self.output, &before[skip_taken(before.len())..], likely)?;
+        pool.append(&mut self.output, &before[skip_taken(before.len())..], 0)?;
         let held_taken = skip_taken(held.echo);
         if held_taken == held.echo {
             self.input.consume(held.consumed);
@@ -91,7 +92,7 @@ impl Cold {
             pool.append(&mut self.output, &self.input.bytes()[held_taken..held.echo], 0)?;
             self.input.consume(held.consumed);
         }
-        pool.append(&mut self.output, &after[skip_taken(after.len())..], likely)?;
+        pool.append(&mut self.output, &after[skip_taken(after.len())..], 0)?;
         pool.append(&mut self.output, &fresh[skip_taken(fresh.len())..], 0)
     }
 }

@@ -23,6 +23,8 @@ pub(crate) struct Shared {
     pub(crate) stats: Arc<Stats>,
     /// The reactor is stopping: a connection with nothing left to answer is finished.
     pub(crate) draining: bool,
+    /// Someone was ended for want of memory, of which nobody has been told yet.
+    pub(crate) over_memory: bool,
 }
 
 impl Shared {
@@ -32,7 +34,19 @@ impl Shared {
             stock: Stock { pool: Pool::new(max_memory), cold: Vec::new() },
             stats: Arc::default(),
             draining: false,
+            over_memory: false,
         }
+    }
+
+    /// Whether there is memory that nobody may want any more.
+    pub(crate) const fn keeps_any(&self) -> bool {
+        self.stock.pool.keeps_any() || self.output.is_oversized()
+    }
+
+    /// Gives back what memory nobody has wanted since the last call.
+    pub(crate) fn trim(&mut self) {
+        self.stock.pool.trim_unused();
+        self.output.trim();
     }
 }
 

@@ -347,8 +347,8 @@ fn a_peer_that_never_pauses_has_its_budget() {
     let flood = frame(&pattern(SCRATCH - 4));
     let mut bench = Bench::new(Script::new((0..100).map(|_| bytes(&flood))));
     assert_eq!(bench.turn(READABLE), Turn::Again);
-    assert_eq!(bench.connection.stream.reads, READS_PER_TURN);
-    for _ in 0..100 / READS_PER_TURN {
+    assert_eq!(bench.connection.stream.reads, STEPS_PER_TURN);
+    for _ in 0..100 / STEPS_PER_TURN {
         bench.turn(Readiness::ALL);
     }
     assert_eq!(bench.written().len(), 100 * flood.len());
@@ -379,7 +379,12 @@ fn memory_over_the_limit_ends_the_one_that_needs_it() {
     bench.shared = Shared::new(4096);
     assert_eq!(bench.turn(READABLE), Turn::Wait);
     assert_eq!(bench.written(), frame(b"first"), "one that needs none is served");
-    assert_eq!(bench.turn(READABLE), Turn::Gone(Reason::Memory));
+    assert_eq!(bench.turn(READABLE), Turn::Wait);
+    assert!(bench.connection.stream.fin);
+    assert_eq!(bench.connection.ended_for(), Some(Reason::Memory));
+    assert_eq!(bench.shared.stock.pool.lent(), 0);
+    bench.connection.stream.incoming = [bytes(&[0; 5000]), Incoming::Eof].into();
+    assert_eq!(bench.turn(Readiness::ALL), Turn::Gone(Reason::Memory), "after it lingered");
 }
 
 /// Answers each byte with many, and stops when its output is full.
@@ -408,6 +413,81 @@ fn a_protocol_that_stops_at_the_high_water_mark_is_asked_again_when_that_has_gon
     let expected: Vec<u8> = b"abcdefgh".iter().flat_map(|&byte| vec![byte; 100_000]).collect();
     assert!(bench.written() == expected);
     assert!(bench.connection.cold.is_none());
+}
+
+#[test]
+fn a_fast_reader_of_a_long_answer_has_its_budget() {
+    let mut bench = Bench::speaking(Amplifier, Script::new([bytes(&[7; 1000])]));
+    assert_eq!(bench.turn(READABLE), Turn::Again);
+    let first = bench.written().len();
+    assert!(first < 20_000_000, "{first} bytes in one turn");
+    while bench.turn(Readiness::ALL) == Turn::Again {}
+    assert_eq!(bench.written().len(), 100_000_000);
+    assert!(bench.connection.cold.is_none());
+}
+
+/// Echoes pairs of bytes, each once it has seen the byte behind it, and says that two bytes would do.
+struct Hasty;
+
+impl Protocol for Hasty {
+    fn receive(&mut self, _: Token, input: &[u8], _: usize, _: &mut Output) -> Received {
+        let consumed = (input.len() - 1) / 2 * 2;
+        let next = Next::Rest { need: input.len() - consumed + 1 };
+        Received { consumed, echo: true, frames: 1, next }
+    }
+}
+
+#[test]
+fn replies_of_a_second_round_leave_behind_those_that_are_owed() {
+    let script = Script::new([bytes(b"a"), bytes(b"bcdefghi")]).taking([
+        Outgoing::WouldBlock,
+        // The peer reads on while the second round is answered.
+        Outgoing::Take(100),
+    ]);
+    let mut bench = Bench::speaking(Hasty, script);
+    while bench.written().len() < 8 {
+        assert_eq!(bench.turn(Readiness::ALL), Turn::Wait);
+    }
+    assert_eq!(bench.written(), b"abcdefgh");
+}
+
+/// Says that it has more to answer when it has not.
+struct Mistaken;
+
+impl Protocol for Mistaken {
+    fn receive(&mut self, _: Token, input: &[u8], _: usize, _: &mut Output) -> Received {
+        let consumed = if input.len() < 3 { 0 } else { input.len() };
+        Received { consumed, echo: true, frames: 1, next: Next::Full }
+    }
+}
+
+#[test]
+fn a_protocol_that_is_full_with_nothing_to_answer_does_not_hold_up_the_loop() {
+    let mut bench = Bench::speaking(Mistaken, Script::new([bytes(b"ab")]));
+    assert_eq!(bench.turn(READABLE), Turn::Again, "it was asked as often as a turn allows");
+    let mut bench = Bench::speaking(Mistaken, Script::new([bytes(b"abc"), bytes(b"def")]));
+    assert_eq!(bench.turn(Readiness::ALL), Turn::Wait);
+    assert_eq!(bench.written(), b"abcdef");
+}
+
+#[test]
+fn a_long_length_and_a_few_bytes_reserve_next_to_nothing() {
+    let head = (16_u32 << 20).to_le_bytes();
+    let mut bench = Bench::new(Script::new([bytes(&head), bytes(b"a"), bytes(b"b")]));
+    assert_eq!(bench.turn(Readiness::ALL), Turn::Wait);
+    assert!(bench.shared.stock.pool.lent() <= 1024, "{}", bench.shared.stock.pool.lent());
+}
+
+#[test]
+fn a_long_frame_that_went_out_leaves_no_memory_behind_while_a_short_one_is_owed() {
+    let long = frame(&pattern(1 << 20));
+    let sent = [&long[..], &frame(b"short")].concat();
+    let pieces = sent.chunks(300_000).map(bytes);
+    let script = Script::new(pieces).taking([Outgoing::Take(long.len() + 2), Outgoing::WouldBlock]);
+    let mut bench = Bench::new(script);
+    assert_eq!(bench.turn(Readiness::ALL), Turn::Wait);
+    assert_eq!(bench.connection.cold.as_ref().unwrap().output.len(), 7);
+    assert!(bench.shared.stock.pool.lent() <= 1024, "{}", bench.shared.stock.pool.lent());
 }
 
 fn payloads() -> impl Strategy<Value = Vec<Vec<u8>>> {

@@ -30,8 +30,8 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     /// # Errors
     ///
     /// As [`Net::connect`]; `ConnectionRefused` may come at once, or later as
-    /// [`Reason::ConnectRefused`]. Also if as many connections as [`Config::max_connections`] allows are open, or
-    /// the dispatcher is stopping.
+    /// [`Reason::ConnectRefused`]. Also if [`max_connections`](crate::Config::max_connections) are open, or the
+    /// dispatcher is stopping.
     pub fn connect(
         &mut self,
         lane: Lane,

@@ -1,10 +1,58 @@
 //! Whole frames back, byte for byte.
 
-use super::{Next, Output, Protocol, Received, Refusal};
+use super::{
+    Next, Output, Protocol, Received, Refusal,
+    identity::{Template, greeted},
+    offer::{BANNER, BadTerms, Offer, Terms},
+};
 use crate::{
     Token,
-    frame::{Dialect, FrameError, Rest},
+    frame::{self, Dialect, FrameError, KeyError, Rest},
 };
+
+pub(super) const OFFER: Offer = Offer {
+    name: "frames",
+    about: "each frame, a length and so many bytes, comes back whole",
+    keys: &[
+        ("length", "how the length is written: u8, u16be, u32le (the default), varint ..."),
+        ("offset", "bytes before the length"),
+        ("adjust", "added to the length to give the bytes behind it; -4 where a u32 counts itself"),
+        ("max", "the most bytes behind the length; default --max-frame"),
+        ("preset", "all of these by a name, like kafka; see resound dialects"),
+        BANNER,
+    ],
+    make: |terms| {
+        let dialect = terms.dialect()?;
+        for length in terms.banner.iter().flat_map(Template::lengths) {
+            dialect.encode_head(length as u64, &mut Vec::new()).map_err(|error| {
+                BadTerms(format!("a banner of {length} bytes is no frame here: {error}"))
+            })?;
+        }
+        // It fits, as every length between the shortest and the longest does.
+        let wrap = move |text: &str, out: &mut Output| {
+            let _ = dialect.encode(text.as_bytes(), out.as_mut_vec());
+        };
+        Ok(greeted(Frames::new(dialect), terms.banner.as_ref(), wrap))
+    },
+};
+
+impl Terms {
+    /// The dialect that `length`, `offset`, `adjust` and `preset` describe (see [`frame::Keys`]), with the limit of
+    /// `max`, or else the preset's, or else `max_frame`.
+    ///
+    /// # Errors
+    ///
+    /// As [`frame::Keys`].
+    pub fn dialect(&self) -> Result<Dialect, KeyError> {
+        let mut keys = frame::Keys::default();
+        let known = self.keys.iter().filter(|(key, _)| frame::Keys::NAMES.contains(&key.as_str()));
+        known.clone().try_for_each(|(key, value)| keys.set(key, value))?;
+        let has_preset = known.clone().any(|(key, _)| key == "preset");
+        let max = if has_preset { self.max } else { self.max.or(Some(self.max_frame)) };
+        max.into_iter().for_each(|max| keys.set_max(max));
+        keys.dialect()
+    }
+}
 
 /// Echoes every whole frame of one dialect.
 ///

@@ -7,17 +7,19 @@
 //! | other methods of RFC 9110, and `PATCH` | 405 |
 //! | other methods | 501 |
 //!
-//! Connections are kept (RFC 9112, section 9.3), and requests may be sent without waiting for the answers (9.3.2). A
-//! body is streamed: what has come of it goes back at once, so that one of any size takes no more memory than one
-//! read; a client that sends a body larger than the sockets between hold has to read while it sends. One with a
-//! `Content-Length` is answered with a `Content-Length`, one in chunks in the same chunks. The answer starts when the
-//! body does, so that a request whose body never comes can still be answered 408.
+//! Connections are kept (RFC 9112, section 9.3), and requests may be sent without waiting for the
+//! answers (9.3.2). A body is streamed: what has come of it goes back at once, so that one of any
+//! size takes no more memory than one read; a client that sends a body larger than the sockets
+//! between hold has to read while it sends. One with a `Content-Length` is answered with a
+//! `Content-Length`, one in chunks in the same chunks. The answer starts when the body does, so
+//! that a request whose body never comes can still be answered 408.
 //!
-//! Refused, and the connection closed, as the next request's start would be anyone's guess: 400, 408, 413, 414, 417,
-//! 431, 501 (a transfer coding other than chunked) and 505. What request smuggling is made of is refused (RFC 9112,
-//! section 11.2): `Content-Length` beside `Transfer-Encoding`, either of them twice, a number that is not all
-//! digits, chunks that are not exactly as section 7.1 has them, folded header lines. An error behind the start of an
-//! answer ends the connection without the answer's end, which is how a client can tell.
+//! Refused, and the connection closed, as the next request's start would be anyone's guess: 400,
+//! 408, 413, 414, 417, 431, 501 (a transfer coding other than chunked) and 505. What request
+//! smuggling is made of is refused (RFC 9112, section 11.2): `Content-Length` beside
+//! `Transfer-Encoding`, either of them twice, a number that is not all digits, chunks that are not
+//! exactly as section 7.1 has them, folded header lines. An error behind the start of an answer
+//! ends the connection without the answer's end, which is how a client can tell.
 
 mod body;
 pub(super) mod head;
@@ -32,10 +34,28 @@ use self::{
     request::{Asks, Framing, Persistence, Request},
     response::Reply,
 };
-use super::{Ending, Next, Output, PerConnection, Protocol, Received, identity::Tag};
+use super::{
+    Ending, Next, Output, PerConnection, Protocol, Received,
+    identity::Tag,
+    offer::{Offer, TAG},
+};
 use crate::{Peer, Reason, Token};
 
+pub(super) const OFFER: Offer = Offer {
+    name: "http",
+    about: "GET is greeted, POST and PUT get their body back (HTTP/1.1)",
+    keys: &[("max", "the longest body; default --max-frame"), TAG],
+    make: |terms| {
+        let body = terms.max.unwrap_or(terms.max_frame);
+        let limits = HttpLimits { body, ..HttpLimits::default() };
+        Ok(Box::new(Http::new(limits, terms.tag())))
+    },
+};
+
 /// Greets and echoes over HTTP/1.1.
+///
+/// Of an open connection 40 bytes are kept, and no buffer: a head that is not whole stays where it
+/// was received.
 #[derive(Debug)]
 pub struct Http {
     limits: HttpLimits,
@@ -46,10 +66,11 @@ pub struct Http {
 /// How large a request may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HttpLimits {
-    /// Bytes of a request's head: its first line and its header fields. Default 16 KiB. More is refused with 414 or 431;
-    /// so are more than 100 fields.
+    /// Bytes of a request's head: its first line and its header fields. Default 16 KiB. More is
+    /// refused with 414 or 431; so are more than 100 fields.
     pub head: usize,
-    /// Bytes of a request's body, all its chunks together. Default 16 MiB. More is refused with 413.
+    /// Bytes of a request's body, all its chunks together. Default 16 MiB. More is refused with
+    /// 413.
     pub body: u64,
 }
 
@@ -64,8 +85,8 @@ impl Default for HttpLimits {
 enum Place {
     /// Before a request, or in its head.
     Head,
-    /// Behind a whole head that is still kept, because the answer starts with the body. If it asked for
-    /// `100 Continue`, that has been sent.
+    /// Behind a whole head that is still kept, because the answer starts with the body. If it asked
+    /// for `100 Continue`, that has been sent.
     Announced,
     /// In a body whose answer has started.
     Body {
@@ -339,4 +360,16 @@ fn blank_lines(input: &[u8]) -> usize {
         rest = behind;
     }
     input.len() - rest.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Place;
+
+    #[test]
+    fn an_open_connection_costs_forty_bytes() {
+        // Its generation, and what alignment adds to that.
+        let generation = size_of::<u64>();
+        assert_eq!(generation + size_of::<Option<Place>>(), 40);
+    }
 }

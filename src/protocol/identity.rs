@@ -1,8 +1,8 @@
-//! What answered: a text with the host, the process and the connection filled in, for whoever sits behind a
-//! balancer and wants to see it turn.
+//! What answered: a text with the host, the process and the connection filled in, for whoever sits
+//! behind a balancer and wants to see it turn.
 //!
-//! A [`Template`] is such a text. [`Banner`] puts it in front of a protocol's first reply; [`Tag`] keeps it for protocols
-//! that have a better place for it, as HTTP has in its response heads.
+//! A [`Template`] is such a text. [`Banner`] puts it in front of a protocol's first reply; [`Tag`]
+//! keeps it for protocols that have a better place for it, as HTTP has in its response heads.
 
 use std::{fmt, net::SocketAddr};
 
@@ -41,7 +41,8 @@ pub enum TemplateError {
     Placeholder(String),
     /// A brace without its partner.
     Brace(char),
-    /// A control character, a line's end among them: the text is to fit in one line, or in one header field.
+    /// A control character, a line's end among them: the text is to fit in one line, or in one
+    /// header field.
     Control(char),
 }
 
@@ -63,7 +64,8 @@ impl fmt::Display for TemplateError {
 impl std::error::Error for TemplateError {}
 
 impl Template {
-    /// Reads `text`, and fills in what is the same for every connection: `hostname`, and the process's own number.
+    /// Reads `text`, and fills in what is the same for every connection: `hostname`, and the
+    /// process's own number.
     ///
     /// # Errors
     /// [`TemplateError`], whose message names the offender and lists the placeholders there are.
@@ -116,6 +118,18 @@ impl Template {
         !matches!(self.pieces[..], [] | [Piece::Text(_)])
     }
 
+    /// How many bytes its text has at least and at most.
+    #[must_use]
+    pub fn lengths(&self) -> [usize; 2] {
+        [SHORTEST_ADDRESS, LONGEST_ADDRESS].map(|address| {
+            let lengths = self.pieces.iter().map(|piece| match piece {
+                Piece::Text(text) => text.len(),
+                Piece::Peer | Piece::Local => address,
+            });
+            lengths.sum()
+        })
+    }
+
     /// The text for a connection from `peer` that arrived at `local`.
     #[must_use]
     pub fn render(&self, peer: &Peer, local: Option<SocketAddr>) -> String {
@@ -127,6 +141,10 @@ impl Template {
         pieces.collect()
     }
 }
+
+/// Bytes of `unix`, and of an IPv6 address with all its digits, the number of an interface and a port.
+const SHORTEST_ADDRESS: usize = 4;
+const LONGEST_ADDRESS: usize = "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff%4294967295]:65535".len();
 
 /// A template's text for each open connection: one for all where it does not vary, so that nothing is kept then.
 #[derive(Debug)]
@@ -199,9 +217,22 @@ pub struct Banner<P, W = Wrap> {
 }
 
 impl<P, W: FnMut(&str, &mut Output)> Banner<P, W> {
-    /// `inner`, and before it the text of `template`, which `wrap` appends as `inner`'s peers expect it.
+    /// `inner`, and before it the text of `template`, which `wrap` appends as `inner`'s peers
+    /// expect it.
     pub const fn new(template: Template, wrap: W, inner: P) -> Self {
         Self { template, wrap, inner, local: None }
+    }
+}
+
+/// `protocol`, with a [`Banner`] before it if there is one.
+pub(super) fn greeted(
+    protocol: impl Protocol + Send + 'static,
+    banner: Option<&Template>,
+    wrap: impl FnMut(&str, &mut Output) + Send + 'static,
+) -> Box<dyn Protocol + Send> {
+    match banner {
+        None => Box::new(protocol),
+        Some(banner) => Box::new(Banner::new(banner.clone(), wrap, protocol)),
     }
 }
 
@@ -290,6 +321,18 @@ mod tests {
         ] {
             assert_eq!(Template::parse(text, "box").unwrap_err().to_string(), want);
         }
+    }
+
+    #[test]
+    fn lengths_hold_for_the_shortest_and_the_longest_ends() {
+        let template = Template::parse("{peer} at {local}.", "box").unwrap();
+        let longest: SocketAddr =
+            "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff%4294967295]:65535".parse().unwrap();
+        let texts = [
+            template.render(&Peer::Unix, None),
+            template.render(&Peer::Tcp(longest), Some(longest)),
+        ];
+        assert_eq!(texts.map(|text| text.len()), template.lengths());
     }
 
     #[test]

@@ -6,22 +6,37 @@
 //! └─────────────┴────┘└──────────────────┴───────┘└────────
 //! ```
 //!
-//! Lines are bytes: nothing is decoded, a NUL or a lone `\r` is a byte like any other, and an empty line is a line.
-//! What follows the last `\n` when the peer stops sending is not a line, and does not go back.
+//! Lines are bytes: nothing is decoded, a NUL or a lone `\r` is a byte like any other, and an empty
+//! line is a line. What follows the last `\n` when the peer stops sending is not a line, and does
+//! not go back.
 
 use memchr::memchr_iter;
 
-use super::{Next, Output, Protocol, Received, Refusal};
+use super::{
+    Next, Output, Protocol, Received, Refusal,
+    identity::{greeted, line},
+    offer::{BANNER, Offer},
+};
 use crate::Token;
+
+pub(super) const OFFER: Offer = Offer {
+    name: "lines",
+    about: "each line comes back as it completes, its \\n or \\r\\n as it came",
+    keys: &[("max", "the longest line, its end not counted; default --max-frame"), BANNER],
+    make: |terms| {
+        let lines = Lines { max: terms.max_in_memory()? as usize };
+        Ok(greeted(lines, terms.banner.as_ref(), line))
+    },
+};
 
 /// Echoes lines.
 ///
-/// Remembers nothing of a connection: a line that is not complete stays where it was received, and of it only
-/// what has not been shown before is searched.
+/// Remembers nothing of a connection: a line that is not complete stays where it was received, and
+/// of it only what has not been shown before is searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lines {
-    /// The longest line in bytes, its end not counted. Default 64 KiB. A longer one is refused as soon as it is seen
-    /// to be longer, after the lines before it went back.
+    /// The longest line in bytes, its end not counted. Default 64 KiB. A longer one is refused as
+    /// soon as it is seen to be longer, after the lines before it went back.
     pub max: usize,
 }
 

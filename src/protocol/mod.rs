@@ -10,6 +10,7 @@ mod handler;
 pub mod http;
 pub mod identity;
 pub mod lines;
+mod offer;
 pub mod per_connection;
 pub mod proxy;
 mod raw;
@@ -19,6 +20,7 @@ use std::net::SocketAddr;
 
 pub use frames::{Frames, looks_like};
 pub use handler::{Framed, Handler, Reply};
+pub use offer::{BadTerms, COMMON, Key, Offer, Terms, offer, offers};
 pub use per_connection::PerConnection;
 pub use raw::Raw;
 
@@ -208,6 +210,17 @@ impl Output {
     #[must_use]
     pub const fn is_full(&self) -> bool {
         self.bytes.len() >= self.high_water
+    }
+
+    /// Whether some long reply has left much more memory here than the usual ones need.
+    pub(crate) const fn is_oversized(&self) -> bool {
+        self.bytes.capacity() > 2 * self.high_water
+    }
+
+    /// Forgets what was appended, and gives back what memory is more than the usual.
+    pub(crate) fn trim(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(self.high_water);
     }
 
     /// What has been appended.

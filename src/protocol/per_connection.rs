@@ -2,17 +2,18 @@
 
 use crate::Token;
 
-/// Slots that are kept when the last connection goes, so that one that comes and goes costs no allocation.
+/// Slots that are kept when the last connection goes, so that one that comes and goes costs no
+/// allocation.
 const KEPT: usize = 64;
 
 /// One `T` for each connection that has one, found by indexing.
 ///
-/// Keys are small and reused, so this is a `Vec` with the key as the index. Each slot remembers whose it is,
-/// and a token finds its own value or none: never the one of the key's next owner. When the last value goes, so
-/// does the memory.
+/// Keys are small and reused, so this is a `Vec` with the key as the index. Each slot remembers
+/// whose it is, and a token finds its own value or none: never the one of the key's next owner.
+/// When the last value goes, so does the memory.
 ///
-/// Insert when the connection opens and remove when it closes. The `Vec` reaches up to the largest key in use,
-/// so it is the wrong place for what only a few connections have.
+/// Insert when the connection opens and remove when it closes. The `Vec` reaches up to the largest
+/// key in use, so it is the wrong place for what only a few connections have.
 #[derive(Debug, Clone)]
 pub struct PerConnection<T> {
     slots: Vec<Slot<T>>,
@@ -39,8 +40,8 @@ impl<T> PerConnection<T> {
         Self { slots: Vec::new(), occupied: 0 }
     }
 
-    /// Remembers `value` for `connection`. Gives back what was in its slot: an earlier value of its own, or that of
-    /// an earlier owner of the key who was never removed.
+    /// Remembers `value` for `connection`. Gives back what was in its slot: an earlier value of its
+    /// own, or that of an earlier owner of the key who was never removed.
     pub fn insert(&mut self, connection: Token, value: T) -> Option<T> {
         let key = connection.key();
         if key >= self.slots.len() {

@@ -1,21 +1,22 @@
 //! The PROXY protocol, versions 1 and 2: who is really there, as told by a proxy in between.
 //!
-//! A balancer that forwards a TCP connection hides its client's address. With this protocol it sends the address
-//! ahead, as the first bytes of the connection: a line of text (version 1) or a binary header (version 2). Source:
-//! HAProxy's `doc/proxy-protocol.txt`, whose section numbers are cited here.
+//! A balancer that forwards a TCP connection hides its client's address. With this protocol it
+//! sends the address ahead, as the first bytes of the connection: a line of text (version 1) or a
+//! binary header (version 2). Source: HAProxy's `doc/proxy-protocol.txt`, whose section numbers are
+//! cited here.
 //!
-//! A listener takes it only if told to ([`Mode`]), and then it is demanded (section 2): a server that takes the header
-//! from whoever happens to send one lets anybody choose the address that is logged. To a listener that was not told, it
-//! is bytes like any others.
+//! A listener takes it only if told to ([`Mode`]), and then it is demanded (section 2): a server
+//! that takes the header from whoever happens to send one lets anybody choose the address that is
+//! logged. To a listener that was not told, it is bytes like any others.
 //!
 //! [`parse`] knows the header, [`Proxied`] puts it before any other [`Protocol`].
 
 mod v1;
 mod v2;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, str::FromStr};
 
-use super::{Ending, Next, Output, PerConnection, Protocol, Received, Refusal};
+use super::{BadTerms, Ending, Next, Output, PerConnection, Protocol, Received, Refusal};
 use crate::{Peer, Reason, Token};
 
 /// Which versions of the header a listener takes.
@@ -27,6 +28,20 @@ pub enum Mode {
     V2,
     /// Either: their first bytes tell them apart.
     Any,
+}
+
+impl FromStr for Mode {
+    type Err = BadTerms;
+
+    /// As in `proxy=v2`.
+    fn from_str(text: &str) -> Result<Self, BadTerms> {
+        match text {
+            "v1" => Ok(Self::V1),
+            "v2" => Ok(Self::V2),
+            "any" => Ok(Self::Any),
+            _ => Err(BadTerms(format!("proxy={text}: write v1, v2 or any"))),
+        }
+    }
 }
 
 /// What the bytes at the start of a connection amount to.
@@ -53,8 +68,8 @@ pub struct Header {
 /// Whom a proxy speaks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// Itself (`LOCAL`, the health check of version 2), or someone it cannot name (`UNKNOWN`, `UNSPEC`): the
-    /// connection's own two ends are the real ones.
+    /// Itself (`LOCAL`, the health check of version 2), or someone it cannot name (`UNKNOWN`,
+    /// `UNSPEC`): the connection's own two ends are the real ones.
     Unnamed,
     /// A client it forwards for.
     Client {
@@ -68,8 +83,8 @@ pub enum Source {
 /// Reads the PROXY header at the start of `input`, which is all that was received so far.
 ///
 /// # Errors
-/// Bytes that no header of these versions starts with: then the connection must be closed (section 2). Each wrong
-/// byte is refused when it is there, however the bytes are split.
+/// Bytes that no header of these versions starts with: then the connection must be closed (section
+/// 2). Each wrong byte is refused when it is there, however the bytes are split.
 pub fn parse(mode: Mode, input: &[u8]) -> Result<Parsed, Refusal> {
     match mode {
         Mode::V1 => v1::parse(input),
@@ -82,15 +97,17 @@ pub fn parse(mode: Mode, input: &[u8]) -> Result<Parsed, Refusal> {
     }
 }
 
-/// Bytes in front that are no PROXY header at all; a mistake in somebody's configuration, nearly always.
+/// Bytes in front that are no PROXY header at all; a mistake in somebody's configuration, nearly
+/// always.
 const ABSENT: Refusal = Refusal::Malformed(
     "no PROXY header in front; send it (HAProxy: send-proxy-v2), or take proxy= off this listener",
 );
 
 /// Puts the PROXY header before another protocol.
 ///
-/// The other protocol hears of a connection only when its header is there, with the real peer; the loop is told of it by
-/// [`Output::introduce`]. What follows the header in the same read is passed on at once.
+/// The other protocol hears of a connection only when its header is there, with the real peer; the
+/// loop is told of it by [`Output::introduce`]. What follows the header in the same read is passed
+/// on at once.
 #[derive(Debug)]
 pub struct Proxied<P> {
     mode: Mode,
@@ -163,7 +180,8 @@ impl<P: Protocol> Protocol for Proxied<P> {
         }
         let mut received = self.inner.receive(connection, rest, 0, out);
         if received.echo {
-            // The header lies before them, and must not go back: once in a connection's life, they are copied.
+            // The header lies before them, and must not go back: once in a connection's life, they
+            // are copied.
             out.extend(&rest[..received.consumed]);
             received.echo = false;
         }

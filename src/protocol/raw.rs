@@ -1,7 +1,18 @@
 //! Everything back, as it comes: the Echo Protocol (RFC 862) over a stream.
 
-use super::{Next, Output, Protocol, Received};
+use super::{
+    Next, Output, Protocol, Received,
+    identity::{greeted, line},
+    offer::{BANNER, Offer},
+};
 use crate::Token;
+
+pub(super) const OFFER: Offer = Offer {
+    name: "raw",
+    about: "every byte comes back as it comes (RFC 862)",
+    keys: &[BANNER],
+    make: |terms| Ok(greeted(Raw, terms.banner.as_ref(), line)),
+};
 
 /// Echoes every byte. It has no units, so it counts none and no frame timeout ever runs.
 #[derive(Debug, Clone, Copy, Default)]

@@ -1,13 +1,15 @@
 //! `ws`: WebSocket (RFC 6455) that echoes what it gets, for browsers and libraries.
 //!
-//! **Frame by frame.** Each data frame goes back when it is whole, with its own opcode and FIN bit. Who puts frames together, as
-//! browsers and libraries do, gets the messages that it sent; who looks at frames gets the fragments that it chose; and the
-//! server never holds more of a fragmented message than the fragment that is coming in. A ping between two fragments is
-//! answered between them (section 5.4).
+//! **Frame by frame.** Each data frame goes back when it is whole, with its own opcode and FIN bit.
+//! Who puts frames together, as browsers and libraries do, gets the messages that it sent; who
+//! looks at frames gets the fragments that it chose; and the server never holds more of a
+//! fragmented message than the fragment that is coming in. A ping between two fragments is answered
+//! between them (section 5.4).
 //!
-//! **Checked as it comes.** Text is checked for UTF-8 (section 8.1) up to the last byte received, inside a frame that is not whole as
-//! well, and refused at the first byte that cannot be right. Of a message that turns out to be wrong in its third fragment, the
-//! first two have gone back, without their end; to a client, such a message has never arrived.
+//! **Checked as it comes.** Text is checked for UTF-8 (section 8.1) up to the last byte received,
+//! inside a frame that is not whole as well, and refused at the first byte that cannot be right. Of
+//! a message that turns out to be wrong in its third fragment, the first two have gone back,
+//! without their end; to a client, such a message has never arrived.
 //!
 //! | what a client does | answer |
 //! |--|--|
@@ -18,10 +20,12 @@
 //! | nothing for the idle timeout; or the server stops | 1001 |
 //! | a message that does not become whole within the frame timeout | 1008 |
 //!
-//! 1003 is for endpoints that understand only some types of data, and is never sent. No extension is agreed on,
-//! `permessage-deflate` neither: compressing an echo would measure the compressor, and its window costs each connection memory. Of
-//! the subprotocols that a client offers the first is agreed on, as an echo speaks them all, and browsers give up where they
-//! offered some and got none. The `Origin` is not looked at: there is nothing here to protect from another site's scripts.
+//! 1003 is for endpoints that understand only some types of data, and is never sent. No extension
+//! is agreed on, `permessage-deflate` neither: compressing an echo would measure the compressor,
+//! and its window costs each connection memory. Of the subprotocols that a client offers the first
+//! is agreed on, as an echo speaks them all, and browsers give up where they offered some and got
+//! none. The `Origin` is not looked at: there is nothing here to protect from another site's
+//! scripts.
 //!
 //! Why this is not a library: `docs/websocket.md`.
 
@@ -36,13 +40,32 @@ use self::{
     utf8::Utf8,
 };
 use super::{
-    Ending, Next, Output, PerConnection, Protocol, Received, Refusal, http::response, identity::Tag,
+    Ending, Next, Output, PerConnection, Protocol, Received, Refusal,
+    http::response,
+    identity::Tag,
+    offer::{BANNER, Offer, TAG},
 };
 use crate::{Peer, Reason, Token};
 
+pub(super) const OFFER: Offer = Offer {
+    name: "ws",
+    about: "each WebSocket message comes back, fragment by fragment (RFC 6455)",
+    keys: &[
+        ("max", "the longest message, all its fragments together; default --max-frame"),
+        BANNER,
+        TAG,
+    ],
+    make: |terms| {
+        let banner = terms.banner.clone().map(Tag::new);
+        let tag = terms.tag();
+        Ok(Box::new(WebSocket { tag, banner, ..WebSocket::new(terms.max_in_memory()?) }))
+    },
+};
+
 /// Echoes over WebSocket.
 ///
-/// Of an open connection 20 bytes are kept, and no buffer: a frame that is not whole stays where it was received.
+/// Of an open connection 20 bytes are kept, and no buffer: a frame that is not whole stays where it
+/// was received.
 #[derive(Debug)]
 pub struct WebSocket {
     max_message: u32,
@@ -218,7 +241,7 @@ impl WebSocket {
                     looks_like: None,
                 },
             });
-        };
+        }
         let text = head.opcode == Opcode::Text || message.kind == Kind::Text;
         let not_utf8 = || Failure::not_utf8("text that is not UTF-8");
         let whole = head.whole();
@@ -237,12 +260,19 @@ impl WebSocket {
         };
         let before = out.bytes().len();
         frame::write_head(head.fin, head.opcode, masked.len(), out.as_mut_vec());
-        let start = out.bytes().len();
-        frame::unmask(masked, head.mask, out.as_mut_vec());
-        if text
-            && !(message.utf8.push(&out.bytes()[start + checked..])
-                && (message.utf8.is_complete() || !head.fin))
-        {
+        let mut unchecked = out.bytes().len() + checked;
+        out.as_mut_vec().reserve(masked.len());
+        // In pieces, each checked while it is in the nearest cache still.
+        for piece in masked.chunks(frame::PIECE) {
+            frame::unmask(piece, head.mask, out.as_mut_vec());
+            let fresh = out.bytes().get(unchecked..).unwrap_or_default();
+            unchecked += fresh.len();
+            if text && !message.utf8.push(fresh) {
+                out.as_mut_vec().truncate(before);
+                return Err(not_utf8());
+            }
+        }
+        if text && head.fin && !message.utf8.is_complete() {
             out.as_mut_vec().truncate(before);
             return Err(not_utf8());
         }
@@ -362,7 +392,8 @@ fn check(utf8: &mut Utf8, masked: &[u8], mut mask: [u8; 4], offset: usize) -> bo
     })
 }
 
-/// The code in a close frame's payload as it goes back: two bytes, or none where there is none (section 5.5.1).
+/// The code in a close frame's payload as it goes back: two bytes, or none where there is none
+/// (section 5.5.1).
 fn close_code(payload: &[u8]) -> Result<&[u8], Failure> {
     let Some((code, reason)) = payload.split_first_chunk() else {
         return match payload {
@@ -370,8 +401,9 @@ fn close_code(payload: &[u8]) -> Result<&[u8], Failure> {
             _ => Err(Failure::protocol("half a close code")),
         };
     };
-    // Those of section 7.4.1 and, since then, of the registry that section 11.7 sets up; but not those that stand for
-    // what no close frame has said (1005, 1006, 1015). 3000 to 4999 are for libraries and for everyone (7.4.2).
+    // Those of section 7.4.1 and, since then, of the registry that section 11.7 sets up; but not
+    // those that stand for what no close frame has said (1005, 1006, 1015). 3000 to 4999 are for
+    // libraries and for everyone (7.4.2).
     if !matches!(u16::from_be_bytes(*code), 1000..=1003 | 1007..=1014 | 3000..=4999) {
         return Err(Failure::protocol("a close code that must not be sent"));
     }
@@ -387,4 +419,15 @@ fn close(code: u16, reason: &str, out: &mut Output) {
     frame::write_head(true, Opcode::Close, 2 + reason.len(), out.as_mut_vec());
     out.extend(&code.to_be_bytes());
     out.extend(reason);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Place;
+
+    #[test]
+    fn an_open_connection_costs_twenty_bytes() {
+        let generation = size_of::<u32>();
+        assert_eq!(generation + size_of::<Option<Place>>(), 20);
+    }
 }

@@ -181,13 +181,18 @@ pub(crate) fn tool(program: &str) -> Option<PathBuf> {
     let found =
         std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file());
     if found.is_none() {
-        println!("skipped: {program} not installed");
-        assert!(
-            std::env::var_os("RESOUND_REQUIRE_TOOLS").is_none(),
-            "{program} is not installed, and RESOUND_REQUIRE_TOOLS is set"
-        );
+        skip(&format!("{program} not installed"));
     }
     found
+}
+
+/// Says that the test is skipped and why; fails it if `RESOUND_REQUIRE_TOOLS` is set.
+pub(crate) fn skip(why: &str) {
+    println!("skipped: {why}");
+    assert!(
+        std::env::var_os("RESOUND_REQUIRE_TOOLS").is_none(),
+        "{why}, and RESOUND_REQUIRE_TOOLS is set"
+    );
 }
 
 /// `payload` as a frame of the default dialect.

@@ -1,6 +1,7 @@
 //! What is sent to an HTTP server, and what is to come back.
 
-/// A request of HTTP/1.1 with the Host that it must have, these other fields, and this behind its head.
+/// A request of HTTP/1.1 with the Host that it must have, these other fields, and this behind its
+/// head.
 pub(crate) fn request(line: &str, fields: &str, body: &str) -> String {
     format!("{line} HTTP/1.1\r\nHost: h\r\n{fields}\r\n{body}")
 }
@@ -45,7 +46,8 @@ pub(crate) fn head(reply: &str) -> String {
     reply.split_inclusive("\r\n\r\n").take(1).collect()
 }
 
-/// Conversations that go well: what is sent, what comes back, how many requests it was, whether the server closes.
+/// Conversations that go well: what is sent, what comes back, how many requests it was, whether the
+/// server closes.
 pub(crate) fn conversations() -> Vec<(String, String, u64, bool)> {
     let close = |reply: &str| with("Connection: close", reply);
     let not_allowed = |status: &str| {

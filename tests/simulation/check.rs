@@ -274,15 +274,17 @@ fn may_have_closed(world: &World, index: usize, before: &Before) -> Vec<Reason> 
         }
     } else {
         if wire.reset {
-            reasons.push(Reason::Lost);
+            reasons.push(Reason::Reset);
             if client.plan.is_refused(usize::try_from(wire.read).unwrap()) {
                 reasons.push(Reason::Refused);
             }
         }
-        if wire.fin_read && everything_is_answered(client, wire) {
+        if wire.fin_read && wire.fin_sent.is_none() && everything_is_answered(client, wire) {
             reasons.push(Reason::PeerClosed);
         }
-        reasons.extend(may_have_ended(world, kernel, client, before));
+        if wire.fin_sent.is_some() || wire.reset {
+            reasons.extend(may_have_ended(world, kernel, client, before));
+        }
     }
     if is_cut_off {
         reasons.push(Reason::CutOff);

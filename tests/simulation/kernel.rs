@@ -177,7 +177,7 @@ impl Kernel {
     /// A peer connects and waits in the backlog.
     pub(crate) fn connect(&mut self, door: usize) -> usize {
         let id = self.wires.len();
-        let capacity = 1 + self.choices.length(200_000);
+        let capacity = 500 + self.choices.length(200_000);
         let host = u8::try_from(self.choices.below(4)).unwrap();
         let address = IpAddr::V4(Ipv4Addr::new(10, 0, 0, host));
         let peer = Peer::Tcp(SocketAddr::new(address, 40_000));

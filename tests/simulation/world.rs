@@ -58,13 +58,13 @@ impl World {
         let config = Config {
             max_connections: 1 + c.length(40),
             backlog: 16,
+            share_ports: false,
             max_memory: c.one_of(&[1 << 30, 1 << 30, 4 << 20, 1 << 20, 200_000, 3_000]),
             idle_timeout: timeout(c),
             frame_timeout: timeout(c),
             write_timeout: timeout(c),
             linger: Duration::from_millis(1 + c.length(2_000) as u64),
             grace: Duration::from_millis(1 + c.length(5_000) as u64),
-            ..Config::default()
         };
         let faults = Faults {
             interrupted: c.one_of(&[0, 0, 1, 20]),

@@ -60,8 +60,10 @@ impl Metric {
     }
 
     const fn is_time(self) -> bool {
-        use Metric as M;
-        matches!(self, M::Mean | M::P50 | M::P90 | M::P99 | M::P99_9 | M::P99_99 | M::Max)
+        matches!(
+            self,
+            Self::Mean | Self::P50 | Self::P90 | Self::P99 | Self::P99_9 | Self::P99_99 | Self::Max
+        )
     }
 
     fn of(self, report: &Report) -> f64 {

@@ -165,7 +165,7 @@ fn configuration(report: &Report) -> Vec<(&'static str, String)> {
     ];
     match (config.rate, &config.arrivals) {
         (Some(rate), Some(arrivals)) => {
-            rows.push(("loop", format!("open, {}/s, {arrivals}", Rate(rate))))
+            rows.push(("loop", format!("open, {}/s, {arrivals}", Rate(rate))));
         }
         _ => rows.push(("loop", format!("closed, depth {}", config.depth.unwrap_or(1)))),
     }
@@ -198,10 +198,10 @@ fn ramp(out: &mut String, report: &Report) -> fmt::Result {
         || "no rate that was tried".to_owned(),
         |knee| format!("{} frames/s", Rate(knee)),
     );
-    write!(
+    writeln!(
         out,
         "<section class=wide><h2>{} holds up to {knee}</h2><div class=scroll><table>\
-         <tr><th>asked<th>came<th>p50<th>p99<th>errors<th>client CPU<th></tr>\n",
+         <tr><th>asked<th>came<th>p50<th>p99<th>errors<th>client CPU<th></tr>",
         escaped(&ramp.condition)
     )?;
     for step in &ramp.steps {

@@ -20,6 +20,7 @@ mod procfs;
 mod ramp;
 mod random;
 mod record;
+mod refusal;
 mod report;
 mod run;
 mod server;
@@ -90,7 +91,7 @@ pub(crate) struct BenchArgs {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Compare(compare::CompareArgs),
-    Versus(versus::VersusArgs),
+    Versus(Box<versus::VersusArgs>),
 }
 
 const EXAMPLES: &str = "\
@@ -151,22 +152,21 @@ impl BenchArgs {
 /// Writes what was asked for; the exit code.
 fn conclude(outcome: &Outcome, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let report = &outcome.report;
-    let on_stdout = output.json.as_deref() == Some(Path::new("-"));
     let text = text::text(report).map_err(|error| Failure::Failed(error.to_string()))?;
-    if on_stdout {
-        eprint!("{text}")
-    } else {
-        say(&text)?
-    }
-    if let Some(path) = &output.json {
-        let mut json = serde_json::to_string_pretty(report)
-            .map_err(|error| Failure::Failed(format!("the report as JSON: {error}")))?;
-        json.push('\n');
-        if on_stdout {
-            say(&json)?
-        } else {
-            save(path, "--json", |file| file.write_all(json.as_bytes()))?
+    let mut json = serde_json::to_string_pretty(report)
+        .map_err(|error| Failure::Failed(format!("the report as JSON: {error}")))?;
+    json.push('\n');
+    match output.json.as_deref() {
+        // Standard output is for the data then.
+        Some(path) if path == Path::new("-") => {
+            eprint!("{text}");
+            say(&json)?;
         }
+        Some(path) => {
+            say(&text)?;
+            save(path, "--json", |file| file.write_all(json.as_bytes()))?;
+        }
+        None => say(&text)?,
     }
     if let Some(path) = &output.report {
         let page = html::page(report).map_err(|error| Failure::Failed(error.to_string()))?;

@@ -37,7 +37,7 @@ pub(super) fn usage(pid: u32) -> Option<Usage> {
     })
 }
 
-/// A line's number: `VmHWM:	    4312 kB`.
+/// A line's number: `VmHWM:      4312 kB`.
 fn field(status: &str, name: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     line.split_whitespace().next()?.parse().ok()

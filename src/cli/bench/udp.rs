@@ -18,10 +18,11 @@ use super::{
     load::Discipline,
     pace::Pace,
     record::{Message, Recorder},
+    refusal::why_not,
     tape::Tape,
     target::NUMBER,
     timer::Timer,
-    worker::{Job, why_not},
+    worker::Job,
 };
 
 const EVENTS: usize = 1024;
@@ -297,7 +298,7 @@ impl Datagrams {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-                    self.refused(index)?
+                    self.refused(index)?;
                 }
                 Err(error) => {
                     return Err(format!("cannot receive from {}: {error}", self.endpoint));

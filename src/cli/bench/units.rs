@@ -10,7 +10,7 @@ impl FromStr for Rate {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let number = text.trim().strip_suffix("/s").unwrap_or(text.trim());
+        let number = text.strip_suffix("/s").unwrap_or(text).trim();
         let (digits, factor) = match number.strip_suffix(['k', 'K']) {
             Some(digits) => (digits, 1e3),
             None => number.strip_suffix('M').map_or((number, 1.0), |digits| (digits, 1e6)),

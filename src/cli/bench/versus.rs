@@ -57,6 +57,9 @@ pub(super) struct VersusArgs {
     quiet: bool,
 }
 
+/// What is compared, and whether more of it is better.
+type Metric = (&'static str, fn(&Report) -> f64, bool);
+
 /// One server and what came of its turns.
 struct Contestant {
     server: Server,
@@ -173,7 +176,7 @@ fn table(entries: &[(&str, &[Report])], threshold: f64) -> Result<String, fmt::E
     }
     for (name, reports) in &entries[1..] {
         writeln!(out, "\n{name} against {}:", first.0)?;
-        let metrics: [(&str, fn(&Report) -> f64, bool); 4] = [
+        let metrics: [Metric; 4] = [
             ("frames/s", |report| report.frames_per_s, true),
             ("p50", |report| report.latency_us.p50, false),
             ("p99", |report| report.latency_us.p99, false),

@@ -5,8 +5,8 @@
 //! 5\r\n            hello \r\n  0\r\n                   \r\n         as sent: chunk for chunk, nothing else
 //! ```
 //!
-//! What a chunk says beside its size, and fields behind the last chunk, are for whoever understands them (sections
-//! 7.1.1 and 7.1.2); they are read past, within bounds, and not sent back.
+//! What a chunk says beside its size, and fields behind the last chunk, are for whoever understands
+//! them (sections 7.1.1 and 7.1.2); they are read past, within bounds, and not sent back.
 
 use memchr::memchr;
 
@@ -76,7 +76,8 @@ impl Body {
         Self { place, allowed: limit }
     }
 
-    /// How much of `input` is data, without anything else before it. 0 where the next thing is framing.
+    /// How much of `input` is data, without anything else before it. 0 where the next thing is
+    /// framing.
     pub(super) fn data(&self, input: &[u8]) -> usize {
         match self.place {
             Place::Length(left) | Place::Data(left) => {
@@ -92,10 +93,12 @@ impl Body {
         (data, left - data as u64)
     }
 
-    /// Reads one thing from the start of `input`, which is not empty. If it is framing, what corresponds to it is appended to `out`.
+    /// Reads one thing from the start of `input`, which is not empty. If it is framing, what
+    /// corresponds to it is appended to `out`.
     ///
     /// # Errors
-    /// Chunks that are malformed, or hold more than the limit in all. The bytes after that cannot be made sense of.
+    /// Chunks that are malformed, or hold more than the limit in all. The bytes after that cannot
+    /// be made sense of.
     pub(super) fn step(
         &mut self,
         input: &[u8],
@@ -168,11 +171,12 @@ impl Body {
     }
 }
 
-/// The size at the start of `input`, and how long its line is with its end; `None` if that is not all there.
+/// The size at the start of `input`, and how long its line is with its end; `None` if that is not
+/// all there.
 ///
 /// # Errors
-/// Anything but hexadecimal digits, then the line's end or a `;` and what a chunk extension may hold: how servers and
-/// proxies disagreed about the rest is how requests were smuggled.
+/// Anything but hexadecimal digits, then the line's end or a `;` and what a chunk extension may
+/// hold: how servers and proxies disagreed about the rest is how requests were smuggled.
 pub(super) fn chunk_size(input: &[u8]) -> Result<Option<(usize, u64)>, Problem> {
     let Some(line) = line(input)? else {
         return Ok(None);

@@ -1,4 +1,5 @@
-//! A request's head: found whole, or refused, the same however it arrives. Shared with WebSocket's handshake.
+//! A request's head: found whole, or refused, the same however it arrives. Shared with WebSocket's
+//! handshake.
 
 use std::mem::MaybeUninit;
 
@@ -49,11 +50,13 @@ impl Problem {
     }
 }
 
-/// Looks for a whole head of at most `limit` bytes at the start of `input`, which is not empty and whose first `seen` bytes were found to be a part of one; `whole` makes of it and its length what the caller
-/// wants.
+/// Looks for a whole head of at most `limit` bytes at the start of `input`, which is not empty and
+/// whose first `seen` bytes were found to be a part of one; `whole` makes of it and its length what
+/// the caller wants.
 ///
-/// A head is looked at when a line of it ends, or when it reaches the limit; so that one that comes byte by byte
-/// costs a parse for each of its lines at most, and comes to the same as one that comes at once.
+/// A head is looked at when a line of it ends, or when it reaches the limit; so that one that comes
+/// byte by byte costs a parse for each of its lines at most, and comes to the same as one that
+/// comes at once.
 pub(in crate::protocol) fn read<'b, T>(
     input: &'b [u8],
     seen: usize,
@@ -86,7 +89,8 @@ pub(in crate::protocol) fn read<'b, T>(
             } else {
                 "414 URI Too Long"
             };
-            // At least so long: not what has arrived, which would make the answer a matter of chance.
+            // At least so long: not what has arrived, which would make the answer a matter of
+            // chance.
             Head::Refused(Problem::too_long(status, limit as u64 + 1, limit as u64))
         }
         Err(error) => Head::Refused(problem(error, window)),

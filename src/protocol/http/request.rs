@@ -1,4 +1,5 @@
-//! What a request asks for, as far as the answer depends on it; and every trap in how it is delimited, refused.
+//! What a request asks for, as far as the answer depends on it; and every trap in how it is
+//! delimited, refused.
 
 use super::head::Problem;
 
@@ -66,8 +67,8 @@ impl<'b> Request<'b> {
     /// Understands a head of `head` bytes whose body may have up to `limit`.
     ///
     /// # Errors
-    /// The status to refuse it with; the connection must then be closed, as nobody can tell where the next request
-    /// starts.
+    /// The status to refuse it with; the connection must then be closed, as nobody can tell where
+    /// the next request starts.
     pub(super) fn read(
         parsed: &httparse::Request<'_, 'b>,
         head: usize,
@@ -145,7 +146,8 @@ impl<'b> Fields<'b> {
                 }
                 _ => continue,
             };
-            // Two of them, alike or not, are what request smuggling is made of (RFC 9112, section 11.2).
+            // Two of them, alike or not, are what request smuggling is made of (RFC 9112, section
+            // 11.2).
             if once.replace(value).is_some() {
                 return Err(Problem::bad("a header field that may be there once is there twice"));
             }
@@ -189,7 +191,8 @@ pub(in crate::protocol) fn is_host(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&byte)
 }
 
-/// Digits, and nothing but digits (RFC 9110, section 8.6). One too large to be counted is larger than any limit.
+/// Digits, and nothing but digits (RFC 9110, section 8.6). One too large to be counted is larger
+/// than any limit.
 fn content_length(digits: &[u8]) -> Result<u64, Problem> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return Err(Problem::bad("a Content-Length that is no number"));
@@ -217,7 +220,8 @@ fn asks<'b>(
     }
 }
 
-/// The path of a target, its query cut off, its escapes checked: of `/path?query` or `http://host/path?query`.
+/// The path of a target, its query cut off, its escapes checked: of `/path?query` or
+/// `http://host/path?query`.
 fn path(target: &str) -> Option<&str> {
     let path = if target.starts_with('/') {
         target

@@ -7,7 +7,8 @@ const HELLO: &[u8] = b"Hello, you've requested: ";
 
 /// A reply's head.
 ///
-/// There is no `Date`: that is for servers with a clock (RFC 9110, section 6.6.1), and a protocol here has none.
+/// There is no `Date`: that is for servers with a clock (RFC 9110, section 6.6.1), and a protocol
+/// here has none.
 pub(super) struct Reply<'r> {
     /// Code and reason phrase.
     pub(super) status: &'static str,

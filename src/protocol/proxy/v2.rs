@@ -39,7 +39,8 @@ pub(super) fn parse(input: &[u8]) -> Result<Parsed, Refusal> {
             return Err(Refusal::Malformed("a PROXY header of an unknown version or command"));
         }
     };
-    // Section 2.2: other families and protocols must be refused, but whatever comes with LOCAL is ignored.
+    // Section 2.2: other families and protocols must be refused, but whatever comes with LOCAL is
+    // ignored.
     if let (false, Some(family)) = (local, input.get(13))
         && !matches!(family, 0x00 | 0x11 | 0x12 | 0x21 | 0x22 | 0x31 | 0x32)
     {
@@ -101,8 +102,8 @@ where
     Some(((source, destination), values))
 }
 
-/// Walks the type-length-values from `at` to the end of `header`: they are skipped, but must be whole, and a
-/// checksum must be right (section 2.2.3).
+/// Walks the type-length-values from `at` to the end of `header`: they are skipped, but must be
+/// whole, and a checksum must be right (section 2.2.3).
 fn verify(header: &[u8], mut at: usize) -> Result<(), Refusal> {
     let mut verified = false;
     while at < header.len() {
@@ -118,7 +119,8 @@ fn verify(header: &[u8], mut at: usize) -> Result<(), Refusal> {
         if kind != TYPE_CRC32C {
             continue;
         }
-        // A second one is no part of the protocol, and thousands would cost a pass over the header each.
+        // A second one is no part of the protocol, and thousands would cost a pass over the header
+        // each.
         if verified || value != crc32c([&header[..start], &[0; 4], &header[at..]]).to_be_bytes() {
             return Err(Refusal::Malformed("a PROXY header whose checksum is wrong"));
         }
@@ -127,7 +129,8 @@ fn verify(header: &[u8], mut at: usize) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// CRC-32C (Castagnoli, RFC 9260 appendix A) of the pieces joined. Bit by bit: one short header per connection.
+/// CRC-32C (Castagnoli, RFC 9260 appendix A) of the pieces joined. Bit by bit: one short header per
+/// connection.
 fn crc32c(pieces: [&[u8]; 3]) -> u32 {
     let bytes = pieces.into_iter().flatten();
     !bytes.fold(!0, |sum, byte| {

@@ -58,8 +58,8 @@ impl Head {
     }
 }
 
-/// Reads the head at the start of `input`; `None` if it is not all there. `in_message` says whether a message has begun
-/// whose last frame has not come.
+/// Reads the head at the start of `input`; `None` if it is not all there. `in_message` says whether
+/// a message has begun whose last frame has not come.
 ///
 /// # Errors
 /// What is wrong with it, at the first byte that is: all of it a protocol error, 1002.
@@ -137,20 +137,19 @@ pub(super) fn write_head(fin: bool, opcode: Opcode, payload: usize, out: &mut Ve
     }
 }
 
-/// Bytes that are unmasked before the next are copied: few enough to be in the nearest cache still.
-const PIECE: usize = 4096;
+/// How much to unmask at a time: a multiple of the mask, and little enough to stay in the nearest
+/// cache.
+pub(super) const PIECE: usize = 4096;
 
 /// Appends `payload` without its mask.
 pub(super) fn unmask(payload: &[u8], mask: [u8; 4], out: &mut Vec<u8>) {
-    out.reserve(payload.len());
-    for piece in payload.chunks(PIECE) {
-        let from = out.len();
-        out.extend_from_slice(piece);
-        apply(mask, &mut out[from..]);
-    }
+    let from = out.len();
+    out.extend_from_slice(payload);
+    apply(mask, &mut out[from..]);
 }
 
-/// Puts the mask on `bytes`, or takes it off (section 5.3): eight bytes at a time, which compilers make more of.
+/// Puts the mask on `bytes`, or takes it off (section 5.3): eight bytes at a time, which compilers
+/// make more of.
 pub(super) fn apply(mask: [u8; 4], bytes: &mut [u8]) {
     let [a, b, c, d] = mask;
     let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);

@@ -1,4 +1,5 @@
-//! The opening handshake: an HTTP request that asks for WebSocket, and its answer (RFC 6455, section 4.2).
+//! The opening handshake: an HTTP request that asks for WebSocket, and its answer (RFC 6455,
+//! section 4.2).
 
 use base64::{
     Engine, alphabet,
@@ -17,7 +18,8 @@ const HEAD: usize = 16 << 10;
 /// What is appended to the client's key before it is hashed (section 1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// Base64 as clients write it. RFC 4648, section 3.5, leaves it open whether bits that say nothing must be zero.
+/// Base64 as clients write it. RFC 4648, section 3.5, leaves it open whether bits that say nothing
+/// must be zero.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
@@ -46,8 +48,8 @@ impl From<Problem> for Rejected {
     }
 }
 
-/// Reads the request at the start of `input`, of which the first `seen` bytes were found to be no whole one. `None` if it
-/// is not whole yet.
+/// Reads the request at the start of `input`, of which the first `seen` bytes were found to be no
+/// whole one. `None` if it is not whole yet.
 pub(super) fn read(input: &[u8], seen: usize) -> Result<Option<Accepted<'_>>, Rejected> {
     match head::read(input, seen, HEAD, Accepted::read) {
         Head::Partial => Ok(None),

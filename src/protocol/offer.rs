@@ -1,0 +1,171 @@
+//! What a listener can be told to speak: each protocol by its name, with its keys and how it is made of them.
+//!
+//! A protocol describes itself in its own file; [`offers`] lists them all.
+
+use std::fmt;
+
+use super::{
+    Protocol, frames, http,
+    identity::{Tag, Template},
+    lines,
+    proxy::{Mode, Proxied},
+    raw, websocket,
+};
+use crate::frame::{HIGHEST_MAX, KeyError};
+
+/// A new protocol is a file beside this one and a line here.
+const OFFERS: &[Offer] = &[frames::OFFER, raw::OFFER, lines::OFFER, websocket::OFFER, http::OFFER];
+
+/// All protocols that [`Offer::protocol`] can make.
+///
+/// ```
+/// use resound::protocol::{Terms, offer};
+///
+/// let lines = offer("lines").expect("it is on the list");
+/// let terms = Terms { max: Some(1000), ..Terms::default() };
+/// let protocol = lines.protocol(&terms)?; // for Reactor::listen
+/// # Ok::<(), resound::protocol::BadTerms>(())
+/// ```
+#[must_use]
+pub const fn offers() -> &'static [Offer] {
+    OFFERS
+}
+
+/// The offer of that name.
+#[must_use]
+pub fn offer(name: &str) -> Option<&'static Offer> {
+    OFFERS.iter().find(|offer| offer.name == name)
+}
+
+/// A protocol that a listener can be told to speak.
+#[derive(Debug, Clone, Copy)]
+pub struct Offer {
+    /// As in `lines://`.
+    pub name: &'static str,
+    /// What it does, in a line.
+    pub about: &'static str,
+    /// The keys it takes beside those of [`COMMON`], each with what it takes, in a line.
+    pub keys: &'static [Key],
+    pub(super) make: fn(&Terms) -> Result<Box<dyn Protocol + Send>, BadTerms>,
+}
+
+/// The name of a key, and what it takes.
+pub type Key = (&'static str, &'static str);
+
+/// The keys that every protocol takes.
+pub const COMMON: &[Key] =
+    &[("proxy", "v1, v2 or any: demand a PROXY protocol header, and believe it")];
+
+pub(super) const BANNER: Key =
+    ("banner", "sent to everyone first; default --banner. Neither may hold spaces or commas here");
+pub(super) const TAG: Key = ("tag", "in every answer's X-Served-By; default --tag");
+
+/// What the keys of one listener say.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// `max`: the longest unit in bytes. Default none: the limit is a preset's own, or `max_frame`.
+    pub max: Option<u64>,
+    /// The longest unit in bytes where nothing nearer says. Default 16 MiB.
+    pub max_frame: u64,
+    /// `banner`: the first thing that each peer receives. A protocol whose peers expect none takes no notice.
+    pub banner: Option<Template>,
+    /// `tag`: what each answer says of who gave it. A protocol with no place for it takes no notice.
+    pub tag: Option<Template>,
+    /// `proxy`: the PROXY header to demand.
+    pub proxy: Option<Mode>,
+    /// Further keys with their values, which the protocol itself reads. Those that it does not know are passed over;
+    /// [`Offer::all_keys`] tells them apart.
+    pub keys: Vec<(String, String)>,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self {
+            max: None,
+            max_frame: crate::frame::DEFAULT_MAX,
+            banner: None,
+            tag: None,
+            proxy: None,
+            keys: Vec::new(),
+        }
+    }
+}
+
+impl Terms {
+    /// `max`, for protocols that hold a whole unit in memory and may have to count it in 31 bits.
+    pub(super) fn max_in_memory(&self) -> Result<u32, BadTerms> {
+        let max = self.max.unwrap_or(self.max_frame);
+        u32::try_from(max).ok().filter(|max| u64::from(*max) <= HIGHEST_MAX).ok_or_else(|| {
+            BadTerms(format!("max={max} is over {HIGHEST_MAX} (2 GiB less one); use that or less"))
+        })
+    }
+
+    /// A [`Tag`] for protocols that have a place for it.
+    pub(super) fn tag(&self) -> Option<Tag> {
+        self.tag.clone().map(Tag::new)
+    }
+}
+
+/// Keys whose values make no protocol; the text names the key and says what would be right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadTerms(pub(super) String);
+
+impl fmt::Display for BadTerms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BadTerms {}
+
+impl From<KeyError> for BadTerms {
+    fn from(error: KeyError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl Offer {
+    /// All keys it takes.
+    pub fn all_keys(&self) -> impl Iterator<Item = &'static Key> {
+        self.keys.iter().chain(COMMON)
+    }
+
+    /// The protocol, on these terms.
+    ///
+    /// # Errors
+    ///
+    /// [`BadTerms`], for values that the protocol cannot have.
+    pub fn protocol(&self, terms: &Terms) -> Result<Box<dyn Protocol + Send>, BadTerms> {
+        let protocol = (self.make)(terms)?;
+        Ok(match terms.proxy {
+            None => protocol,
+            Some(mode) => Box::new(Proxied::new(mode, protocol)),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_is_found_by_its_name_and_can_be_made() {
+        for offered in offers() {
+            assert_eq!(offer(offered.name).map(|found| found.about), Some(offered.about));
+            for proxy in [None, Some(Mode::Any)] {
+                let terms = Terms { proxy, ..Terms::default() };
+                assert!(offered.protocol(&terms).is_ok(), "{}", offered.name);
+            }
+        }
+        assert!(offer("gopher").is_none());
+    }
+
+    #[test]
+    fn a_limit_that_memory_cannot_hold_is_refused_with_what_would_be_right() {
+        for name in ["frames", "lines", "ws"] {
+            let terms = Terms { max: Some(HIGHEST_MAX + 1), ..Terms::default() };
+            let error = offer(name).unwrap().protocol(&terms).err().unwrap().to_string();
+            assert!(error.contains("2147483647"), "{name}: {error}");
+        }
+    }
+}

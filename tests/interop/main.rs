@@ -1,0 +1,95 @@
+//! The daemon and the programs of others: each protocol and each dialect spoken by its own side's implementation.
+//!
+//! `.ci/install-tools` installs them all; a test whose program is not there skips itself and says so. Their sources are in
+//! `programs/`, and each prints how many frames came back as they went.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod chromium;
+mod datagrams;
+mod frames;
+mod http;
+mod lines;
+mod namespaces;
+mod proxy;
+mod rpc;
+mod websocket;
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use common::{Daemon, PATIENCE, skip, tool};
+
+/// `program`, which ends after [`PATIENCE`] at the latest, so that one that hangs fails its test.
+fn foreign(program: impl AsRef<Path>) -> Command {
+    let mut command = Command::new("timeout");
+    command.arg(PATIENCE.as_secs().to_string()).arg(program.as_ref());
+    command
+}
+
+/// The file `name` in `tests/interop/programs`.
+fn source(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/programs").join(name)
+}
+
+/// What `.ci/install-tools` has put into `target/interop`, if it has.
+fn installed(path: &str, name: &str) -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).parent()?.join("interop");
+    if folder.join(path).exists() {
+        return Some(folder);
+    }
+    skip(&format!("{name} not installed (.ci/install-tools does it)"));
+    None
+}
+
+/// Python with that package of `requirements.txt`, about to run a program of ours.
+fn python(package: &str, program: &str) -> Option<Command> {
+    tool("python3")?;
+    let library = format!("venv/lib/python3.{}/site-packages/{package}", python_minor()?);
+    let folder = installed(&library, package)?;
+    let mut command = foreign(folder.join("venv/bin/python"));
+    command.arg(source(program));
+    Some(command)
+}
+
+/// Which Python 3 the packages were installed for.
+fn python_minor() -> Option<String> {
+    let folder = installed("venv", "the packages for Python")?.join("venv/lib");
+    let name = folder.read_dir().ok()?.next()?.ok()?.file_name();
+    name.to_str()?.strip_prefix("python3.").map(str::to_owned)
+}
+
+/// Node.js with that package, about to run a program of ours.
+fn node(package: &str, program: &str) -> Option<Command> {
+    let node = tool("node")?;
+    let folder = installed(&format!("node_modules/{package}"), package)?;
+    let mut command = foreign(node);
+    command.env("NODE_PATH", folder.join("node_modules")).arg(source(program));
+    Some(command)
+}
+
+/// Go, about to run a program of ours.
+fn go(program: &str) -> Option<Command> {
+    let mut command = foreign(tool("go")?);
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("go");
+    command.env("GOCACHE", cache).env("GO111MODULE", "off").env("GOTOOLCHAIN", "local");
+    command.arg("run").arg(source(program));
+    Some(command)
+}
+
+/// Runs `command` to its end, which must be a good one, and returns what it printed.
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {}\n{printed}{errors}", output.status);
+    printed
+}
+
+/// The port of the daemon's `index`th listener.
+fn port(daemon: &Daemon, index: usize) -> &str {
+    daemon.address(index).rsplit_once(':').unwrap().1
+}

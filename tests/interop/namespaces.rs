@@ -1,0 +1,134 @@
+//! What crosses a network of one's own: network namespaces that the test makes, which takes root.
+
+use std::{
+    io::BufRead,
+    process::{Command, Output},
+};
+
+use crate::{
+    common::{Daemon, resound, skip, tool},
+    foreign, port, run, source,
+};
+
+/// Network namespaces, which end with their test.
+struct Namespaces {
+    names: Vec<String>,
+}
+
+impl Namespaces {
+    /// So many, each with a loopback device; `None` where that is not allowed.
+    fn new(test: &str, count: usize) -> Option<Self> {
+        tool("ip")?;
+        let mut all = Self { names: Vec::new() };
+        for index in 0..count {
+            let name = format!("resound-{test}-{}-{index}", std::process::id());
+            let output = ip(&["netns", "add", &name]);
+            if !output.status.success() {
+                let why = String::from_utf8_lossy(&output.stderr);
+                skip(&format!("ip netns add: {}", why.trim()));
+                return None;
+            }
+            all.names.push(name);
+            all.ip(index, &["link", "set", "lo", "up"]);
+        }
+        Some(all)
+    }
+
+    /// Runs `ip` in one of them.
+    fn ip(&self, index: usize, arguments: &[&str]) {
+        let output = ip(&[&["-n", &self.names[index]], arguments].concat());
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+    }
+
+    /// `command`, to be run in one of them.
+    fn within(&self, index: usize, command: &Command) -> Command {
+        let mut inside = Command::new("ip");
+        inside.args(["netns", "exec", &self.names[index]]);
+        inside.arg(command.get_program()).args(command.get_args());
+        inside.env_remove("RESOUND_LISTEN");
+        inside
+    }
+
+    fn daemon(&self, index: usize, listen: &str) -> Daemon {
+        let mut command = resound();
+        command.args(["serve", "--listen", listen]);
+        Daemon::spawn(self.within(index, &command), 1)
+    }
+
+    /// Sends one datagram from an address that is not the sender's.
+    fn forge(&self, index: usize, from: &str, to: &str) {
+        let mut command = foreign("python3");
+        command.arg(source("forge.py")).args([from, to]);
+        run(&mut self.within(index, &command));
+    }
+}
+
+impl Drop for Namespaces {
+    fn drop(&mut self) {
+        for name in &self.names {
+            ip(&["netns", "delete", name]);
+        }
+    }
+}
+
+fn ip(arguments: &[&str]) -> Output {
+    Command::new("ip").args(arguments).output().unwrap()
+}
+
+/// How many datagrams a daemon answered and dropped, by its last line.
+fn counts(daemon: Daemon) -> (u64, u64) {
+    let ended = daemon.stop();
+    let words: Vec<&str> = ended.stdout.split_whitespace().collect();
+    let number_before = |what: &str| {
+        let pair = words.windows(2).find(|pair| pair[1] == what);
+        pair.map_or(0, |pair| pair[0].parse().unwrap())
+    };
+    (number_before("frames,"), number_before("datagrams"))
+}
+
+#[test]
+fn every_size_of_datagram_crosses_a_network_of_1500_bytes() {
+    let Some(namespaces) = Namespaces::new("mtu", 2) else { return };
+    let pair = "link add near mtu 1500 type veth peer far mtu 1500 netns";
+    let pair: Vec<&str> = pair.split(' ').chain([namespaces.names[1].as_str()]).collect();
+    namespaces.ip(0, &pair);
+    for (index, device, address) in [(0, "near", "10.77.0.1/24"), (1, "far", "10.77.0.2/24")] {
+        namespaces.ip(index, &["address", "add", address, "dev", device]);
+        namespaces.ip(index, &["link", "set", device, "up"]);
+    }
+    let daemon = namespaces.daemon(0, "udp://10.77.0.1:0");
+    let mut command = foreign("python3");
+    command.arg(source("datagrams.py")).args(["10.77.0.1", port(&daemon, 0), "400", "65507"]);
+    assert_eq!(run(&mut namespaces.within(1, &command)), "400 datagrams\n");
+    assert_eq!(counts(daemon), (400, 0));
+}
+
+#[test]
+fn a_forged_loop_of_two_daemons_dies() {
+    let Some(namespaces) = Namespaces::new("loop", 1) else { return };
+    let mut one = namespaces.daemon(0, "udp://127.0.0.1:7001,rate=1000");
+    let other = namespaces.daemon(0, "udp://127.0.0.2:7002,rate=1000");
+    namespaces.forge(0, "127.0.0.2:7002", "127.0.0.1:7001");
+    // It goes to and fro as fast as two processes can, until that is over the rate: first of the one who got it first.
+    let dropped = "dropped a datagram from 127.0.0.2:7002: over the rate for one source";
+    assert!(one.take_stderr().lines().any(|line| line.unwrap().contains(dropped)));
+    let ((answered, dropped), others) = (counts(one), counts(other));
+    assert!(answered >= 1000 && dropped == 1, "{answered} answered, {dropped} dropped");
+    assert_eq!(others, (answered, 0));
+}
+
+#[test]
+fn a_loop_with_its_own_port_or_a_privileged_one_does_not_even_start() {
+    let Some(namespaces) = Namespaces::new("port", 1) else { return };
+    let one = namespaces.daemon(0, "udp://127.0.0.1:7001");
+    let other = namespaces.daemon(0, "udp://127.0.0.2:7001");
+    for from in ["127.0.0.2:7001", "127.0.0.2:7", "127.0.0.2:1023", "127.0.0.1:7001"] {
+        namespaces.forge(0, from, "127.0.0.1:7001");
+    }
+    // Behind those four in the same queue.
+    let mut command = foreign("python3");
+    command.arg(source("datagrams.py")).args(["127.0.0.1", "7001", "10", "100"]);
+    run(&mut namespaces.within(0, &command));
+    assert_eq!(counts(one), (10, 4));
+    assert_eq!(counts(other), (0, 0));
+}

@@ -1,0 +1,57 @@
+// npm's ws: websocket.js URL COUNT BANNER
+const crypto = require('crypto')
+const WebSocket = require('ws')
+
+const [url, count, banner] = process.argv.slice(2)
+const fail = why => {
+  console.log(why)
+  process.exit(1)
+}
+
+// Every kind: text, bytes, none, long, in fragments, and one of 10 MB.
+const messages = Array.from({ length: Number(count) }, (_, i) => {
+  const length = [0, 1, 125, 126, 65_535, 65_536, 10_000_000][i] ?? crypto.randomInt(5_000)
+  return i % 2 ? crypto.randomBytes(length) : 'é€𝄞x'.repeat(length / 4)
+})
+
+function exchange () {
+  const socket = new WebSocket(url, { perMessageDeflate: false })
+  let back = -1
+  let pongs = 0
+  socket.on('open', () => messages.forEach((message, i) => {
+    if (i % 5 || message.length < 9) {
+      socket.send(message)
+      return
+    }
+    const cut = Math.floor(message.length / 3)
+    socket.send(message.slice(0, cut), { fin: false })
+    socket.ping(String(i))
+    socket.send(message.slice(cut, 2 * cut), { fin: false })
+    socket.send(message.slice(2 * cut), { fin: true })
+  }))
+  socket.on('pong', () => pongs++)
+  socket.on('message', (data, isBinary) => {
+    const expected = back < 0 ? banner : messages[back]
+    if (isBinary !== (typeof expected !== 'string') || !data.equals(Buffer.from(expected))) {
+      fail(`message ${back} came back changed`)
+    }
+    if (++back === messages.length) socket.close(4321, 'enough')
+  })
+  socket.on('close', (code) => {
+    if (code !== 4321) fail(`closed with ${code}`)
+    if (!pongs) fail('no pong came')
+    refuse()
+  })
+}
+
+// Text that is not UTF-8 is refused with 1007.
+function refuse () {
+  const socket = new WebSocket(url)
+  socket.on('open', () => socket.send(Buffer.from([0xc3, 0x28]), { binary: false }))
+  socket.on('close', (code) => {
+    if (code !== 1007) fail(`closed with ${code}, not 1007`)
+    console.log(`${messages.length} messages`)
+  })
+}
+
+exchange()

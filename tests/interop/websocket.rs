@@ -1,0 +1,65 @@
+//! `ws` with the libraries of Node.js and Python, and under the Autobahn test suite.
+
+use std::{fs, path::Path};
+
+use crate::{
+    common::{Daemon, PATIENCE},
+    foreign, installed, node, python, run,
+};
+
+#[test]
+fn npm_ws_sends_a_thousand_messages() {
+    let Some(mut program) = node("ws", "websocket.js") else { return };
+    let daemon = Daemon::start(&["ws://127.0.0.1:0"], &["--banner", "{pid}"]);
+    let pid = daemon.pid().to_string();
+    let printed = run(program.args([&format!("ws://{}", daemon.address(0)), "1000", &pid]));
+    assert_eq!(printed, "1000 messages\n");
+    let ended = daemon.stop();
+    assert!(ended.stdout.contains("2 connections, 1000 frames, "), "{ended:?}");
+}
+
+#[test]
+fn python_websockets_sends_a_thousand_messages() {
+    let Some(mut program) = python("websockets", "websocket.py") else { return };
+    let path = format!("{}/interop-ws.sock", env!("CARGO_TARGET_TMPDIR"));
+    let daemon =
+        Daemon::start(&["ws://127.0.0.1:0,max=1MiB", &format!("ws+unix://{path},max=1MiB")], &[]);
+    program.args([&format!("ws://{}", daemon.address(0)), "1000", &path]);
+    assert_eq!(run(&mut program), "1000 messages\n");
+}
+
+/// All cases but those of compression, which is not agreed on; with what they take for passed.
+#[test]
+fn the_autobahn_test_suite() {
+    let Some(folder) = installed("venv", "the packages for Python") else { return };
+    let suite = folder.join("autobahn");
+    if !suite.join("python2.7").exists() {
+        // Not a matter of what is installed: there may be no Python 2 to install it for.
+        println!("skipped: the Autobahn test suite needs Python 2.7");
+        return;
+    }
+    let daemon = Daemon::start(&["ws://127.0.0.1:0"], &["--frame-timeout", "5s"]);
+    let reports = Path::new(env!("CARGO_TARGET_TMPDIR")).join("autobahn");
+    let spec = reports.with_extension("json");
+    let text = format!(
+        r#"{{"outdir": {reports:?}, "servers": [{{"agent": "resound", "url": "ws://{}"}}],
+            "cases": ["*"], "exclude-cases": ["12.*", "13.*"], "exclude-agent-cases": {{}}}}"#,
+        daemon.address(0)
+    );
+    fs::write(&spec, text).unwrap();
+    let mut command = foreign(suite.join("python2.7"));
+    command.env("PYTHONPATH", &suite).env("PYTHONDONTWRITEBYTECODE", "1");
+    command.args(["-c", "from autobahntestsuite.wstest import run; run()"]);
+    run(command.args(["--mode", "fuzzingclient", "--spec"]).arg(&spec));
+    let index = fs::read_to_string(reports.join("index.json")).unwrap();
+    let index: serde_json::Value = serde_json::from_str(&index).unwrap();
+    let cases = index["resound"].as_object().unwrap();
+    assert!(cases.len() > 290, "{} cases, for {PATIENCE:?}", cases.len());
+    for (case, result) in cases {
+        // A close code that the standard leaves open (7.1.6: a large message before the close; 7.13: codes over 4999).
+        let informational = matches!(case.as_str(), "7.1.6" | "7.13.1" | "7.13.2");
+        let wanted = if informational { "INFORMATIONAL" } else { "OK" };
+        assert_eq!(result["behavior"], wanted, "case {case}: {result}");
+        assert_eq!(result["behaviorClose"], wanted, "case {case}: {result}");
+    }
+}
