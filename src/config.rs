@@ -6,8 +6,13 @@ use std::time::Duration;
 /// [`Reactor::listen`](crate::Reactor::listen).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Connections open at once. Default 10,000. Those over it wait in the listeners' backlogs.
+    /// Connections open at once. Default 10,000.
     pub max_connections: usize,
+    /// Connections open at once from one IP address, or one IPv6 network of 64 bits; more are refused.
+    /// Default none. Behind a proxy all have the proxy's address.
+    pub max_connections_per_ip: Option<u32>,
+    /// What becomes of connections for which there is no room. Default [`Overload::Wait`].
+    pub overload: Overload,
     /// Connections that each listener lets wait before they are accepted; the kernel clips it to
     /// `net.core.somaxconn`. Default 4096.
     pub backlog: u32,
@@ -31,10 +36,23 @@ pub struct Config {
     pub grace: Duration,
 }
 
+/// What becomes of connections for which there is no room, or no descriptor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Overload {
+    /// They wait in the backlog, and their peers with them, who know nothing of it. When that is full too,
+    /// the kernel lets them try again.
+    #[default]
+    Wait,
+    /// They are closed at once, so that their peers can go elsewhere.
+    Refuse,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
             max_connections: 10_000,
+            max_connections_per_ip: None,
+            overload: Overload::Wait,
             backlog: 4096,
             share_ports: false,
             max_memory: 1 << 30,

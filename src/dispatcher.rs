@@ -4,15 +4,16 @@
 //! by calls that say which token is ready for what, so that [`Reactor`](crate::Reactor) can drive it from
 //! epoll and a test from a seeded simulation.
 
-use std::{collections::VecDeque, io, mem, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::VecDeque, io, mem, sync::Arc, time::Duration};
 
-use log::{Level, debug, info, log_enabled, trace, warn};
+use log::{debug, trace, warn};
 use slab::Slab;
 
 use crate::{
-    Config, Peer, Stats, Token,
+    Config, Stats, Token,
     connection::{Connection, Reason, SCRATCH, Shared, Turn},
-    door::{self, Door, Remedy},
+    crowd::Crowd,
+    door::{self, Door},
     inspect::{Accepting, Inspected, Inspection},
     net::{Net, Readiness},
     protocol::{Ending, Protocol},
@@ -20,6 +21,8 @@ use crate::{
     timer::{Class, Timers},
 };
 
+mod accept;
+mod drain;
 mod outbound;
 
 /// Connections accepted in one turn before the others get theirs.
@@ -60,7 +63,10 @@ pub struct Dispatcher<N: Net, P> {
     /// What every read goes into, unless it is the rest of a long frame.
     scratch: Box<[u8]>,
     shared: Shared,
+    crowd: Crowd,
     phase: Phase,
+    /// While draining: when those who do not come to an end by themselves are ended.
+    last_call: Option<Duration>,
     /// When [`housekeeping`](Self::keep_house) is due; `None` while there is nothing to give back.
     housekeeping: Option<Duration>,
     warnings: Warnings,
@@ -70,6 +76,7 @@ pub struct Dispatcher<N: Net, P> {
 #[derive(Debug, Default)]
 struct Warnings {
     full: Throttle,
+    crowded: Throttle,
     paused: Throttle,
     unregistered: Throttle,
     memory: Throttle,
@@ -88,6 +95,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             net,
             scratch: vec![0; SCRATCH].into_boxed_slice(),
             shared: Shared::new(config.max_memory),
+            crowd: Crowd::new(config.max_connections_per_ip),
             config,
             doors: Vec::new(),
             connections: Slab::new(),
@@ -95,6 +103,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             run_queue: VecDeque::new(),
             timers,
             phase: Phase::Running,
+            last_call: None,
             housekeeping: None,
             warnings: Warnings::default(),
         }
@@ -159,7 +168,12 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             Phase::Draining { until } => Some(until),
             Phase::Running | Phase::Stopped => None,
         };
-        doors.chain(self.timers.next()).chain(self.housekeeping).chain(end).min()
+        doors
+            .chain(self.timers.next())
+            .chain(self.housekeeping)
+            .chain(self.last_call)
+            .chain(end)
+            .min()
     }
 
     /// Something is ready. A token whose connection is gone is passed over.
@@ -275,98 +289,14 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         stats.count_closed(reason);
         stats.open.set(self.connections.len() as u64);
         debug!("{token}: closed {}: {connection}", reason.as_str());
-        connection.close(&mut self.shared);
+        let counted = connection.close(&mut self.shared);
+        self.crowd.leave(counted);
         self.shared.stats.buffered.set(self.shared.stock.pool.lent() as u64);
         if self.housekeeping.is_none() {
             self.housekeeping = Some(self.net.now() + HOUSEKEEPING);
         }
         self.reopen_full_doors();
         self.stop_if_done();
-    }
-
-    fn reopen_full_doors(&mut self) {
-        for (index, door) in self.doors.iter_mut().enumerate() {
-            if door.state == door::State::Full {
-                door.state = door::State::Queued;
-                self.run_queue.push_back(house_token(index));
-            }
-        }
-    }
-
-    fn accept(&mut self, index: usize) {
-        for _ in 0..ACCEPTS_PER_TURN {
-            let door = &mut self.doors[index];
-            let Some(listener) = &door.listener else {
-                return;
-            };
-            if self.connections.len() >= self.config.max_connections {
-                door.state = door::State::Full;
-                self.shared.stats.accept_waits.add(1);
-                if let Some(more) = self.warnings.full.admit(self.net.now()) {
-                    let (name, limit) = (&door.name, self.config.max_connections);
-                    warn!(
-                        "{name}: {limit} connections are open, as many as allowed; others wait ({more} more)"
-                    );
-                }
-                return;
-            }
-            match self.net.accept(listener) {
-                Ok((stream, peer)) => {
-                    let local = self.net.local(listener, &stream);
-                    self.admit(index, stream, &peer, local);
-                }
-                Err(error) => match Remedy::of(&error) {
-                    Remedy::AwaitEvent => return,
-                    Remedy::TakeNext => debug!("{}: accept: {error}", door.name),
-                    Remedy::Pause(pause) => {
-                        let now = self.net.now();
-                        door.state = door::State::Paused(now + pause);
-                        self.shared.stats.accept_pauses.add(1);
-                        if let Some(more) = self.warnings.paused.admit(now) {
-                            let name = &door.name;
-                            warn!(
-                                "{name}: accept: {error}; trying again every {pause:?} ({more} more)"
-                            );
-                        }
-                        return;
-                    }
-                },
-            }
-        }
-        self.doors[index].state = door::State::Queued;
-        self.run_queue.push_back(house_token(index));
-    }
-
-    fn admit(&mut self, index: usize, stream: N::Stream, peer: &Peer, local: Option<SocketAddr>) {
-        let entry = self.connections.vacant_entry();
-        let Ok(key) = u32::try_from(entry.key()) else {
-            return;
-        };
-        let token = Token::new(key, self.generation);
-        self.generation = self.generation.checked_add(1).unwrap_or(1);
-        let kept_peer = log_enabled!(Level::Debug).then_some(*peer);
-        let Ok(door) = u8::try_from(index) else {
-            return;
-        };
-        let mut connection = Connection::new(stream, token.generation(), door, kept_peer);
-        if let Err(error) = self.net.register(connection.stream_mut(), token) {
-            self.shared.stats.count_closed(Reason::Unregistered);
-            if let Some(more) = self.warnings.unregistered.admit(self.net.now()) {
-                let name = &self.doors[index].name;
-                warn!("{name}: closed the connection from {peer}: register: {error} ({more} more)");
-            }
-            return;
-        }
-        debug!("{token}: opened: {peer} to {}", self.doors[index].name);
-        entry.insert(connection);
-        self.shared.stats.opened.add(1);
-        self.shared.stats.open.set(self.connections.len() as u64);
-        self.with(token, |connection, protocol, _, shared| {
-            if let Some(local) = local {
-                protocol.arrived(token, local);
-            }
-            connection.open(token, peer, protocol, shared)
-        });
     }
 
     /// Does what time demands: deadlines, paused listeners, housekeeping, the end of the grace time.
@@ -389,6 +319,9 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         }
         if self.housekeeping.is_some_and(|due| due <= now) {
             self.keep_house(now);
+        }
+        if self.last_call.is_some_and(|due| due <= now) {
+            self.call_last();
         }
         if matches!(self.phase, Phase::Draining { until } if until <= now) {
             self.cut_off();
@@ -413,21 +346,15 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             if connection.is_connecting() {
                 return Turn::Gone(Reason::ConnectTimeout);
             }
-            let finished = match class {
+            match class {
                 Class::Idle => {
-                    connection.finish(Reason::Idle, Ending::Idle, token, protocol, shared)
+                    connection.end(Reason::Idle, Ending::Idle, token, protocol, shared);
                 }
-                Class::Frame => connection.finish(
-                    Reason::SlowFrame,
-                    Ending::Unfinished,
-                    token,
-                    protocol,
-                    shared,
-                ),
-                Class::Write | Class::Linger => Err(Reason::SlowReader),
-            };
-            if let Err(reason) = finished {
-                connection.abandon(reason, shared);
+                Class::Frame => {
+                    let (reason, ending) = (Reason::SlowFrame, Ending::Unfinished);
+                    connection.end(reason, ending, token, protocol, shared);
+                }
+                Class::Write | Class::Linger => connection.abandon(Reason::SlowReader, shared),
             }
             connection.turn(token, Readiness::ALL, protocol, scratch, shared)
         });
@@ -437,52 +364,12 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     fn keep_house(&mut self, now: Duration) {
         self.shared.trim();
         self.timers.trim();
+        self.crowd.trim();
         if self.connections.len() < self.connections.capacity() / 4 {
             self.connections.shrink_to_fit();
         }
         self.run_queue.shrink_to(self.connections.len());
         self.housekeeping = self.shared.keeps_any().then_some(now + HOUSEKEEPING);
-    }
-
-    /// Stops accepting and finishes with everyone: whole frames that have come are answered, then the
-    /// connection is closed. Those not finished after the grace time are cut off.
-    pub fn stop(&mut self) {
-        if self.phase != Phase::Running {
-            return;
-        }
-        info!("stopping: {} connections to finish with", self.connections.len());
-        for index in 0..self.doors.len() {
-            // Closing a listener resets those in its backlog, who have been told that they are connected.
-            for _ in 0..LAST_ACCEPT_BATCHES {
-                self.accept(index);
-                if self.doors[index].state != door::State::Queued {
-                    break;
-                }
-            }
-            self.doors[index].listener = None;
-        }
-        self.phase = Phase::Draining { until: self.net.now() + self.config.grace };
-        self.shared.draining = true;
-        for (key, connection) in &mut self.connections {
-            if !mem::replace(&mut connection.queued, true) {
-                self.run_queue.push_back(connection.token(key));
-            }
-        }
-        self.stop_if_done();
-    }
-
-    fn cut_off(&mut self) {
-        let tokens: Vec<Token> = self.connections.iter().map(|(key, c)| c.token(key)).collect();
-        warn!("the grace time is over: {} connections are cut off", tokens.len());
-        for token in tokens {
-            self.remove(token, Reason::CutOff);
-        }
-    }
-
-    fn stop_if_done(&mut self) {
-        if self.phase != Phase::Running && self.connections.is_empty() {
-            self.phase = Phase::Stopped;
-        }
     }
 }
 

@@ -69,6 +69,7 @@ compile_error!(
 mod buffer;
 pub mod config;
 mod connection;
+mod crowd;
 mod datagram;
 pub mod dispatcher;
 mod door;
@@ -87,7 +88,7 @@ mod throttle;
 mod timer;
 mod token;
 
-pub use config::Config;
+pub use config::{Config, Overload};
 pub use connection::Reason;
 pub use door::Lane;
 pub use listener::{Endpoint, Listener};

@@ -42,6 +42,17 @@ pub trait Net {
     /// As `epoll_ctl`(2).
     fn register(&mut self, stream: &mut Self::Stream, token: Token) -> io::Result<()>;
 
+    /// Closes the next waiting connection at once, although there is no descriptor left: one that is held in
+    /// reserve makes room for it. Never blocks. Worlds without a reserve need not implement it: `Unsupported`.
+    ///
+    /// # Errors
+    ///
+    /// As accept(2).
+    fn shed(&mut self, listener: &Self::Listener) -> io::Result<()> {
+        let _ = listener;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Begins to connect to `endpoint`, from the address `from` where that matters. Never blocks; how it went
     /// [`Stream::connected`] tells once the stream is writable.
     ///

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    fs::File,
     io::{self, ErrorKind},
     net::{IpAddr, SocketAddr},
     sync::{
@@ -15,7 +16,7 @@ use log::debug;
 use mio::{Events, Interest, Poll, Registry, Waker, event::Source, net::UnixStream};
 
 use crate::{
-    Config, Lane, Stats, Token,
+    Config, Lane, Overload, Stats, Token,
     datagram::{self, Datagrams},
     dispatcher::{Dispatcher, Phase},
     listener::{Endpoint, Listener},
@@ -59,7 +60,9 @@ impl<P: Protocol> Reactor<P> {
     /// If the kernel gives it no epoll instance or no eventfd: as `epoll_create1`(2), eventfd(2).
     pub fn new(config: Config) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let kernel = Kernel { registry: poll.registry().try_clone()?, start: Instant::now() };
+        let reserve = (config.overload == Overload::Refuse).then(open_reserve).transpose()?;
+        let registry = poll.registry().try_clone()?;
+        let kernel = Kernel { registry, start: Instant::now(), reserve };
         Ok(Self {
             waker: Arc::new(Waker::new(poll.registry(), WAKER.into())?),
             stop_requested: Arc::default(),
@@ -276,6 +279,12 @@ impl fmt::Debug for Handle {
 struct Kernel {
     registry: Registry,
     start: Instant,
+    /// Where there is a policy to refuse: a descriptor to give up when there is none left.
+    reserve: Option<File>,
+}
+
+fn open_reserve() -> io::Result<File> {
+    File::open("/dev/null")
 }
 
 impl Net for Kernel {
@@ -288,6 +297,15 @@ impl Net for Kernel {
 
     fn accept(&mut self, listener: &Listener) -> io::Result<(Socket, Peer)> {
         listener.accept()
+    }
+
+    fn shed(&mut self, listener: &Listener) -> io::Result<()> {
+        // It may have gone to someone else after the last time.
+        drop(self.reserve.take().map_or_else(open_reserve, Ok)?);
+        let accepted = listener.accept();
+        let shed = accepted.map(drop);
+        self.reserve = open_reserve().ok();
+        shed
     }
 
     fn connect(&mut self, endpoint: &Endpoint, from: Option<IpAddr>) -> io::Result<Socket> {

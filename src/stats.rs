@@ -56,6 +56,8 @@ pub struct Stats {
     pub accept_pauses: Counter,
     /// Times that accepting waited because `max_connections` were open.
     pub accept_waits: Counter,
+    /// Connections closed as soon as they were accepted, because there was no room for them.
+    pub refused: Counter,
     closed: [Counter; Reason::ALL.len()],
 }
 
@@ -93,6 +95,7 @@ impl Stats {
             datagrams_dropped,
             accept_pauses,
             accept_waits,
+            refused,
             closed,
         } = self;
         let single = [
@@ -108,6 +111,7 @@ impl Stats {
             datagrams_dropped,
             accept_pauses,
             accept_waits,
+            refused,
         ];
         single.into_iter().chain(closed)
     }
@@ -136,6 +140,7 @@ impl fmt::Display for Stats {
             ("datagrams dropped", &self.datagrams_dropped),
             ("accept pauses", &self.accept_pauses),
             ("waits for room", &self.accept_waits),
+            ("refused for want of room", &self.refused),
         ];
         let counted = counted.map(|(name, counter)| (name, counter.value()));
         let mut separator = "; closed: ";

@@ -11,7 +11,7 @@ use std::{
 
 use log::{debug, info};
 use resound::{
-    Config, Endpoint,
+    Config, Endpoint, Overload,
     listen::{Address, Listen},
     protocol::{Terms, identity::Template},
 };
@@ -77,10 +77,21 @@ pub(crate) struct ServeArgs {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Limits")]
 struct LimitArgs {
-    /// Connections open at once; more wait in the backlog [default: what the limit of open files allows]
+    /// Connections open at once; --overload says what becomes of more [default: what the limit of open files allows]
     #[arg(long, env = "RESOUND_MAX_CONNECTIONS", hide_env_values = true, value_name = "N")]
     #[arg(value_parser = number::<u64>)]
     max_connections: Option<u64>,
+
+    /// Connections open at once from one IP address, or one IPv6 /64, to each reactor; more are refused
+    /// [default: no limit]
+    #[arg(long, env = "RESOUND_MAX_CONNECTIONS_PER_IP", hide_env_values = true, value_name = "N")]
+    #[arg(value_parser = number::<u32>)]
+    max_connections_per_ip: Option<u32>,
+
+    /// What becomes of connections over --max-connections, or when descriptors run out
+    #[arg(long, env = "RESOUND_OVERLOAD", hide_env_values = true, value_name = "POLICY")]
+    #[arg(value_enum, default_value_t = OverloadPolicy::Wait)]
+    overload: OverloadPolicy,
 
     /// The longest frame, line, message or body; a listener's own max= overrides it
     #[arg(long, env = "RESOUND_MAX_FRAME", hide_env_values = true, value_name = "SIZE")]
@@ -91,6 +102,24 @@ struct LimitArgs {
     #[arg(long, env = "RESOUND_MAX_MEMORY", hide_env_values = true, value_name = "SIZE")]
     #[arg(default_value_t = Size(Config::default().max_memory as u64))]
     max_memory: Size,
+}
+
+/// [`Overload`] as a word.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum OverloadPolicy {
+    /// They wait in the backlog until others close
+    Wait,
+    /// They are closed at once, so that their peers can go elsewhere
+    Refuse,
+}
+
+impl From<OverloadPolicy> for Overload {
+    fn from(policy: OverloadPolicy) -> Self {
+        match policy {
+            OverloadPolicy::Wait => Self::Wait,
+            OverloadPolicy::Refuse => Self::Refuse,
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -147,6 +176,8 @@ impl ServeArgs {
         let config = Config {
             max_connections: descriptors::max_connections(limits.max_connections, limit, listeners),
             backlog: self.backlog,
+            max_connections_per_ip: limits.max_connections_per_ip,
+            overload: limits.overload.into(),
             max_memory: limits.max_memory.in_memory(),
             idle_timeout: timeouts.idle_timeout.0,
             frame_timeout: timeouts.frame_timeout.0,

@@ -1,5 +1,7 @@
 //! The cold part of a connection: the beginning of a frame, and what the peer has not taken yet.
 
+use std::net::IpAddr;
+
 use super::Shared;
 use crate::{
     Peer, Token,
@@ -22,9 +24,16 @@ pub(super) struct Cold {
     pub(super) output: Buffer,
     /// Kept only where somebody asks for it; see [`Connection::new`](super::Connection::new).
     pub(super) peer: Option<Peer>,
+    /// The address under which it is counted, where that is limited.
+    pub(super) counted: Option<IpAddr>,
 }
 
 impl Cold {
+    /// Whether there is something in it that an idle connection needs too.
+    pub(super) const fn lasts(&self) -> bool {
+        self.peer.is_some() || self.counted.is_some()
+    }
+
     /// Shows the protocol `input`, joined with as much of `fresh` as it lacks; `None` if that is not enough.
     pub(super) fn show(
         &mut self,

@@ -1,9 +1,9 @@
 //! What must hold after every step, worked out from the wires alone and compared with what the dispatcher says.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use resound::{
-    Reason,
+    Overload, Peer, Reason,
     dispatcher::Phase,
     inspect::{Accepting, Inspected, Inspection},
 };
@@ -43,9 +43,12 @@ impl Model {
     }
 }
 
-/// Connections closed so far, by reason.
+/// Connections closed so far.
 #[derive(Debug, Default)]
-pub(crate) struct Tally([u64; Reason::ALL.len()]);
+pub(crate) struct Tally {
+    by_reason: [u64; Reason::ALL.len()],
+    refused: u64,
+}
 
 /// What was so before the step.
 #[derive(Debug)]
@@ -77,6 +80,8 @@ pub(crate) fn check(world: &mut World, before: Before) {
             check_open(world, index, inspected, &before);
         }
     }
+    let refused = check_refused(world, &inspection, &closed);
+    closed.retain(|index| !refused.contains(index));
     let by_reason = closed.into_iter().map(|index| (index, may_have_closed(world, index, &before)));
     check_reasons(world, by_reason.collect());
 }
@@ -105,6 +110,41 @@ fn check_totals(world: &World, inspection: &Inspection) {
     }
 }
 
+/// Those whom the server closed as soon as they were accepted, and may have.
+fn check_refused(world: &mut World, inspection: &Inspection, closed: &[usize]) -> Vec<usize> {
+    let kernel = &*world.kernel.borrow();
+    let stats = world.dispatcher.stats();
+    let Tally { refused: counted, by_reason } = &mut world.tally;
+    let is_stranger = |&index: &usize| kernel.wire(world.clients[index].wire).token.is_none();
+    let mut strangers: Vec<usize> = closed.iter().copied().filter(is_stranger).collect();
+    let refused = usize::try_from(stats.refused.value() - *counted).unwrap();
+    let failed = stats.closed(Reason::Unregistered) - by_reason[Reason::Unregistered as usize];
+    let failed = usize::try_from(failed).unwrap();
+    assert_eq!(strangers.len(), refused + failed, "closed at once, neither refused nor failed");
+    let most_open = inspection.connections.len() + closed.len();
+    let may_refuse = world.config.overload == Overload::Refuse
+        && (kernel.faults.accept > 0
+            || most_open >= world.config.max_connections.min(kernel.descriptors));
+    if refused > 0 && !may_refuse {
+        let mut hosts: HashMap<Peer, u32> = HashMap::new();
+        for wire in world.clients.iter().map(|client| kernel.wire(client.wire)) {
+            if wire.token.is_some() {
+                *hosts.entry(wire.peer).or_default() += 1;
+            }
+        }
+        let limit = world.config.max_connections_per_ip.expect("refused without a reason");
+        let is_crowded = |&&index: &&usize| {
+            let peer = kernel.wire(world.clients[index].wire).peer;
+            hosts.get(&peer).is_some_and(|&count| count >= limit)
+        };
+        let crowded = strangers.iter().filter(is_crowded).count();
+        assert!(crowded >= refused, "refused although there is room");
+    }
+    *counted = stats.refused.value();
+    strangers.truncate(refused);
+    strangers
+}
+
 /// Nobody waits in a backlog that nothing will wake.
 fn check_listeners(world: &World, inspection: &Inspection) {
     let kernel = world.kernel.borrow();
@@ -115,7 +155,10 @@ fn check_listeners(world: &World, inspection: &Inspection) {
         let is_woken = match *accepting {
             Accepting::Event => door.edge || door.backlog.is_empty(),
             Accepting::Turn => inspection.queued > 0,
-            Accepting::Room => inspection.connections.len() >= world.config.max_connections,
+            Accepting::Room => {
+                world.config.overload == Overload::Wait
+                    && inspection.connections.len() >= world.config.max_connections
+            }
             Accepting::Until(time) => {
                 time > kernel.now && time <= kernel.now + Duration::from_secs(1)
             }
@@ -145,16 +188,18 @@ fn check_open(world: &mut World, index: usize, c: &Inspected, before: &Before) {
         }
     }
 
+    let is_cut_off = before.is_draining && c.ended_for == Some(Reason::CutOff);
     let reply = plan.reply(read);
     if wire.fin_sent.is_some() {
         assert!(written <= reply, "more than was asked for: {}", context());
         assert_eq!((c.held, c.owed), (0, 0), "ended, and holds something: {}", context());
     } else if plan.kind == Kind::Amplifier {
         assert!(written + c.owed <= reply, "more than was asked for: {}", context());
-        assert!(c.queued || c.held > 0 || written + c.owed == reply, "lost output: {}", context());
+        let is_all = c.queued || c.held > 0 || written + c.owed == reply;
+        assert!(is_all || is_cut_off, "lost output: {}", context());
     } else {
         assert_eq!(written + c.owed, reply, "all that is whole goes back: {}", context());
-        let is_over = wire.fin_read || plan.is_refused(read);
+        let is_over = wire.fin_read || plan.is_refused(read) || is_cut_off;
         let begun = if is_over { 0 } else { read - plan.whole(read) };
         assert_eq!(c.held, begun, "what has begun is held: {}", context());
     }
@@ -247,6 +292,11 @@ fn may_have_ended(world: &World, kernel: &Kernel, client: &Client, before: &Befo
     if before.is_draining && is_answered && !left_unread {
         reasons.push(Reason::Drained);
     }
+    if let Phase::Draining { until } = world.dispatcher.phase()
+        && until.saturating_sub(world.config.linger) <= kernel.now
+    {
+        reasons.push(Reason::CutOff);
+    }
     if world.config.max_memory < 8 << 20 {
         reasons.push(Reason::Memory);
     }
@@ -293,18 +343,22 @@ fn may_have_closed(world: &World, index: usize, before: &Before) -> Vec<Reason> 
     reasons
 }
 
-/// Holds the counters to what may have happened.
-fn check_reasons(world: &mut World, mut closed: Vec<(usize, Vec<Reason>)>) {
-    let stats = world.dispatcher.stats();
-    let Tally(tally) = &mut world.tally;
-    closed.sort_by_key(|(_, reasons)| reasons.len());
+/// Holds what the protocols were told and the counters to what may have happened.
+fn check_reasons(world: &mut World, closed: Vec<(usize, Vec<Reason>)>) {
+    let kernel = world.kernel.borrow();
+    let tally = &mut world.tally.by_reason;
     for (index, reasons) in closed {
-        let uncounted = |reason: &&Reason| stats.closed(**reason) > tally[**reason as usize];
-        let Some(&reason) = reasons.iter().find(uncounted) else {
-            panic!("closed for none of {reasons:?}: {:?}; {stats}", world.clients[index]);
-        };
+        let client = &world.clients[index];
+        let told = kernel.wire(client.wire).token.map(|token| {
+            let told = world.closed.borrow_mut().remove(&token);
+            told.unwrap_or_else(|| panic!("{token} is closed, and its protocol not told"))
+        });
+        let reason = told.unwrap_or(Reason::Unregistered);
+        assert!(reasons.contains(&reason), "{reason:?}, not one of {reasons:?}: {client:?}");
         tally[reason as usize] += 1;
     }
+    assert!(world.closed.borrow().is_empty(), "told of what is open: {:?}", world.closed);
+    let stats = world.dispatcher.stats();
     for reason in Reason::ALL {
         assert_eq!(stats.closed(reason), tally[reason as usize], "closed: {}", reason.as_str());
     }

@@ -146,7 +146,6 @@ pub(crate) struct Kernel {
     pub(crate) wires: Vec<Option<Wire>>,
     pub(crate) doors: Vec<Door>,
     ready: VecDeque<Ready>,
-    pub(crate) unregistered: u64,
 }
 
 pub(crate) type SharedKernel = Rc<RefCell<Kernel>>;
@@ -162,7 +161,6 @@ impl Kernel {
             wires: Vec::new(),
             doors: Vec::new(),
             ready: VecDeque::new(),
-            unregistered: 0,
         }
     }
 
@@ -340,11 +338,22 @@ impl Net for Simulated {
         Ok((Socket { kernel: Rc::clone(&self.0), id }, peer))
     }
 
+    fn shed(&mut self, listener: &usize) -> io::Result<()> {
+        let mut kernel = self.0.borrow_mut();
+        let at = kernel.now;
+        if kernel.choices.chance(20) {
+            return Err(io::Error::from_raw_os_error(libc::ENFILE));
+        }
+        let id = kernel.doors[*listener].backlog.pop_front().ok_or(ErrorKind::WouldBlock)?;
+        let wire = kernel.wire_mut(id);
+        wire.closed = Some(Ended { at, unread: wire.arrived.len() });
+        Ok(())
+    }
+
     fn register(&mut self, stream: &mut Socket, token: Token) -> io::Result<()> {
         let mut kernel = self.0.borrow_mut();
         let faults = kernel.faults;
         if kernel.choices.chance(faults.register) {
-            kernel.unregistered += 1;
             return Err(io::Error::from_raw_os_error(libc::ENOSPC));
         }
         kernel.wire_mut(stream.id).token = Some(token);

@@ -1,9 +1,9 @@
 //! The peers: what each will send, what it must get back, and how it behaves.
 
-use std::fmt;
+use std::{cell::RefCell, collections::HashMap, fmt, rc::Rc};
 
 use resound::{
-    Token,
+    Peer, Reason, Token,
     protocol::{Next, Output, Protocol, Received},
 };
 
@@ -31,11 +31,35 @@ impl Kind {
     pub(crate) const ALL: [Self; 4] = [Self::Frames, Self::Raw, Self::Amplifier, Self::Nibbler];
 }
 
+/// Why each connection was closed.
+pub(crate) type Closed = Rc<RefCell<HashMap<Token, Reason>>>;
+
+/// A protocol, and a log of what it was told.
+pub(crate) struct Witness<P> {
+    pub(crate) of: P,
+    pub(crate) log: Closed,
+}
+
+impl<P: Protocol> Protocol for Witness<P> {
+    fn opened(&mut self, token: Token, peer: &Peer, out: &mut Output) {
+        self.of.opened(token, peer, out);
+    }
+
+    fn receive(&mut self, token: Token, input: &[u8], seen: usize, out: &mut Output) -> Received {
+        self.of.receive(token, input, seen, out)
+    }
+
+    fn closed(&mut self, token: Token, reason: Reason) {
+        let twice = self.log.borrow_mut().insert(token, reason);
+        assert_eq!(twice, None, "{token} closed twice");
+    }
+}
+
 /// Answers each byte with many, and stops when its output is full.
 pub(crate) struct Amplifier;
 
 impl Protocol for Amplifier {
-    fn opened(&mut self, _: Token, _: &resound::Peer, out: &mut Output) {
+    fn opened(&mut self, _: Token, _: &Peer, out: &mut Output) {
         out.extend(GREETING);
     }
 

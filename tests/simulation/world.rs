@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::VecDeque, rc::Rc, time::Duration};
 
 use resound::{
-    Config, Token,
+    Config, Overload, Token,
     dispatcher::{Dispatcher, Phase},
     frame::{Dialect, Width},
     net::Readiness,
@@ -14,7 +14,7 @@ use super::{
     check::{self, Tally},
     choices::Choices,
     kernel::{Faults, Kernel, SharedKernel, Simulated},
-    peer::{Amplifier, Finale, Kind, LIMIT, Mood, Nibbler, Plan},
+    peer::{Amplifier, Closed, Finale, Kind, LIMIT, Mood, Nibbler, Plan, Witness},
 };
 
 /// How large a run is.
@@ -42,6 +42,8 @@ pub(crate) struct World {
     pub(crate) config: Config,
     pub(crate) clients: Vec<Client>,
     pub(crate) tally: Tally,
+    /// Why connections were closed, as their protocols were told.
+    pub(crate) closed: Closed,
     /// Of connections that are gone.
     old_tokens: VecDeque<Token>,
 }
@@ -57,6 +59,8 @@ impl World {
         };
         let config = Config {
             max_connections: 1 + c.length(40),
+            max_connections_per_ip: c.one_of(&[None, None, Some(5)]),
+            overload: c.one_of(&[Overload::Wait, Overload::Refuse]),
             backlog: 16,
             share_ports: false,
             max_memory: c.one_of(&[1 << 30, 1 << 30, 4 << 20, 1 << 20, 200_000, 3_000]),
@@ -77,18 +81,21 @@ impl World {
         let kernel = Rc::new(RefCell::new(Kernel::new(choices, faults, descriptors)));
         let mut dispatcher = Dispatcher::new(Simulated(Rc::clone(&kernel)), config.clone());
         let dialect = Dialect::new(Width::U32Le).with_max(LIMIT as u64).unwrap();
+        let closed = Closed::default();
+        let log = || Rc::clone(&closed);
         for (index, kind) in Kind::ALL.into_iter().enumerate() {
             let protocol: Box<dyn Protocol> = match kind {
-                Kind::Frames => Box::new(Frames::new(dialect)),
-                Kind::Raw => Box::new(Raw),
-                Kind::Amplifier => Box::new(Amplifier),
-                Kind::Nibbler => Box::new(Nibbler),
+                Kind::Frames => Box::new(Witness { of: Frames::new(dialect), log: log() }),
+                Kind::Raw => Box::new(Witness { of: Raw, log: log() }),
+                Kind::Amplifier => Box::new(Witness { of: Amplifier, log: log() }),
+                Kind::Nibbler => Box::new(Witness { of: Nibbler, log: log() }),
             };
             dispatcher.listen(index, format!("{kind:?}"), protocol).unwrap();
         }
         let old_tokens = VecDeque::from([Token::new(3, 9), Token::new(99, 0)]);
         let clients = Vec::new();
-        Self { kernel, dispatcher, config, clients, tally: Tally::default(), old_tokens }
+        let tally = Tally::default();
+        Self { kernel, dispatcher, config, clients, tally, closed, old_tokens }
     }
 
     /// Runs to the end, checking every step.

@@ -30,7 +30,7 @@ fn conversation(protocol: &str, units: &Units) -> Vec<u8> {
 fn line(kind: u8, length: usize, _: [u8; 4]) -> Vec<u8> {
     let mut line = pattern(length);
     line.iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b' ');
-    line.extend_from_slice(if kind % 2 == 0 { b"\n" } else { b"\r\n" });
+    line.extend_from_slice(if kind.is_multiple_of(2) { b"\n" } else { b"\r\n" });
     line
 }
 
@@ -52,7 +52,7 @@ fn request(kind: u8, length: usize, _: [u8; 4]) -> Vec<u8> {
             ("Transfer-Encoding: chunked\r\n".to_owned(), chunks)
         }
     };
-    let method = if kind % 2 == 0 { "POST" } else { "PUT" };
+    let method = if kind.is_multiple_of(2) { "POST" } else { "PUT" };
     let head = format!("{method} / HTTP/1.1\r\nHost: h\r\n{fields}\r\n");
     [head.as_bytes(), &body].concat()
 }
