@@ -26,7 +26,7 @@ pub use self::reason::Reason;
 pub(crate) use self::shared::{SCRATCH, Shared};
 use self::{
     cold::{Answered, Cold},
-    write::write,
+    write::{write, write_parts},
 };
 use crate::{
     Peer, Token,
@@ -233,6 +233,7 @@ impl<S: Stream> Connection<S> {
         turn.unwrap_or_else(Turn::Gone)
     }
 
+    #[inline(always)]
     fn proceed(
         &mut self,
         token: Token,
@@ -396,18 +397,18 @@ impl<S: Stream> Connection<S> {
         let Some(cold) = &mut self.cold else {
             return Ok(true);
         };
-        let (taken, owed) =
-            match write(&mut self.stream, token, [&[], &[], &[], cold.output.bytes()]) {
-                Ok(taken) => taken,
-                Err(error) => return Err(self.lost(token, "write", &error)),
-            };
+        let taken = match write(&mut self.stream, token, cold.output.bytes()) {
+            Ok(taken) => taken,
+            Err(error) => return Err(self.lost(token, "write", &error)),
+        };
         cold.output.consume(taken);
-        self.sent += taken as u64;
-        shared.stats.sent.add(taken as u64);
-        Ok(taken == owed)
+        let paid = cold.output.is_empty();
+        self.count_sent(taken, shared);
+        Ok(paid)
     }
 
     /// Reads into the scratch; the rest of a long frame that has begun goes straight behind its beginning.
+    #[inline(always)]
     fn read(&mut self, scratch: &mut [u8], pool: &mut Pool) -> io::Result<Arrival> {
         if let (State::Open(_), Some(cold)) = (self.state, &mut self.cold) {
             let held = cold.input.len();
@@ -469,6 +470,7 @@ impl<S: Stream> Connection<S> {
     }
 
     /// As [`show`](Self::show) where nothing is held, or all that was is answered: by `replies`, which wait to leave.
+    #[inline(always)]
     fn show_fresh<'a>(
         &mut self,
         token: Token,
@@ -482,7 +484,11 @@ impl<S: Stream> Connection<S> {
         self.note(received, token, &shared.stats);
         let (answered, rest) = fresh.split_at(received.consumed);
         let echo = if received.echo { answered } else { &[] };
-        self.deliver(token, Replies { fresh: echo, ..replies }, shared)?;
+        if replies.held.consumed == 0 && shared.output.bytes().is_empty() {
+            self.deliver_fresh(token, echo, shared)?;
+        } else {
+            self.deliver(token, Replies { fresh: echo, ..replies }, shared)?;
+        }
         self.keep(rest, received.next, shared)
     }
 
@@ -512,6 +518,7 @@ impl<S: Stream> Connection<S> {
     }
 
     /// Enters what the protocol answered into the connection's state and the counters.
+    #[inline(always)]
     fn note(&mut self, received: Received, token: Token, stats: &Stats) {
         trace!("{token}: {} B answered, {} frames", received.consumed, received.frames);
         self.frames += received.frames;
@@ -539,7 +546,7 @@ impl<S: Stream> Connection<S> {
         replies: Replies<'_>,
         shared: &mut Shared,
     ) -> Result<(), Reason> {
-        let Shared { output, stock, stats, .. } = shared;
+        let Shared { output, stock, .. } = shared;
         let Replies { split, held, fresh } = replies;
         let (before, after) = output.bytes().split_at(split);
         let (held_echo, owes) = self.cold.as_ref().map_or((&[][..], false), |cold| {
@@ -550,18 +557,46 @@ impl<S: Stream> Connection<S> {
             // Even if there should be room by now.
             (0, parts.iter().map(|part| part.len()).sum())
         } else {
-            match write(&mut self.stream, token, parts) {
+            match write_parts(&mut self.stream, token, parts) {
                 Ok(taken) => taken,
                 Err(error) => return Err(self.lost(token, "write", &error)),
             }
         };
-        self.sent += taken as u64;
-        stats.sent.add(taken as u64);
         if taken < all || held.consumed > 0 {
             let cold = self.cold.get_or_insert_with(|| stock.take_cold());
             cold.settle(taken, [before, after, fresh], held, &mut stock.pool)?;
         }
+        self.count_sent(taken, shared);
         Ok(())
+    }
+
+    /// As [`deliver`](Self::deliver), where what is fresh is all there is: nearly always.
+    #[inline(always)]
+    fn deliver_fresh(
+        &mut self,
+        token: Token,
+        fresh: &[u8],
+        shared: &mut Shared,
+    ) -> Result<(), Reason> {
+        if self.owes() {
+            return self.deliver(token, Replies { fresh, ..Replies::default() }, shared);
+        }
+        let taken = match write(&mut self.stream, token, fresh) {
+            Ok(taken) => taken,
+            Err(error) => return Err(self.lost(token, "write", &error)),
+        };
+        if taken < fresh.len() {
+            let stock = &mut shared.stock;
+            let cold = self.cold.get_or_insert_with(|| stock.take_cold());
+            stock.pool.append(&mut cold.output, &fresh[taken..], 0)?;
+        }
+        self.count_sent(taken, shared);
+        Ok(())
+    }
+
+    fn count_sent(&mut self, bytes: usize, shared: &Shared) {
+        self.sent += bytes as u64;
+        shared.stats.sent.add(bytes as u64);
     }
 
     /// Returns what memory is not needed between turns.

@@ -90,10 +90,11 @@ fn a_port_that_another_daemon_has_is_not_shared_with_it() {
 }
 
 #[test]
-fn fewer_connections_than_loops_are_a_mistake_of_the_command_line() {
-    let output =
-        resound().args(["serve", "--reactors", "3", "--max-connections", "2"]).output().unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert!(error.contains("--max-connections") && error.contains("--reactors"), "{error}");
+fn what_several_loops_cannot_promise_is_a_mistake_of_the_command_line() {
+    for (limit, number) in [("--max-connections", "2"), ("--max-connections-per-ip", "5")] {
+        let output = resound().args(["serve", "--reactors", "3", limit, number]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains(limit) && error.contains("--reactors"), "{error}");
+    }
 }

@@ -34,6 +34,13 @@ impl Reactors {
                 config.max_connections
             )));
         }
+        if count > 1 && config.max_connections_per_ip.is_some() {
+            return Err(Failure::Usage(
+                "--max-connections-per-ip is counted by one reactor, and the connections of an address may come to \
+                 any; leave it out, or have one of --reactors"
+                    .to_owned(),
+            ));
+        }
         let share = |whole: usize, index| whole / count + usize::from(index < whole % count);
         (0..count)
             .map(|index| {

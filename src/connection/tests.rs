@@ -9,6 +9,7 @@ use std::{
 use proptest::prelude::*;
 
 mod outbound;
+mod protocols;
 
 use super::*;
 use crate::protocol::{Frames, Output};

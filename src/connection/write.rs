@@ -6,23 +6,34 @@ use log::trace;
 
 use crate::Token;
 
-/// Writes `parts` in order until all is taken or the kernel takes no more: how much it took, and how much there was.
-///
-/// Stopping only on `WouldBlock`, never on a short write, makes sure that a writable event will follow.
-pub(super) fn write(
+/// Writes `bytes` until all is taken or the kernel takes no more; how much it took.
+pub(super) fn write(stream: &mut impl Write, token: Token, bytes: &[u8]) -> io::Result<usize> {
+    until_taken(token, bytes.len(), |taken| stream.write(&bytes[taken..]))
+}
+
+/// As [`write`], `parts` in order; how much was taken, and how much there was.
+pub(super) fn write_parts(
     stream: &mut impl Write,
     token: Token,
     parts: [&[u8]; 4],
 ) -> io::Result<(usize, usize)> {
     let all = parts.iter().map(|part| part.len()).sum();
+    let taken = until_taken(token, all, |taken| stream.write_vectored(&behind(taken, parts)))?;
+    Ok((taken, all))
+}
+
+/// Calls `write` with how much is `taken` until that is `all`, or until it would block.
+///
+/// Stopping only on `WouldBlock`, never on a short write, makes sure that a writable event will follow.
+#[inline(always)]
+fn until_taken(
+    token: Token,
+    all: usize,
+    mut write: impl FnMut(usize) -> io::Result<usize>,
+) -> io::Result<usize> {
     let mut taken = 0;
     while taken < all {
-        let written = match parts {
-            // Nearly always what is fresh is all there is.
-            [[], [], [], only] => stream.write(&only[taken..]),
-            _ => stream.write_vectored(&behind(taken, parts)),
-        };
-        match written {
+        match write(taken) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(bytes) => {
                 trace!("{token}: wrote {bytes} B of {}", all - taken);
@@ -36,7 +47,7 @@ pub(super) fn write(
             Err(error) => return Err(error),
         }
     }
-    Ok((taken, all))
+    Ok(taken)
 }
 
 /// What of `parts` is behind the first `taken` bytes; slices that are done with are empty.

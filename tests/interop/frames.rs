@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use resound::frame::Preset;
 use tokio_util::codec::{Decoder, Encoder, LengthDelimitedCodec};
 
 use crate::{
@@ -119,6 +120,19 @@ fn dns_messages_over_tcp() {
 fn database_clients() {
     for (preset, package) in [("kafka", "kafka"), ("mongodb", "pymongo"), ("postgres", "pg8000")] {
         exchange(python(package, "databases.py"), &format!("preset={preset}"), &[preset]);
+    }
+}
+
+#[test]
+fn presets_examples_are_what_the_protocols_own_libraries_write() {
+    let Some(mut program) = python("thrift", "golden.py") else { return };
+    let printed = run(&mut program);
+    assert_eq!(printed.lines().count(), 9);
+    for line in printed.lines() {
+        let (name, written) = line.split_once(' ').unwrap();
+        let preset: Preset = name.parse().unwrap();
+        let example: String = preset.example().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(written, example, "{name}");
     }
 }
 

@@ -38,9 +38,12 @@ impl HaProxy {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let child = Command::new(program)
-            .args(["-db", "-q", "-f"])
+            // Not -q: it would close its standard input.
+            .args(["-db", "-f"])
             .arg(&config)
             .stdin(Stdio::from(OwnedFd::from(listener)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .spawn()
             .unwrap();
         Some(Self { child, address, config })

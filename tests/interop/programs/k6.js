@@ -7,7 +7,7 @@ export const options = { thresholds: { checks: ['rate==1'] } }
 
 export default function () {
   const got = http.get(`${__ENV.URL}/path`)
-  check(got, { greeted: (r) => r.body === "Hello, you've requested: /path" })
+  check(got, { greeted: (r) => r.body === "Hello, you've requested: /path\n" })
   const body = 'x'.repeat(1 + ((__ITER * 997) % 50000))
   const posted = http.post(`${__ENV.URL}/`, body)
   check(posted, { echoed: (r) => r.status === 200 && r.body === body })

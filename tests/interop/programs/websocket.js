@@ -8,9 +8,9 @@ const fail = why => {
   process.exit(1)
 }
 
-// Every kind: text, bytes, none, long, in fragments, and one of 10 MB.
+// Every kind: text, bytes, none, long, in fragments, and two of 10 MB and more.
 const messages = Array.from({ length: Number(count) }, (_, i) => {
-  const length = [0, 1, 125, 126, 65_535, 65_536, 10_000_000][i] ?? crypto.randomInt(5_000)
+  const length = [0, 1, 125, 126, 65_535, 65_536, 5_000_000, 10_000_000][i] ?? crypto.randomInt(5_000)
   return i % 2 ? crypto.randomBytes(length) : 'é€𝄞x'.repeat(length / 4)
 })
 
@@ -23,11 +23,14 @@ function exchange () {
       socket.send(message)
       return
     }
-    const cut = Math.floor(message.length / 3)
-    socket.send(message.slice(0, cut), { fin: false })
+    // Cut inside of characters too, as may be.
+    const binary = typeof message !== 'string'
+    const bytes = Buffer.from(message)
+    const cut = Math.floor(bytes.length / 3)
+    socket.send(bytes.subarray(0, cut), { binary, fin: false })
     socket.ping(String(i))
-    socket.send(message.slice(cut, 2 * cut), { fin: false })
-    socket.send(message.slice(2 * cut), { fin: true })
+    socket.send(bytes.subarray(cut, 2 * cut), { binary, fin: false })
+    socket.send(bytes.subarray(2 * cut), { binary, fin: true })
   }))
   socket.on('pong', () => pongs++)
   socket.on('message', (data, isBinary) => {
