@@ -22,7 +22,11 @@ fn a_sender_that_never_pauses_is_ended_in_good_order_within_the_grace_time() {
     let received = thread::scope(|scope| {
         scope.spawn(|| {
             // It goes on until RST: FIN does not stop it.
-            while !is_over.load(Ordering::Relaxed) && writer.write_all(&flood).is_ok() {}
+            while !is_over.load(Ordering::Relaxed) {
+                if writer.write_all(&flood).is_err() {
+                    break;
+                }
+            }
         });
         let reader = scope.spawn(|| {
             let mut buffer = vec![0; 1 << 16];
