@@ -57,8 +57,8 @@ const QUICK_STAGES: [usize; 2] = [200, 1_000];
 
 /// Opened at once; fewer than any server's backlog.
 const BATCH: usize = 100;
-/// The batches before each stage of which the cheapest tells the cost of an accept there: what disturbs only adds.
-const BATCHES_MEASURED: usize = 10;
+/// How often a batch is accepted beside those that are open. The first ones touch memory that nobody has touched before.
+const ACCEPT_ROUNDS: usize = 15;
 /// Connections from one source address: far below the number of ports.
 const PER_SOURCE: usize = 5_000;
 const PAYLOAD: usize = 64;
@@ -163,23 +163,33 @@ fn fill(
     stage: usize,
     empty: u64,
 ) -> io::Result<[String; 3]> {
-    let mut costs = Vec::new();
     while idle.len() < stage {
-        let before = server.settled_processor_time()?;
-        let mut batch = connect(server.address, idle.len(), BATCH)?;
-        let after = server.settled_processor_time()?;
-        costs.push(after.saturating_sub(before).div_f64(BATCH as f64));
-        exchange(&mut batch)?;
-        idle.append(&mut batch);
+        idle.append(&mut open(server.address, idle.len(), BATCH)?);
     }
     server.settled_processor_time()?;
     let grown = server.resident()?.saturating_sub(empty);
-    let last = costs.len().saturating_sub(BATCHES_MEASURED);
     Ok([
         format!("{:.0}", grown as f64 / idle.len() as f64),
-        format!("{:.2}", cheapest(&costs[last..])),
+        format!("{:.2}", accept(server, idle.len())?),
         busy(server)?,
     ])
+}
+
+/// Processor time per accepted connection, in microseconds, with `already` open. The server sleeps until a whole batch
+/// waits for it: otherwise the scheduler would decide whether it is woken once for all or once for each.
+fn accept(server: &Server, already: usize) -> io::Result<f64> {
+    let mut costs = Vec::new();
+    for _ in 0..ACCEPT_ROUNDS {
+        let before = server.settled_processor_time()?;
+        server.pause()?;
+        let batch = connect(server.address, already, BATCH);
+        server.resume()?;
+        let mut batch = batch?;
+        let spent = server.settled_processor_time()?.saturating_sub(before);
+        costs.push(spent.div_f64(BATCH as f64));
+        exchange(&mut batch)?;
+    }
+    Ok(median(&costs))
 }
 
 /// Processor time per frame of a few busy connections, in microseconds, for each place the cores were in meanwhile.
@@ -201,12 +211,6 @@ fn busy(server: &Server) -> io::Result<String> {
         .map(|(place, costs)| format!("{:.2} {}", median(costs), place.name()))
         .collect();
     Ok(known.join(", "))
-}
-
-/// In microseconds.
-fn cheapest(times: &[Duration]) -> f64 {
-    let least = times.iter().min();
-    least.map_or(f64::NAN, |time| time.as_secs_f64() * 1e6)
 }
 
 /// In microseconds.

@@ -78,6 +78,7 @@ struct Warnings {
     full: Throttle,
     crowded: Throttle,
     paused: Throttle,
+    shed: Throttle,
     unregistered: Throttle,
     memory: Throttle,
 }

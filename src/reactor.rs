@@ -5,6 +5,7 @@ use std::{
     fs::File,
     io::{self, ErrorKind},
     net::{IpAddr, SocketAddr},
+    os::fd::{AsFd, AsRawFd},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -13,7 +14,9 @@ use std::{
 };
 
 use log::debug;
-use mio::{Events, Interest, Poll, Registry, Waker, event::Source, net::UnixStream};
+use mio::{
+    Events, Interest, Poll, Registry, Waker, event::Source, net::UnixStream, unix::SourceFd,
+};
 
 use crate::{
     Config, Lane, Overload, Stats, Token,
@@ -175,6 +178,18 @@ impl<P: Protocol> Reactor<P> {
         self.poll.registry().register(&mut source, STOP_SOURCE.into(), Interest::READABLE)?;
         self.stop_source = Some(source);
         Ok(())
+    }
+
+    /// Lets [`turn`](Self::turn) return once there is something new to read from `source` (edge-triggered): a
+    /// timer of one's own that is finer than a poll's milliseconds, say. To read it, and to keep it open, is the
+    /// caller's.
+    ///
+    /// # Errors
+    ///
+    /// As `epoll_ctl`(2).
+    pub fn wake_on(&self, source: &impl AsFd) -> io::Result<()> {
+        let descriptor = source.as_fd().as_raw_fd();
+        SourceFd(&descriptor).register(self.poll.registry(), WAKER.into(), Interest::READABLE)
     }
 
     /// Something by which other threads can stop it.

@@ -20,7 +20,7 @@ use crate::peers::{self, Built, Peer};
 const START_LIMIT: Duration = Duration::from_secs(20);
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 /// Long, because it may have to wait for its core itself on a machine that others use.
-const SETTLE_LIMIT: Duration = Duration::from_millis(200);
+const SETTLE_LIMIT: Duration = Duration::from_secs(2);
 const SETTLE_STEP: Duration = Duration::from_millis(1);
 
 /// A running server. It is killed when this goes.
@@ -97,6 +97,15 @@ impl Server {
             }
         }
         Ok(true)
+    }
+
+    /// Stops it where it is, until it is resumed: what it is sent meanwhile it finds all at once.
+    pub fn pause(&self) -> io::Result<()> {
+        Ok(kill(self.pid, Signal::SIGSTOP)?)
+    }
+
+    pub fn resume(&self) -> io::Result<()> {
+        Ok(kill(self.pid, Signal::SIGCONT)?)
     }
 
     /// Asks it to end and waits until it has. What watches it writes its findings meanwhile.

@@ -1,5 +1,6 @@
 //! The command line: words in, the library's types out; one file for each subcommand.
 
+mod bench;
 mod client;
 mod descriptors;
 mod dialects;
@@ -41,6 +42,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Serve(serve::ServeArgs),
     Client(client::ClientArgs),
+    Bench(Box<bench::BenchArgs>),
     Dialects(dialects::DialectsArgs),
 }
 
@@ -49,6 +51,7 @@ impl Command {
         match self {
             Self::Serve(args) => args.run(),
             Self::Client(args) => args.run(),
+            Self::Bench(args) => args.run(),
             Self::Dialects(args) => args.run(),
         }
     }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::cold::Cold;
 use crate::{buffer::Pool, protocol::Output, stats::Stats};
 
-/// The most that one read asks for, in bytes: as much as half of a second-level cache, so that what was read is
-/// still near when it is written.
-pub(crate) const SCRATCH: usize = 256 << 10;
+/// The most that one read asks for, in bytes: a quarter of a usual second-level cache, so that what was read is
+/// still near when it is written; and a little more, as frames of round sizes have heads.
+pub(crate) const SCRATCH: usize = (256 + 4) << 10;
 
 /// A protocol's output is full from here on, in bytes.
 const HIGH_WATER: usize = 256 << 10;

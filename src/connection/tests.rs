@@ -12,7 +12,7 @@ mod outbound;
 mod protocols;
 
 use super::*;
-use crate::protocol::{Frames, Output};
+use crate::protocol::{Frames, Next, Output, Received};
 
 /// What one read of a script does; behind the end of the script every read would block.
 #[derive(Debug, Clone)]

@@ -1,6 +1,10 @@
 //! Accepting: in bounded batches, within the limits, and on a timer where the kernel has run out of something.
 
-use std::{io, net::SocketAddr};
+use std::{
+    io::{self, ErrorKind},
+    net::SocketAddr,
+    time::Duration,
+};
 
 use log::{Level, debug, log_enabled, warn};
 
@@ -9,7 +13,7 @@ use crate::{
     Peer, Token,
     config::Overload,
     connection::{Connection, Reason},
-    door::{self, Remedy},
+    door::{self, Door, Remedy},
     net::Net,
     protocol::Protocol,
 };
@@ -58,35 +62,53 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     }
 
     fn accept_failed(&mut self, index: usize, error: &io::Error) -> Attempt {
-        let door = &mut self.doors[index];
+        let name = &self.doors[index].name;
         match Remedy::of(error) {
             Remedy::AwaitEvent => Attempt::Stop,
             Remedy::TakeNext => {
-                debug!("{}: accept: {error}", door.name);
+                debug!("{name}: accept: {error}");
                 Attempt::Next
             }
             Remedy::Pause(pause) => {
-                if self.config.overload == Overload::Refuse
-                    && let Some(listener) = &door.listener
-                    && door::is_out_of_descriptors(error)
-                    && self.net.shed(listener).is_ok()
-                {
-                    self.shared.stats.refused.add(1);
-                    if let Some(more) = self.warnings.paused.admit(self.net.now()) {
-                        let name = &door.name;
-                        warn!("{name}: accept: {error}; refused a connection ({more} more)");
-                    }
-                    return Attempt::Next;
+                let refuses = self.config.overload == Overload::Refuse;
+                if refuses && door::is_out_of_descriptors(error) {
+                    self.shed(index, error, pause)
+                } else {
+                    self.pause(index, error, pause)
                 }
-                let now = self.net.now();
-                door.state = door::State::Paused(now + pause);
-                self.shared.stats.accept_pauses.add(1);
-                if let Some(more) = self.warnings.paused.admit(now) {
-                    let name = &door.name;
-                    warn!("{name}: accept: {error}; trying again every {pause:?} ({more} more)");
-                }
-                Attempt::Stop
             }
+        }
+    }
+
+    /// Stops accepting for a while.
+    fn pause(&mut self, index: usize, error: &io::Error, pause: Duration) -> Attempt {
+        let now = self.net.now();
+        let door = &mut self.doors[index];
+        door.state = door::State::Paused(now + pause);
+        self.shared.stats.accept_pauses.add(1);
+        if let Some(more) = self.warnings.paused.admit(now) {
+            let name = &door.name;
+            warn!("{name}: accept: {error}; trying again every {pause:?} ({more} more)");
+        }
+        Attempt::Stop
+    }
+
+    /// Closes the next connection that waits, for which there is no descriptor.
+    fn shed(&mut self, index: usize, error: &io::Error, pause: Duration) -> Attempt {
+        let Door { listener: Some(listener), name, .. } = &self.doors[index] else {
+            return Attempt::Stop;
+        };
+        match self.net.shed(listener) {
+            Ok(()) => {
+                self.shared.stats.refused.add(1);
+                if let Some(more) = self.warnings.shed.admit(self.net.now()) {
+                    warn!("{name}: accept: {error}; refused a connection ({more} more)");
+                }
+                Attempt::Next
+            }
+            // Out of descriptors, accept(2) does not even look whether somebody waits.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Attempt::Stop,
+            Err(_) => self.pause(index, error, pause),
         }
     }
 

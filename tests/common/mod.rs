@@ -8,20 +8,22 @@
 )]
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
     path::PathBuf,
     process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
     time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 pub(crate) mod drive;
 
 /// How long anything may take before a test gives up on it; never how long it should take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The command under test.
 pub(crate) fn resound() -> Command {
@@ -125,10 +127,38 @@ impl Daemon {
         self.wait()
     }
 
+    /// Frames on a free port, with these further arguments, and with faults in its system calls as strace's
+    /// `inject=` describes them; `None` where strace is not installed.
+    pub(crate) fn with_faults(faults: &[&str], arguments: &[&str]) -> Option<Self> {
+        let mut command = Command::new(tool("strace")?);
+        // -D: the daemon is our child and strace its, so that to kill the one ends the other.
+        command.args(["-D", "-f", "-qq", "-o", "/dev/null"]);
+        for fault in faults {
+            let call = fault.split(':').next().unwrap();
+            command.args(["-e", &format!("trace={call}"), "-e", &format!("inject={fault}")]);
+        }
+        command.args([env!("CARGO_BIN_EXE_resound"), "serve", "--listen", "frames://127.0.0.1:0"]);
+        command.args(arguments);
+        Some(Self::spawn(command, 1))
+    }
+
+    /// Stops it from running, so that what happens until [`resume`](Self::resume) happens at once to it.
+    pub(crate) fn pause(&self) {
+        self.signal(Signal::STOP);
+        eventually("it is stopped", || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+            stat.rsplit(')').next().unwrap().trim().starts_with('T')
+        });
+    }
+
+    pub(crate) fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
     /// Waits for the end.
     pub(crate) fn wait(&mut self) -> Ended {
         let stderr = self.stderr.take().map(|mut stderr| {
-            std::thread::spawn(move || {
+            thread::spawn(move || {
                 let mut text = String::new();
                 stderr.read_to_string(&mut text).map(|_| text)
             })
@@ -170,7 +200,7 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
         assert!(start.elapsed() < PATIENCE, "it never came about: {what}");
-        std::thread::yield_now();
+        thread::yield_now();
     }
 }
 
@@ -198,6 +228,38 @@ pub(crate) fn skip(why: &str) {
 /// `payload` as a frame of the default dialect.
 pub(crate) fn frame(payload: &[u8]) -> Vec<u8> {
     [&u32::try_from(payload.len()).unwrap().to_le_bytes()[..], payload].concat()
+}
+
+/// One frame there and back.
+pub(crate) fn ping(stream: &mut TcpStream) {
+    let sent = frame(b"ping");
+    stream.write_all(&sent).unwrap();
+    let mut back = [0; 8];
+    stream.read_exact(&mut back).expect("an answer in time");
+    assert_eq!(back[..], sent);
+}
+
+/// Closes with RST instead of FIN.
+pub(crate) fn reset(stream: TcpStream) {
+    SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+}
+
+/// Runs `fault` until a connection beside it has had a hundred pings answered, then tells it to end.
+pub(crate) fn pinging_beside<T: Send>(
+    daemon: &Daemon,
+    fault: impl FnOnce(&AtomicBool) -> T + Send,
+) -> T {
+    let mut stream = daemon.connect();
+    ping(&mut stream);
+    let enough = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let fault = scope.spawn(|| fault(&enough));
+        for _ in 0..100 {
+            ping(&mut stream);
+        }
+        enough.store(true, Ordering::Relaxed);
+        fault.join().unwrap()
+    })
 }
 
 /// A stream of numbers that is the same for the same seed.

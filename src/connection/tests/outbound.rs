@@ -1,6 +1,7 @@
 //! Connections that go out: connecting, speaking unasked, and reading on while something is owed.
 
 use super::*;
+use crate::protocol::{Next, Received};
 
 const PEER: Peer = Peer::Unix;
 

@@ -1,0 +1,210 @@
+//! The words of `resound bench`, and the plan that they make.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::ValueEnum;
+use resound::Endpoint;
+
+use super::{
+    gate::Condition,
+    pace::Arrivals,
+    plan::{Plan, has_many_sources},
+    size::Sizes,
+    target::{Target, Wire},
+    units::Rate,
+};
+use crate::cli::{descriptors, units::Time};
+
+/// The load, the same for one server as for several.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Load")]
+pub(super) struct LoadArgs {
+    /// Connections
+    #[arg(long, short, value_name = "N", default_value_t = 100)]
+    connections: usize,
+
+    /// Frames in flight on each connection; with --rate the most there may be [default: 1]
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    depth: Option<u32>,
+
+    /// Bytes of payload: 64, a range like 64-1500, or a mix like 64:80%,64KiB:20%
+    #[arg(long, short, value_name = "SIZES", default_value = "64")]
+    size: Sizes,
+
+    /// Open loop: so many frames a second in all, whatever comes back; latency counts from when a frame was due
+    #[arg(long, short, value_name = "RATE")]
+    rate: Option<Rate>,
+
+    /// How --rate's frames are spread over time
+    #[arg(long, value_enum, default_value_t = ArrivalsArg::Constant, requires = "rate")]
+    arrivals: ArrivalsArg,
+
+    /// Measure for this long [default: 10s]
+    #[arg(long, short = 'z', value_name = "TIME")]
+    duration: Option<Time>,
+
+    /// Load before measuring [default: a tenth of --duration, at most 1s]
+    #[arg(long, value_name = "TIME")]
+    warm_up: Option<Time>,
+
+    /// Close each connection after N round trips and open another
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    churn: Option<u64>,
+
+    /// Open at most so many connections a second
+    #[arg(long, value_name = "RATE")]
+    connect_rate: Option<Rate>,
+
+    /// Hold N more connections that do nothing, and see at the end whether each still echoes
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    hold: usize,
+
+    /// Connect from so many addresses of 127.0.0.0/8 [default: as many as the ports it takes]
+    #[arg(long, value_name = "N")]
+    sources: Option<usize>,
+
+    /// Threads of the load
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
+    threads: u32,
+
+    /// Give a connection up when nothing comes back for this long [default: 10s; 1s for datagrams]
+    #[arg(long, value_name = "TIME")]
+    timeout: Option<Time>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ArrivalsArg {
+    /// Evenly
+    Constant,
+    /// At random, in bursts, as from people who know nothing of each other
+    Poisson,
+}
+
+/// What is done with the result.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Result")]
+pub(super) struct OutputArgs {
+    /// Write the report as JSON (docs/bench.md describes it); - is standard output
+    #[arg(long, value_name = "FILE")]
+    pub(super) json: Option<PathBuf>,
+
+    /// Write the report as one HTML page with charts
+    #[arg(long, alias = "html", value_name = "FILE")]
+    pub(super) report: Option<PathBuf>,
+
+    /// Write the latencies of each window as an HdrHistogram log, in nanoseconds
+    #[arg(long, value_name = "FILE")]
+    pub(super) hdr: Option<PathBuf>,
+
+    /// Exit with code 3 if this is so: p99>5ms, errors>0, rate<100k; repeatable
+    #[arg(long, value_name = "CONDITION")]
+    pub(super) fail_if: Vec<Condition>,
+
+    /// Show nothing while it runs
+    #[arg(long, short)]
+    pub(super) quiet: bool,
+}
+
+/// Descriptors of our own, apart from connections: standard streams, polls, timers.
+const OWN_DESCRIPTORS: usize = 32;
+
+/// How long is measured unless somebody says, at once and where there are many short runs.
+const LONG: Time = Time(Duration::from_secs(10));
+const SHORT: Time = Time(Duration::from_secs(2));
+
+const WARM_UP: Duration = Duration::from_secs(1);
+
+impl LoadArgs {
+    /// The same load for one of many short runs, unless it was asked for how long.
+    pub(super) fn for_steps(mut self) -> Self {
+        self.duration = Some(self.duration.unwrap_or(SHORT));
+        self
+    }
+
+    /// Checks that it goes together, and puts it together.
+    ///
+    /// # Errors
+    ///
+    /// Text with the remedy.
+    pub(super) fn plan(&self, target: &Target) -> Result<Plan, String> {
+        let endpoint = target.endpoint()?;
+        let wire = target.wire();
+        for size in [self.size.least(), self.size.most()] {
+            if let Some(reason) = wire.refuses(size) {
+                return Err(format!(
+                    "--size {} does not go over {}: {reason}",
+                    self.size,
+                    wire.name()
+                ));
+            }
+        }
+        self.check(wire)?;
+        let all = self.connections + self.hold;
+        let sources = Plan::sources_needed(&endpoint, wire, all, self.churn.is_some());
+        let sources = match self.sources {
+            None => sources,
+            Some(asked) => {
+                let possible = matches!(&endpoint, Endpoint::Tcp(to) if has_many_sources(to.ip()));
+                if asked > 1 && !possible {
+                    return Err(format!(
+                        "--sources takes addresses of 127.0.0.0/8, and {target} cannot be reached from there; leave \
+                         it out"
+                    ));
+                }
+                asked.clamp(1, 1 << 20)
+            }
+        };
+        let limit = descriptors::raise_limit();
+        let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(OWN_DESCRIPTORS);
+        if all > room {
+            return Err(format!(
+                "{all} connections need more than the limit of {limit} open files; raise it (ulimit -n {}), or open \
+                 at most {room}",
+                all + OWN_DESCRIPTORS
+            ));
+        }
+        let duration = self.duration.unwrap_or(LONG).0;
+        let usual_timeout = Duration::from_secs(if *wire == Wire::Udp { 1 } else { 10 });
+        Ok(Plan {
+            target: target.clone(),
+            endpoint,
+            connections: self.connections,
+            depth: self.depth,
+            sizes: self.size.clone(),
+            rate: self.rate.map(|rate| rate.0),
+            arrivals: match self.arrivals {
+                ArrivalsArg::Constant => Arrivals::Constant,
+                ArrivalsArg::Poisson => Arrivals::Poisson,
+            },
+            duration,
+            warm_up: self.warm_up.map_or_else(|| WARM_UP.min(duration / 10), |time| time.0),
+            churn: self.churn,
+            connect_rate: self.connect_rate.map(|rate| rate.0),
+            hold: self.hold,
+            sources,
+            threads: self.threads,
+            timeout: self.timeout.map_or(usual_timeout, |time| time.0),
+        })
+    }
+
+    fn check(&self, wire: &Wire) -> Result<(), String> {
+        let wrong = if self.connections + self.hold == 0 {
+            "--connections 0 leaves nothing to do; give some, or --hold"
+        } else if self.connections > 0 && self.connections < self.threads as usize {
+            "there are more --threads than --connections; each thread has some of its own"
+        } else if self.connections == 0 && self.rate.is_some() {
+            "--rate needs --connections to send on"
+        } else if self.duration.is_some_and(|time| time.0.is_zero()) {
+            "--duration 0 measures nothing; give some time, like 10s"
+        } else if self.timeout.is_some_and(|time| time.0.is_zero()) {
+            "--timeout 0 gives up at once; give some time, like 1s"
+        } else if *wire == Wire::Udp && (self.churn.is_some() || self.hold > 0) {
+            "--churn and --hold are for connections, and datagrams have none; leave them out"
+        } else if *wire == Wire::Udp && self.connect_rate.is_some() {
+            "--connect-rate is for connections, and datagrams have none; leave it out"
+        } else {
+            return Ok(());
+        };
+        Err(wrong.to_owned())
+    }
+}

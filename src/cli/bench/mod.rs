@@ -1,0 +1,221 @@
+//! `resound bench`: a load generator that checks what comes back and says how sure it is.
+//!
+//! The load is a protocol of the library on connections that go out, in the same reactor as a server's.
+
+mod args;
+mod chart;
+mod check;
+mod compare;
+mod control;
+mod fault;
+mod gate;
+mod hdr;
+mod html;
+mod interval;
+mod live;
+mod load;
+mod pace;
+mod plan;
+mod procfs;
+mod ramp;
+mod random;
+mod record;
+mod refusal;
+mod report;
+mod run;
+mod server;
+mod size;
+mod tape;
+mod target;
+mod text;
+mod timer;
+mod udp;
+mod units;
+mod versus;
+mod warnings;
+mod worker;
+
+use std::{
+    fs::File,
+    io::{self, Write},
+    path::Path,
+    process::ExitCode,
+};
+
+use self::{
+    args::{LoadArgs, OutputArgs},
+    fault::{Fault, Faults},
+    gate::Condition,
+    live::Live,
+    report::Report,
+    run::{Outcome, Stop},
+    server::Server,
+    target::Target,
+};
+use super::{Failure, signals};
+
+/// Where a server is looked for, unless another address is given.
+const ADDRESS: &str = "127.0.0.1:30000";
+
+/// A gate that was asked for is not passed.
+const GATE: u8 = 3;
+
+/// Load a server, check every byte that comes back, and measure
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
+pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    #[arg(
+        help = "Where the server is: HOST:PORT, unix:PATH or PROTOCOL://ADDRESS, with any KEY=VALUE of its --listen; \
+                PROTOCOL is frames, lines, raw or udp [default: 127.0.0.1:30000]"
+    )]
+    address: Option<Target>,
+
+    #[command(flatten)]
+    load: LoadArgs,
+
+    /// Find the highest rate at which this holds: p99<2ms; each step takes --duration [2s]
+    #[arg(long, value_name = "CONDITION", help_heading = "Load")]
+    ramp: Option<Condition>,
+
+    /// Start this server, watch it, and stop it at the end; {port} in it is a free one
+    #[arg(long, value_name = "CMD", help_heading = "Server")]
+    server: Option<String>,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Compare(compare::CompareArgs),
+    Versus(Box<versus::VersusArgs>),
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  resound bench                                       100 connections, a frame of 64 B in flight on each, 10 s
+  resound bench -c 50 --depth 64 --size 64:80%,64KiB:20% 127.0.0.1:30000,length=u16be
+  resound bench --rate 50k --arrivals poisson --report report.html
+  resound bench --ramp 'p99<2ms'
+  resound bench --churn 10 --server 'resound serve --listen frames://127.0.0.1:0'
+  resound bench -z 5s --fail-if 'p99>5ms' --fail-if 'errors>0'
+  resound bench compare before.json after.json
+  resound bench versus --server 'resound serve --listen raw://127.0.0.1:0' --server './other {port}' raw://
+
+Exit codes: 0 measured, 1 it could not be measured or wrong bytes came back, 2 the command line is wrong, 3 a --fail-if is so.";
+
+impl BenchArgs {
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        match self.command {
+            Some(Command::Compare(compare)) => compare.run(),
+            Some(Command::Versus(versus)) => versus.run(),
+            None => self.bench(),
+        }
+    }
+
+    fn bench(self) -> Result<ExitCode, Failure> {
+        let given = self.address.is_some();
+        let address = match self.address {
+            Some(address) => address,
+            None => ADDRESS.parse().map_err(Failure::Failed)?,
+        };
+        let load =
+            if self.ramp.is_some() { self.load.clone().for_steps() } else { self.load.clone() };
+        // Wrong words are told before anything is started.
+        let plan = load.plan(&address).map_err(Failure::Usage)?;
+        let signals = signals::stop_stream()
+            .map_err(|error| Failure::Failed(format!("cannot catch signals: {error}")))?;
+        let mut stop = Stop::new(signals);
+        let mut live = Live::new(self.output.quiet);
+        let server = self.server.as_deref().map(|command| Server::start(command, &address, given));
+        let server = server.transpose().map_err(Failure::Failed)?;
+        let plan = match &server {
+            None => plan,
+            Some(server) => load.plan(&server.target).map_err(Failure::Failed)?,
+        };
+        let name =
+            server.as_ref().map_or_else(|| plan.target.to_string(), |server| server.name.clone());
+        let outcome = match &self.ramp {
+            None => run::run(&plan, &name, server.as_ref(), &mut live, &mut stop),
+            Some(condition) => {
+                ramp::ramp(&plan, condition, &name, server.as_ref(), &mut live, &mut stop)
+            }
+        };
+        drop(server);
+        conclude(&outcome.map_err(Failure::Failed)?, &self.output)
+    }
+}
+
+/// Writes what was asked for; the exit code.
+fn conclude(outcome: &Outcome, output: &OutputArgs) -> Result<ExitCode, Failure> {
+    let report = &outcome.report;
+    let text = text::text(report).map_err(|error| Failure::Failed(error.to_string()))?;
+    let mut json = serde_json::to_string_pretty(report)
+        .map_err(|error| Failure::Failed(format!("the report as JSON: {error}")))?;
+    json.push('\n');
+    match output.json.as_deref() {
+        // Standard output is for the data then.
+        Some(path) if path == Path::new("-") => {
+            eprint!("{text}");
+            say(&json)?;
+        }
+        Some(path) => {
+            say(&text)?;
+            save(path, "--json", |file| file.write_all(json.as_bytes()))?;
+        }
+        None => say(&text)?,
+    }
+    if let Some(path) = &output.report {
+        let page = html::page(report).map_err(|error| Failure::Failed(error.to_string()))?;
+        save(path, "--report", |file| file.write_all(page.as_bytes()))?;
+    }
+    if let Some(path) = &output.hdr {
+        save(path, "--hdr", |file| {
+            hdr::write(file, outcome.started, outcome.window, &outcome.windows)
+        })?;
+    }
+    let mut code = ExitCode::SUCCESS;
+    if wrong_answers(report) > 0 || report.latency_us.count == 0 && report.connections.held == 0 {
+        code = ExitCode::FAILURE;
+    }
+    for condition in output.fail_if.iter().filter(|condition| condition.holds(report)) {
+        eprintln!("--fail-if {condition}: it is so");
+        code = ExitCode::from(GATE);
+    }
+    Ok(code)
+}
+
+/// How many answers were wrong, whatever else happened.
+fn wrong_answers(report: &Report) -> u64 {
+    let mut faults = Faults::default();
+    for &fault in Fault::ALL {
+        faults.count(fault, report.errors_by_name.get(fault.name()).copied().unwrap_or(0));
+    }
+    faults.wrong_answers()
+}
+
+fn save(
+    path: &Path,
+    flag: &str,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> Result<(), Failure> {
+    File::create(path).and_then(|mut file| write(&mut file)).map_err(|error| {
+        Failure::Failed(format!(
+            "{flag} {}: {error}; choose a file that can be written",
+            path.display()
+        ))
+    })
+}
+
+/// Writes to standard output; where nobody reads that any more, that is no failure of the measurement.
+fn say(text: &str) -> Result<(), Failure> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::Failed(format!("standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}

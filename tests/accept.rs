@@ -1,0 +1,171 @@
+//! Accepting when there are too many, too many at once, or none any more.
+
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::TcpStream,
+    process::Command,
+    sync::atomic::Ordering,
+};
+
+use common::{Daemon, eventually, frame, ping, pinging_beside, reset, tool};
+
+mod common;
+
+/// What a refused connection gets: FIN, or RST where it had sent something.
+fn is_refused(stream: &mut TcpStream) -> bool {
+    match stream.read(&mut [0; 16]) {
+        Ok(count) => count == 0,
+        Err(error) => error.kind() == ErrorKind::ConnectionReset,
+    }
+}
+
+#[test]
+fn reset_before_accept_is_one_connection_that_failed() {
+    let daemon = Daemon::frames(&[]);
+    let before = daemon.descriptors();
+    daemon.pause();
+    for _ in 0..50 {
+        reset(daemon.connect());
+    }
+    daemon.resume();
+    ping(&mut daemon.connect());
+    eventually("all are closed again", || daemon.descriptors() == before);
+    let ended = daemon.stop();
+    assert!(ended.stdout.contains("50 reset"), "{ended:?}");
+    assert!(ended.stdout.contains("51 connections"), "{ended:?}");
+}
+
+#[test]
+fn more_than_max_connections_wait_until_there_is_room() {
+    let daemon = Daemon::frames(&["--max-connections", "10"]);
+    let before = daemon.descriptors();
+    let mut streams: Vec<TcpStream> = (0..50).map(|_| daemon.connect()).collect();
+    for stream in &mut streams {
+        stream.write_all(&frame(b"hello")).unwrap();
+    }
+    let mut back = [0; 9];
+    for (index, mut stream) in streams.into_iter().enumerate() {
+        stream.read_exact(&mut back).unwrap();
+        assert_eq!(back[..], frame(b"hello"), "{index}");
+        assert!(daemon.descriptors() <= before + 10);
+    }
+    let ended = daemon.stop();
+    assert!(ended.stdout.contains("50 connections"), "{ended:?}");
+    assert!(ended.stdout.contains("waits for room"), "{ended:?}");
+    assert!(ended.stderr.contains("as many as allowed"), "{ended:?}");
+}
+
+#[test]
+fn more_than_max_connections_are_refused_where_that_is_the_policy() {
+    let daemon = Daemon::frames(&["--max-connections", "10", "--overload", "refuse"]);
+    let mut streams: Vec<TcpStream> = (0..10).map(|_| daemon.connect()).collect();
+    streams.iter_mut().for_each(ping);
+    for _ in 0..40 {
+        assert!(is_refused(&mut daemon.connect()));
+    }
+    streams.iter_mut().for_each(ping);
+    drop(streams.pop());
+    eventually("there is room for one more", || {
+        let mut stream = daemon.connect();
+        let _ = stream.write_all(&frame(b"hello"));
+        matches!(stream.read(&mut [0; 9]), Ok(count) if count > 0)
+    });
+    let ended = daemon.stop();
+    assert!(ended.stdout.contains("refused for want of room"), "{ended:?}");
+    let warnings = ended.stderr.matches("as many as allowed").count();
+    assert!(warnings >= 1, "{ended:?}");
+}
+
+#[test]
+fn more_than_max_connections_per_ip_are_refused_and_others_are_not() {
+    let daemon = Daemon::frames(&["--max-connections-per-ip", "3"]);
+    let mut streams: Vec<TcpStream> = (0..3).map(|_| daemon.connect()).collect();
+    streams.iter_mut().for_each(ping);
+    assert!(is_refused(&mut daemon.connect()));
+    ping(&mut daemon.connect_from([127, 0, 0, 9]));
+    drop(streams.pop());
+    eventually("one that left makes room", || {
+        let mut stream = daemon.connect();
+        let _ = stream.write_all(&frame(b"hello"));
+        matches!(stream.read(&mut [0; 9]), Ok(count) if count > 0)
+    });
+    let ended = daemon.stop();
+    assert!(ended.stdout.contains("refused for want of room"), "{ended:?}");
+    assert!(ended.stderr.contains("from that address"), "{ended:?}");
+}
+
+/// A daemon that may have 24 descriptors and thinks that it may have 1,000 connections.
+fn poor_daemon(arguments: &[&str]) -> Option<Daemon> {
+    let mut command = Command::new(tool("prlimit")?);
+    command.args(["--nofile=24:24", env!("CARGO_BIN_EXE_resound"), "serve"]);
+    command.args(["--listen", "frames://127.0.0.1:0", "--max-connections", "1000"]);
+    Some(Daemon::spawn(
+        {
+            command.args(arguments);
+            command
+        },
+        1,
+    ))
+}
+
+#[test]
+fn out_of_descriptors_those_who_wait_are_served_though_nobody_new_comes() {
+    let Some(daemon) = poor_daemon(&[]) else { return };
+    let mut streams: Vec<TcpStream> = (0..40).map(|_| daemon.connect()).collect();
+    for stream in &mut streams {
+        stream.write_all(&frame(b"hello")).unwrap();
+    }
+    let mut back = [0; 9];
+    for mut stream in streams {
+        stream.read_exact(&mut back).unwrap();
+    }
+    let ended = daemon.stop();
+    assert!(ended.stdout.contains("40 connections"), "{ended:?}");
+    assert!(ended.stdout.contains("accept pauses"), "{ended:?}");
+}
+
+#[test]
+fn out_of_descriptors_load_is_shed_where_that_is_the_policy() {
+    let Some(daemon) = poor_daemon(&["--overload", "refuse"]) else { return };
+    let mut served = Vec::new();
+    let mut refused = 0;
+    for _ in 0..40 {
+        let mut stream = daemon.connect();
+        let _ = stream.write_all(&frame(b"hello"));
+        match stream.read(&mut [0; 9]) {
+            Ok(count) if count > 0 => served.push(stream),
+            _ => refused += 1,
+        }
+    }
+    assert!(served.len() >= 5 && refused >= 5, "{} served, {refused} refused", served.len());
+    served.iter_mut().for_each(ping);
+    let ended = daemon.stop();
+    assert!(ended.stdout.contains(&format!("{refused} refused for want of room")), "{ended:?}");
+    assert!(!ended.stdout.contains("accept pauses"), "{ended:?}");
+}
+
+#[test]
+fn an_accept_storm_does_not_hold_up_a_pinging_connection() {
+    let daemon = Daemon::frames(&["--max-connections", "20000"]);
+    let before = daemon.descriptors();
+    let connected = pinging_beside(&daemon, |enough| {
+        let mut streams = Vec::new();
+        // 5,000 at once at least, in waves of 500 that all send.
+        while streams.len() < 5_000 || !enough.load(Ordering::Relaxed) {
+            let source = [127, 0, 1, u8::try_from(streams.len() / 500 % 250).unwrap() + 1];
+            let mut stream = daemon.connect_from(source);
+            stream.write_all(&frame(b"hello")).unwrap();
+            streams.push(stream);
+            if streams.len() >= 9_000 {
+                streams.drain(..4_000);
+            }
+        }
+        let mut back = [0; 9];
+        for stream in &mut streams {
+            stream.read_exact(&mut back).unwrap();
+        }
+        streams.len()
+    });
+    assert!(connected >= 5_000);
+    eventually("all are closed again", || daemon.descriptors() == before);
+}

@@ -1,0 +1,449 @@
+//! `resound bench` as people run it, against servers that do right and servers that do wrong.
+
+#[path = "bench/servers.rs"]
+mod servers;
+
+mod common;
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    process::Output,
+    time::Duration,
+};
+
+use common::{Daemon, resound};
+use serde_json::Value;
+use servers::{Manner, SIZE};
+
+/// What a run said.
+#[derive(Debug)]
+struct Run {
+    code: Option<i32>,
+    report: Value,
+    stderr: String,
+}
+
+impl Run {
+    fn number(&self, pointer: &str) -> f64 {
+        let number = self.report.pointer(pointer).and_then(Value::as_f64);
+        number.unwrap_or_else(|| panic!("no {pointer} in {self:?}"))
+    }
+
+    fn errors(&self, name: &str) -> f64 {
+        self.number(&format!("/errors_by_name/{name}"))
+    }
+
+    fn warnings(&self) -> String {
+        self.report["warnings"].to_string()
+    }
+}
+
+fn output(arguments: &[&str]) -> Output {
+    resound().arg("bench").args(arguments).output().unwrap()
+}
+
+/// Runs a short load against `address`, and reads its report.
+fn bench(address: &str, arguments: &[&str]) -> Run {
+    let mut all = vec![address, "--json", "-", "--quiet", "--warm-up", "0s"];
+    if !arguments.contains(&"--size") {
+        all.extend(["--size", SIZE]);
+    }
+    all.extend(arguments);
+    let Output { status, stdout, stderr } = output(&all);
+    let report = serde_json::from_slice(&stdout).unwrap_or(Value::Null);
+    Run { code: status.code(), report, stderr: String::from_utf8(stderr).unwrap() }
+}
+
+fn against(manner: Manner, arguments: &[&str]) -> Run {
+    bench(&servers::start(manner).to_string(), arguments)
+}
+
+/// A file of this test's own.
+fn file(name: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("resound-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    folder.join(name)
+}
+
+#[test]
+fn an_echo_server_passes_and_every_field_is_there() {
+    let run = against(Manner::Echo, &["-z", "300ms", "-c", "4", "--fail-if", "errors>0"]);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert_eq!(run.number("/schema"), 1.0);
+    assert_eq!(run.number("/errors"), 0.0);
+    let count = run.number("/latency_us/count");
+    assert!(count > 0.0 && run.number("/frames") > 0.0 && run.number("/frames_per_s") > 0.0);
+    assert!(run.number("/client_cpu_share") > 0.0);
+    let of = |name| run.number(&format!("/latency_us/{name}"));
+    let ordered = ["p50", "p90", "p99", "p99_9", "p99_99", "max"].map(of);
+    assert!(ordered.is_sorted() && ordered[0] > 0.0 && of("mean") <= of("max"), "{run:?}");
+    for name in [
+        "TIMEOUT",
+        "REFUSED",
+        "RESET",
+        "CLOSED",
+        "MISMATCH",
+        "TRUNCATED",
+        "REORDERED",
+        "UNREACHABLE",
+    ] {
+        assert_eq!(run.errors(name), 0.0);
+    }
+    assert_eq!(run.number("/config/connections"), 4.0);
+    assert!(!run.report["windows"].as_array().unwrap().is_empty());
+    assert!(!run.report["distribution"].as_array().unwrap().is_empty());
+    assert!(run.stderr.contains("p99.99"), "the report for people too: {}", run.stderr);
+}
+
+#[test]
+fn every_wire_dialect_and_mix_comes_back_whole() {
+    let folder = file("").to_str().unwrap().to_owned();
+    let daemon = Daemon::start(
+        &[
+            "frames://127.0.0.1:0",
+            "frames://127.0.0.1:0,preset=postgres",
+            "raw://127.0.0.1:0",
+            "udp://127.0.0.1:0,rate=0",
+            &format!("frames+unix://{folder}socket,length=varint"),
+        ],
+        &[],
+    );
+    for (index, keys, more) in [
+        (0, "", &["-c", "3", "--size", "0-300:90%,200KiB:10%", "--depth", "5"][..]),
+        (1, ",preset=postgres", &["-c", "3", "--rate", "2k", "--arrivals", "poisson"]),
+        (2, "", &["--size", "1MiB", "--depth", "8", "-c", "2"]),
+        (3, "", &["-c", "3", "--size", "8-1400", "--threads", "2"]),
+        (4, ",length=varint", &["-c", "3", "--size", "100-200", "--threads", "2", "--depth", "3"]),
+    ] {
+        let place = daemon.listening[index].split(',').next().unwrap();
+        let arguments = [&["-z", "200ms", "--timeout", "20s"], more].concat();
+        let run = bench(&format!("{place}{keys}"), &arguments);
+        assert_eq!(run.code, Some(0), "{place}: {run:?}");
+        assert!(run.number("/errors") == 0.0 && run.number("/latency_us/count") > 0.0, "{run:?}");
+    }
+}
+
+#[test]
+fn a_stall_shows_in_p99_of_an_open_loop() {
+    let stall =
+        Manner::Stall { after: Duration::from_millis(200), stall: Duration::from_millis(100) };
+    let run = against(stall, &["-z", "800ms", "-c", "4", "--rate", "2k"]);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    let p99 = run.number("/latency_us/p99");
+    assert!(p99 > 50_000.0, "100 ms of 800 must be in p99: {p99} µs");
+    assert!(!run.warnings().contains("coordinated omission"), "{run:?}");
+}
+
+#[test]
+fn a_stall_that_a_closed_loop_cannot_show_is_explained() {
+    // A machine that is busy otherwise can stall both on its own; then it tries again.
+    for _ in 0..10 {
+        let stall =
+            Manner::Stall { after: Duration::from_millis(200), stall: Duration::from_millis(300) };
+        let run = against(stall, &["-z", "1s", "-c", "1"]);
+        assert!(run.number("/latency_us/max") > 200_000.0, "{run:?}");
+        if run.number("/latency_us/p99") < 100_000.0 {
+            assert!(run.warnings().contains("coordinated omission"), "{run:?}");
+            assert!(run.warnings().contains("--rate"), "the remedy: {run:?}");
+            return;
+        }
+    }
+    panic!("one frame of a hundred took 100 ms in each of ten runs");
+}
+
+#[test]
+fn one_wrong_byte_in_a_million_is_found_and_shown() {
+    let byte = 1_000_003;
+    let arguments =
+        ["-z", "2s", "-c", "1", "--depth", "64", "--size", "4092", "--fail-if", "MISMATCH>0"];
+    let run = against(Manner::Corrupt { byte }, &arguments);
+    assert_eq!(run.code, Some(3), "{run:?}");
+    assert!(run.errors("MISMATCH") >= 1.0, "{run:?}");
+    let shown = run.report["first_difference"].as_str().unwrap();
+    let frame = byte / 4096;
+    let within = byte % 4096;
+    assert!(shown.contains(&format!("byte {byte} of the connection")), "{shown}");
+    assert!(shown.contains(&format!("byte {within} of frame {frame} (4096 bytes)")), "{shown}");
+    assert!(shown.contains("1 byte differs") && shown.contains("^^"), "{shown}");
+}
+
+#[test]
+fn each_wrong_answer_has_its_name_and_exit_code_1() {
+    for (manner, name) in [
+        (Manner::Corrupt { byte: 1000 }, "MISMATCH"),
+        (Manner::Truncate { byte: 1000 }, "TRUNCATED"),
+        (Manner::Reorder { frame: 20 }, "REORDERED"),
+        (Manner::CloseWithin { frames: 20 }, "TRUNCATED"),
+    ] {
+        let run = against(manner.clone(), &["-z", "300ms", "-c", "2", "--depth", "16"]);
+        assert_eq!(run.code, Some(1), "{manner:?}: {run:?}");
+        assert!(run.errors(name) >= 1.0, "{manner:?}: {run:?}");
+        assert_eq!(run.errors(name), run.number("/errors"), "nothing else: {run:?}");
+    }
+}
+
+#[test]
+fn ends_that_come_too_early_are_counted_by_name() {
+    for (manner, name) in
+        [(Manner::Close { frames: 20 }, "CLOSED"), (Manner::Reset { frames: 20 }, "RESET")]
+    {
+        let run = against(manner.clone(), &["-z", "300ms", "-c", "2"]);
+        assert_eq!(run.code, Some(0), "{manner:?}: {run:?}");
+        assert!(run.errors(name) >= 2.0, "{manner:?}: {run:?}");
+    }
+}
+
+#[test]
+fn no_answer_at_all_is_a_timeout_for_each_frame() {
+    let run =
+        against(Manner::Silent, &["-z", "200ms", "-c", "3", "--depth", "2", "--timeout", "100ms"]);
+    assert_eq!(run.code, Some(1), "{run:?}");
+    assert!(run.errors("TIMEOUT") >= 6.0, "{run:?}");
+    assert_eq!(run.number("/latency_us/count"), 0.0);
+    assert!(run.warnings().contains("no frame came back"), "{run:?}");
+}
+
+#[test]
+fn a_target_that_refuses_says_so_at_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody: SocketAddr = listener.local_addr().unwrap();
+    drop(listener);
+    let run = bench(&nobody.to_string(), &["-z", "1h"]);
+    assert_eq!(run.code, Some(1), "{run:?}");
+    assert!(
+        run.stderr.contains("nothing listens there") && run.stderr.contains("resound serve"),
+        "{run:?}"
+    );
+}
+
+#[test]
+fn wrong_words_exit_with_2_and_the_remedy() {
+    for (arguments, says) in [
+        (&["-c", "0"][..], "give some, or --hold"),
+        (&["--size", "9-1"], "the range runs backwards"),
+        (&["--size", "1KiB", ":1,length=u8"], "over the limit of 255"),
+        (&["--fail-if", "p98>1ms"], "nothing that is measured"),
+        (&["--rate", "fast"], "50k"),
+        (&["--arrivals", "poisson"], "--rate"),
+        (&["http://:1"], "there is frames, lines, raw, udp"),
+        (&["udp://:1", "--churn", "3"], "datagrams have none"),
+        (&["--hold", "100000000"], "ulimit -n"),
+        (&["versus", "--server", "x"], "give --server 'CMD' twice"),
+        (&["compare", "only-one.json"], "compare"),
+    ] {
+        let output = output(arguments);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(says), "{arguments:?}: {stderr}");
+    }
+}
+
+#[test]
+fn gates_exit_with_3_only_when_they_are_so() {
+    let address = servers::start(Manner::Echo).to_string();
+    let passed = bench(
+        &address,
+        &["-z", "100ms", "-c", "2", "--fail-if", "p99>1h", "--fail-if", "errors>0"],
+    );
+    assert_eq!(passed.code, Some(0), "{passed:?}");
+    let failed = bench(&address, &["-z", "100ms", "-c", "2", "--fail-if", "rate<1M"]);
+    assert_eq!(failed.code, Some(3), "{failed:?}");
+    assert!(failed.stderr.contains("--fail-if rate<1M: it is so"), "{failed:?}");
+}
+
+#[test]
+fn the_hdr_log_is_one_that_its_own_tools_read() {
+    use hdrhistogram::serialization::{
+        Deserializer,
+        interval_log::{IntervalLogIterator, LogEntry},
+    };
+    let path = file("latencies.hlog");
+    let run = against(Manner::Echo, &["-z", "300ms", "-c", "2", "--hdr", path.to_str().unwrap()]);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    let log = std::fs::read(&path).unwrap();
+    let mut count = 0;
+    let mut highest = 0;
+    for entry in IntervalLogIterator::new(&log) {
+        let Ok(LogEntry::Interval(interval)) = entry else {
+            assert!(entry.is_ok(), "{entry:?}");
+            continue;
+        };
+        let bytes = base64_decoded(interval.encoded_histogram());
+        let histogram: hdrhistogram::Histogram<u64> =
+            Deserializer::new().deserialize(&mut &bytes[..]).unwrap();
+        count += histogram.len();
+        highest = highest.max(histogram.max());
+    }
+    assert_eq!(count as f64, run.number("/latency_us/count"));
+    let max = run.number("/latency_us/max");
+    assert!((highest as f64 / 1000.0 - max).abs() <= max / 500.0, "{highest} ns, {max} µs");
+}
+
+/// RFC 4648, without any leniency.
+fn base64_decoded(text: &str) -> Vec<u8> {
+    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut bytes = Vec::new();
+    let (mut bits, mut held) = (0_u32, 0);
+    for character in text.trim_end_matches('=').bytes() {
+        let value = ALPHABET.iter().position(|&letter| letter == character).unwrap();
+        bits = bits << 6 | u32::try_from(value).unwrap();
+        held += 6;
+        if held >= 8 {
+            held -= 8;
+            bytes.push((bits >> held).to_le_bytes()[0]);
+        }
+    }
+    bytes
+}
+
+#[test]
+fn compare_calls_the_same_noise_and_a_slowed_server_worse() {
+    let (fast, slow) = (file("fast.json"), file("slow.json"));
+    for (path, manner) in [(&fast, Manner::Echo), (&slow, Manner::Slow(Duration::from_millis(20)))]
+    {
+        let address = servers::start(manner).to_string();
+        let arguments =
+            [&address, "-z", "1s", "-c", "4", "--quiet", "--json", path.to_str().unwrap()];
+        let output = output(&arguments);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+    }
+    let compared = |after: &PathBuf| {
+        let output = output(&["compare", fast.to_str().unwrap(), after.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let same = compared(&fast);
+    assert_eq!(same.matches("noise:").count(), 3, "{same}");
+    let slower = compared(&slow);
+    assert!(slower.matches("worse:").count() >= 2, "{slower}");
+
+    std::fs::write(&slow, "{\"schema\": 99}").unwrap();
+    let output = output(&["compare", fast.to_str().unwrap(), slow.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("has schema 99"));
+}
+
+#[test]
+fn churn_opens_and_closes_and_nothing_is_lost() {
+    let daemon = Daemon::frames(&[]);
+    let run = bench(daemon.address(0), &["-z", "300ms", "-c", "4", "--churn", "3", "--depth", "2"]);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert_eq!(run.number("/errors"), 0.0, "{run:?}");
+    assert!(
+        run.number("/connections/cycles_per_s") > 0.0 && run.number("/connections/opened") > 4.0
+    );
+    let ended = daemon.stop();
+    assert!(ended.status.success() && !ended.stdout.contains("cut short"), "{ended:?}");
+}
+
+#[test]
+fn idle_connections_are_held_and_still_echo() {
+    let daemon = Daemon::frames(&[]);
+    let arguments = ["-z", "200ms", "-c", "2", "--hold", "300", "--sources", "5", "--threads", "2"];
+    let run = bench(daemon.address(0), &arguments);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert_eq!(run.number("/connections/held"), 300.0, "{run:?}");
+    assert_eq!(run.number("/connections/opened"), 302.0, "{run:?}");
+}
+
+#[test]
+fn a_ramp_ends_at_a_knee() {
+    // It takes 5 ms for each, so four connections with one frame in flight are good for 800 a second at most.
+    let address = servers::start(Manner::Slow(Duration::from_millis(5))).to_string();
+    let arguments = ["-z", "150ms", "-c", "4", "--depth", "1", "--rate", "50", "--ramp", "p50<1s"];
+    let run = bench(&address, &arguments);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    let steps = run.report["ramp"]["steps"].as_array().unwrap();
+    assert!(steps.iter().any(|step| step["held"] == false), "{run:?}");
+    assert!(
+        steps.iter().all(|step| step["held"] == false || step["rate"].as_f64() < Some(900.0)),
+        "{run:?}"
+    );
+}
+
+#[test]
+fn a_server_of_its_own_is_started_watched_and_stopped() {
+    let program = env!("CARGO_BIN_EXE_resound");
+    let command = format!("{program} serve --listen frames://127.0.0.1:0");
+    let run = bench("127.0.0.1:0", &["-z", "200ms", "-c", "2", "--server", &command]);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert!(
+        run.number("/server/cpu_us_per_frame") > 0.0
+            && run.number("/server/peak_memory_bytes") > 0.0
+    );
+    assert_eq!(run.report["name"], "resound");
+
+    let output = output(&["--server", &format!("{program} serve --listen nonsense"), "-z", "1s"]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("ended") && stderr.contains("no protocol in"), "{stderr}");
+}
+
+#[test]
+fn versus_measures_by_turns_and_shows_a_table() {
+    let program = env!("CARGO_BIN_EXE_resound");
+    let first = format!("{program} serve --listen frames://127.0.0.1:0");
+    let second = format!("{program} serve --listen frames://127.0.0.1:{{port}}");
+    let json = file("versus.json");
+    let arguments = [
+        "versus",
+        "--server",
+        &first,
+        "--server",
+        &second,
+        "--rounds",
+        "2",
+        "-z",
+        "100ms",
+        "-c",
+        "2",
+        "--quiet",
+        "--json",
+        json.to_str().unwrap(),
+    ];
+    let output = output(&arguments);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text} {:?}", output.stderr);
+    assert!(text.contains("| resound |") && text.contains("| resound#2 |"), "{text}");
+    assert!(text.contains("resound#2 against resound:") && text.contains("CPU a frame"), "{text}");
+    let reports: Vec<Value> = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    assert_eq!(reports.len(), 4);
+}
+
+#[test]
+fn ctrl_c_ends_early_and_still_reports() {
+    use rustix::process::{Pid, Signal, kill_process};
+    use std::io::{BufRead, BufReader};
+    let address = servers::start(Manner::Echo).to_string();
+    let mut child = resound()
+        .args(["bench", &address, "-z", "1h", "-c", "2", "--warm-up", "0s", "--json", "-"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut first = String::new();
+    stderr.read_line(&mut first).unwrap();
+    assert!(first.contains("frames/s"), "a plain line a second: {first}");
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    // Read on, so that it is not held up by a full pipe.
+    let rest = std::thread::spawn(move || stderr.lines().map_while(Result::ok).count());
+    let output = child.wait_with_output().unwrap();
+    rest.join().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["ended_early"], true);
+    assert!(report["frames"].as_f64() > Some(0.0), "{report}");
+}
+
+#[test]
+fn the_page_is_written_whole() {
+    let path = file("report.html");
+    let run =
+        against(Manner::Echo, &["-z", "200ms", "-c", "2", "--report", path.to_str().unwrap()]);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    let page = std::fs::read_to_string(&path).unwrap();
+    assert!(page.starts_with("<!doctype html>") && page.trim_end().ends_with("</main>"));
+    assert_eq!(page.matches("<svg").count(), 3);
+}
