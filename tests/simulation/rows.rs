@@ -22,7 +22,7 @@ impl Calm {
         let faults =
             Faults { interrupted: 0, short_write: 0, meanwhile: 0, register: 0, accept: 0 };
         let no_choice = Choices::Script { bytes: Vec::new(), next: 0 };
-        let kernel = Rc::new(RefCell::new(Kernel::new(no_choice, faults, 1_000)));
+        let kernel = Rc::new(RefCell::new(Kernel::new(no_choice, faults, 10_000)));
         let mut dispatcher = Dispatcher::new(Simulated(Rc::clone(&kernel)), config);
         dispatcher.listen(0, "frames".to_owned(), Frames::default()).unwrap();
         Self { kernel, dispatcher }
