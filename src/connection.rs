@@ -212,10 +212,10 @@ impl<S: Stream> Connection<S> {
         scratch: &mut [u8],
         shared: &mut Shared,
     ) -> Turn {
-        let mut turn = self.proceed(token, readiness, protocol, scratch, shared);
+        let turn = self.proceed(token, readiness, protocol, scratch, shared);
         if turn == Err(Reason::Memory) && self.ended_for() != Some(Reason::Memory) {
             self.abandon(Reason::Memory, shared);
-            turn = self.proceed(token, Readiness::ALL, protocol, scratch, shared);
+            return self.turn(token, Readiness::ALL, protocol, scratch, shared);
         }
         self.give_back(shared);
         turn.unwrap_or_else(Turn::Gone)

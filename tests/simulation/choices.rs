@@ -6,7 +6,7 @@ pub(crate) enum Choices {
     /// Endless, from `SplitMix64`.
     Seed(u64),
     /// As long as the script lasts, and then always 0.
-    #[allow(dead_code, reason = "only the fuzzer has one")]
+    #[allow(dead_code, reason = "single faults and the fuzzer have one")]
     Script { bytes: Vec<u8>, next: usize },
 }
 

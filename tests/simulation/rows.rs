@@ -22,7 +22,7 @@ impl Calm {
         let faults =
             Faults { interrupted: 0, short_write: 0, meanwhile: 0, register: 0, accept: 0 };
         let no_choice = Choices::Script { bytes: Vec::new(), next: 0 };
-        let kernel = Rc::new(RefCell::new(Kernel::new(no_choice, faults, 1_000)));
+        let kernel = Rc::new(RefCell::new(Kernel::new(no_choice, faults, 10_000)));
         let mut dispatcher = Dispatcher::new(Simulated(Rc::clone(&kernel)), config);
         dispatcher.listen(0, "frames".to_owned(), Frames::default()).unwrap();
         Self { kernel, dispatcher }
@@ -40,7 +40,7 @@ impl Calm {
     }
 
     fn step(&mut self) {
-        let events = self.kernel.borrow_mut().poll(100);
+        let events = self.kernel.borrow_mut().poll(1_024);
         for (token, readiness) in events {
             self.dispatcher.event(token, readiness);
         }
@@ -90,6 +90,25 @@ fn a_stale_token_in_a_batch_does_not_reach_the_next_owner_of_its_slot() {
     assert_eq!(calm.written(second), 0, "nobody was asked to read");
     calm.step();
     assert_eq!(calm.written(second), 9);
+}
+
+#[test]
+fn an_accept_storm_is_taken_in_batches_with_the_others_in_between() {
+    let mut calm = Calm::new(Config::default());
+    let pinging = calm.connect();
+    for _ in 0..1_000 {
+        calm.kernel.borrow_mut().connect(0);
+    }
+    for round in 1..=10 {
+        calm.send(pinging, HELLO);
+        assert_eq!(calm.written(pinging), 9 * round);
+        let open = calm.dispatcher.stats().open.value();
+        assert!(open <= 1 + 128 * round, "{open} accepted in {round} rounds");
+    }
+    while calm.dispatcher.wait() == Some(Duration::ZERO) {
+        calm.step();
+    }
+    assert_eq!(calm.dispatcher.stats().open.value(), 1_001);
 }
 
 #[test]
