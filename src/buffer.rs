@@ -11,7 +11,15 @@
 //! read can go straight into it in safe code; the pool keeps it initialised between owners, and so a
 //! connection's second large frame costs neither an allocation nor a `memset`.
 
-/// What the pool keeps for the next taker, in bytes and in pieces; the rest goes back to the allocator.
+use std::ops::{Deref, DerefMut};
+
+use memmap2::MmapMut;
+
+/// From this size on, in bytes, memory is mapped: to unmap it gives it back to the system, whatever lies around
+/// it. An allocator's heap shrinks only from its end, and one small piece there keeps all the rest.
+const MAPPED: usize = 16 << 10;
+
+/// What the pool keeps for the next taker, in bytes and in pieces; the rest goes back to the system.
 const KEPT_BYTES: usize = 4 << 20;
 const KEPT_PIECES: usize = 64;
 
@@ -21,12 +29,60 @@ const LEAST: usize = 512;
 /// An empty buffer this much larger than what it is wanted for is swapped for a smaller one.
 const OVERSIZE: usize = 4;
 
+/// Initialised memory.
+#[derive(Debug)]
+enum Memory {
+    Heap(Vec<u8>),
+    Mapped(MmapMut),
+}
+
+impl Memory {
+    const NONE: Self = Self::Heap(Vec::new());
+
+    /// As many bytes, all 0.
+    fn new(length: usize) -> Self {
+        if length >= MAPPED
+            && let Ok(memory) = MmapMut::map_anon(length)
+        {
+            return Self::Mapped(memory);
+        }
+        // The system limits the number of mappings, too.
+        Self::Heap(vec![0; length])
+    }
+}
+
+impl Deref for Memory {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Heap(memory) => memory,
+            Self::Mapped(memory) => memory,
+        }
+    }
+}
+
+impl DerefMut for Memory {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        match self {
+            Self::Heap(memory) => memory,
+            Self::Mapped(memory) => memory,
+        }
+    }
+}
+
 /// Bytes with a consumed front. An empty one owns no memory until [`Pool::reserve`] gives it some.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Buffer {
-    memory: Vec<u8>,
+    memory: Memory,
     start: usize,
     end: usize,
+}
+
+impl Default for Buffer {
+    fn default() -> Self {
+        Self { memory: Memory::NONE, start: 0, end: 0 }
+    }
 }
 
 impl Buffer {
@@ -39,7 +95,7 @@ impl Buffer {
     }
 
     /// Bytes of memory owned, used or not.
-    pub(crate) const fn capacity(&self) -> usize {
+    pub(crate) fn capacity(&self) -> usize {
         self.memory.len()
     }
 
@@ -92,7 +148,7 @@ pub(crate) struct Pool {
     limit: usize,
     /// Capacity of all buffers out there; at most `limit`, together with `kept_bytes`.
     lent: usize,
-    kept: Vec<Vec<u8>>,
+    kept: Vec<Memory>,
     kept_bytes: usize,
     /// Whether anything was taken from `kept` since the last trim.
     in_demand: bool,
@@ -181,16 +237,17 @@ impl Pool {
         }
         buffer.move_to_front();
         if added > 0 {
-            buffer.memory.reserve_exact(wanted - buffer.memory.len());
-            buffer.memory.resize(wanted, 0);
+            let mut memory = Memory::new(wanted);
+            memory[..buffer.end].copy_from_slice(buffer.bytes());
+            buffer.memory = memory;
             self.lent += added;
         }
         Ok(())
     }
 
     /// The most recently returned, hence warmest, piece of at least `least` bytes that is not a waste.
-    fn take_kept(&mut self, least: usize, fitting: usize) -> Option<Vec<u8>> {
-        let fits = |piece: &Vec<u8>| piece.len() >= least && piece.len() <= OVERSIZE * fitting;
+    fn take_kept(&mut self, least: usize, fitting: usize) -> Option<Memory> {
+        let fits = |piece: &Memory| piece.len() >= least && piece.len() <= OVERSIZE * fitting;
         let index = self.kept.iter().rposition(fits)?;
         let piece = self.kept.remove(index);
         self.kept_bytes -= piece.len();
@@ -211,7 +268,7 @@ impl Pool {
         }
     }
 
-    /// Gives all that is kept back to the allocator.
+    /// Gives all that is kept back to the system.
     fn trim(&mut self) {
         self.kept.clear();
         self.kept_bytes = 0;

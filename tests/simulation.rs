@@ -20,6 +20,8 @@ mod choices;
 mod kernel;
 #[path = "simulation/peer.rs"]
 mod peer;
+#[path = "simulation/rows.rs"]
+mod rows;
 #[path = "simulation/world.rs"]
 mod world;
 

@@ -46,6 +46,7 @@ impl Shared {
     /// Gives back what memory nobody has wanted since the last call.
     pub(crate) fn trim(&mut self) {
         self.stock.pool.trim_unused();
+        self.stock.cold.clear();
         self.output.trim();
     }
 }

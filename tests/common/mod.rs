@@ -23,7 +23,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 pub(crate) mod drive;
 
 /// How long anything may take before a test gives up on it; never how long it should take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The command under test.
 pub(crate) fn resound() -> Command {

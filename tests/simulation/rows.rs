@@ -1,0 +1,181 @@
+//! Single faults, one after the other, on the simulated kernel and its clock.
+
+use std::{cell::RefCell, rc::Rc, time::Duration};
+
+use resound::{Config, Reason, dispatcher::Dispatcher, net::Readiness, protocol::Frames};
+
+use super::{
+    choices::Choices,
+    kernel::{Faults, Kernel, SharedKernel, Simulated},
+};
+
+/// A dispatcher of frames on a kernel without surprises.
+struct Calm {
+    kernel: SharedKernel,
+    dispatcher: Dispatcher<Simulated, Frames>,
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+impl Calm {
+    fn new(config: Config) -> Self {
+        let faults =
+            Faults { interrupted: 0, short_write: 0, meanwhile: 0, register: 0, accept: 0 };
+        let no_choice = Choices::Script { bytes: Vec::new(), next: 0 };
+        let kernel = Rc::new(RefCell::new(Kernel::new(no_choice, faults, 1_000)));
+        let mut dispatcher = Dispatcher::new(Simulated(Rc::clone(&kernel)), config);
+        dispatcher.listen(0, "frames".to_owned(), Frames::default()).unwrap();
+        Self { kernel, dispatcher }
+    }
+
+    fn connect(&mut self) -> usize {
+        let wire = self.kernel.borrow_mut().connect(0);
+        self.step();
+        wire
+    }
+
+    fn send(&mut self, wire: usize, bytes: &[u8]) {
+        self.kernel.borrow_mut().send(wire, bytes, false);
+        self.step();
+    }
+
+    fn step(&mut self) {
+        let events = self.kernel.borrow_mut().poll(100);
+        for (token, readiness) in events {
+            self.dispatcher.event(token, readiness);
+        }
+        self.dispatcher.run_queued();
+        self.dispatcher.expire();
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.kernel.borrow_mut().now += time;
+        self.step();
+    }
+
+    fn has_sent_fin(&self, wire: usize) -> bool {
+        self.kernel.borrow().wire(wire).fin_sent.is_some()
+    }
+
+    fn is_closed(&self, wire: usize) -> bool {
+        self.kernel.borrow().wire(wire).closed.is_some()
+    }
+
+    fn written(&self, wire: usize) -> u64 {
+        self.kernel.borrow().wire(wire).written
+    }
+
+    fn closed(&self, reason: Reason) -> u64 {
+        self.dispatcher.stats().closed(reason)
+    }
+}
+
+const HELLO: &[u8] = b"\x05\0\0\0hello";
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+#[test]
+fn a_stale_token_in_a_batch_does_not_reach_the_next_owner_of_its_slot() {
+    let mut calm = Calm::new(Config { idle_timeout: None, ..Config::default() });
+    let first = calm.connect();
+    let old = calm.kernel.borrow().wire(first).token.unwrap();
+    calm.kernel.borrow_mut().reset(first);
+    calm.step();
+    assert!(calm.is_closed(first));
+    let second = calm.connect();
+    let new = calm.kernel.borrow().wire(second).token.unwrap();
+    assert_eq!(old.key(), new.key(), "the slot is taken again");
+    // The same batch still has an event for the first one.
+    calm.kernel.borrow_mut().send(second, HELLO, false);
+    calm.dispatcher.event(old, Readiness::ALL);
+    assert_eq!(calm.written(second), 0, "nobody was asked to read");
+    calm.step();
+    assert_eq!(calm.written(second), 9);
+}
+
+#[test]
+fn a_spurious_event_does_nothing() {
+    let mut calm = Calm::new(Config::default());
+    let wire = calm.connect();
+    let token = calm.kernel.borrow().wire(wire).token.unwrap();
+    for flags in 0..8 {
+        let readiness = Readiness {
+            readable: flags & 1 != 0,
+            writable: flags & 2 != 0,
+            more_behind: flags & 4 != 0,
+        };
+        calm.dispatcher.event(token, readiness);
+    }
+    assert_eq!((calm.written(wire), calm.is_closed(wire)), (0, false));
+    calm.send(wire, HELLO);
+    assert_eq!(calm.written(wire), 9);
+}
+
+#[test]
+fn a_reader_that_takes_nothing_is_ended_after_the_write_timeout() {
+    let mut calm = Calm::new(Config { write_timeout: Some(5 * SECOND), ..Config::default() });
+    let wire = calm.connect();
+    calm.send(wire, &HELLO.repeat(200));
+    assert_eq!(calm.written(wire), 500, "as much as the kernel holds");
+    calm.pass(5 * SECOND - MILLISECOND);
+    assert!(!calm.has_sent_fin(wire));
+    // It takes some: its time begins anew.
+    calm.kernel.borrow_mut().deliver(wire, 100);
+    calm.step();
+    calm.pass(5 * SECOND - MILLISECOND);
+    assert!(!calm.has_sent_fin(wire));
+    calm.pass(MILLISECOND);
+    assert!(calm.has_sent_fin(wire) && !calm.is_closed(wire), "it lingers");
+    calm.pass(2 * SECOND);
+    assert!(calm.is_closed(wire));
+    assert_eq!(calm.closed(Reason::SlowReader), 1);
+}
+
+#[test]
+fn a_frame_that_comes_a_byte_a_second_has_its_time_as_a_whole() {
+    let mut calm = Calm::new(Config { frame_timeout: Some(10 * SECOND), ..Config::default() });
+    let wire = calm.connect();
+    let frame = [&[100, 0, 0, 0][..], &[7; 100]].concat();
+    calm.send(wire, &frame[..1]);
+    for second in 1..10 {
+        calm.pass(SECOND);
+        assert!(!calm.has_sent_fin(wire), "after {second} s");
+        calm.send(wire, &frame[second..=second]);
+    }
+    calm.pass(SECOND);
+    assert!(calm.has_sent_fin(wire), "though a byte came a second ago");
+    calm.kernel.borrow_mut().fin(wire);
+    calm.step();
+    assert_eq!(calm.closed(Reason::SlowFrame), 1);
+}
+
+#[test]
+fn idle_is_ended_after_the_idle_timeout_and_not_while_something_comes() {
+    let mut calm = Calm::new(Config { idle_timeout: Some(3 * SECOND), ..Config::default() });
+    let (wire, silent) = (calm.connect(), calm.connect());
+    for _ in 0..5 {
+        calm.pass(2 * SECOND);
+        calm.send(wire, HELLO);
+    }
+    assert!(calm.has_sent_fin(silent), "one that never sent anything is idle too");
+    calm.pass(3 * SECOND - MILLISECOND);
+    assert!(!calm.has_sent_fin(wire));
+    calm.pass(MILLISECOND);
+    assert!(calm.has_sent_fin(wire));
+    assert_eq!(calm.written(wire), 45);
+    calm.pass(2 * SECOND);
+    assert_eq!(calm.closed(Reason::Idle), 2);
+}
+
+#[test]
+fn bytes_that_are_in_the_kernel_when_time_is_up_are_answered() {
+    let mut calm = Calm::new(Config { idle_timeout: Some(SECOND), ..Config::default() });
+    let wire = calm.connect();
+    let mut kernel = calm.kernel.borrow_mut();
+    kernel.now += SECOND;
+    kernel.send(wire, HELLO, false);
+    drop(kernel);
+    // Its event is behind others that fill the batch.
+    calm.dispatcher.expire();
+    assert_eq!(calm.written(wire), 9);
+    assert!(!calm.has_sent_fin(wire));
+}
