@@ -313,7 +313,7 @@ fn base64_decoded(text: &str) -> Vec<u8> {
 #[test]
 fn compare_calls_the_same_noise_and_a_slowed_server_worse() {
     let (fast, slow) = (File::new("fast.json"), File::new("slow.json"));
-    for (file, manner) in [(&fast, Manner::Echo), (&slow, Manner::Slow(Duration::from_millis(20)))]
+    for (file, manner) in [(&fast, Manner::Echo), (&slow, Manner::Slow(Duration::from_millis(60)))]
     {
         let address = servers::start(manner).to_string();
         let arguments = [&address, "-z", "1s", "-c", "4", "--quiet", "--json", file.path()];
