@@ -59,11 +59,24 @@ fn against(manner: Manner, arguments: &[&str]) -> Run {
     bench(&servers::start(manner).to_string(), arguments)
 }
 
-/// A file of this test's own.
-fn file(name: &str) -> PathBuf {
-    let folder = std::env::temp_dir().join(format!("resound-bench-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    folder.join(name)
+/// A file of one test's own, which goes when the test does.
+struct File(PathBuf);
+
+impl File {
+    fn new(name: &str) -> Self {
+        Self(std::env::temp_dir().join(format!("resound-bench-{}-{name}", std::process::id())))
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        // A test that has failed may not have come to make it.
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 #[test]
@@ -98,14 +111,14 @@ fn an_echo_server_passes_and_every_field_is_there() {
 
 #[test]
 fn every_wire_dialect_and_mix_comes_back_whole() {
-    let folder = file("").to_str().unwrap().to_owned();
+    let socket = File::new("socket");
     let daemon = Daemon::start(
         &[
             "frames://127.0.0.1:0",
             "frames://127.0.0.1:0,preset=postgres",
             "raw://127.0.0.1:0",
             "udp://127.0.0.1:0,rate=0",
-            &format!("frames+unix://{folder}socket,length=varint"),
+            &format!("frames+unix://{},length=varint", socket.path()),
         ],
         &[],
     );
@@ -258,10 +271,10 @@ fn the_hdr_log_is_one_that_its_own_tools_read() {
         Deserializer,
         interval_log::{IntervalLogIterator, LogEntry},
     };
-    let path = file("latencies.hlog");
-    let run = against(Manner::Echo, &["-z", "300ms", "-c", "2", "--hdr", path.to_str().unwrap()]);
+    let file = File::new("latencies.hlog");
+    let run = against(Manner::Echo, &["-z", "300ms", "-c", "2", "--hdr", file.path()]);
     assert_eq!(run.code, Some(0), "{run:?}");
-    let log = std::fs::read(&path).unwrap();
+    let log = std::fs::read(file.path()).unwrap();
     let mut count = 0;
     let mut highest = 0;
     for entry in IntervalLogIterator::new(&log) {
@@ -299,17 +312,16 @@ fn base64_decoded(text: &str) -> Vec<u8> {
 
 #[test]
 fn compare_calls_the_same_noise_and_a_slowed_server_worse() {
-    let (fast, slow) = (file("fast.json"), file("slow.json"));
-    for (path, manner) in [(&fast, Manner::Echo), (&slow, Manner::Slow(Duration::from_millis(20)))]
+    let (fast, slow) = (File::new("fast.json"), File::new("slow.json"));
+    for (file, manner) in [(&fast, Manner::Echo), (&slow, Manner::Slow(Duration::from_millis(60)))]
     {
         let address = servers::start(manner).to_string();
-        let arguments =
-            [&address, "-z", "1s", "-c", "4", "--quiet", "--json", path.to_str().unwrap()];
+        let arguments = [&address, "-z", "1s", "-c", "4", "--quiet", "--json", file.path()];
         let output = output(&arguments);
         assert_eq!(output.status.code(), Some(0), "{output:?}");
     }
-    let compared = |after: &PathBuf| {
-        let output = output(&["compare", fast.to_str().unwrap(), after.to_str().unwrap()]);
+    let compared = |after: &File| {
+        let output = output(&["compare", fast.path(), after.path()]);
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
     };
@@ -318,8 +330,8 @@ fn compare_calls_the_same_noise_and_a_slowed_server_worse() {
     let slower = compared(&slow);
     assert!(slower.matches("worse:").count() >= 2, "{slower}");
 
-    std::fs::write(&slow, "{\"schema\": 99}").unwrap();
-    let output = output(&["compare", fast.to_str().unwrap(), slow.to_str().unwrap()]);
+    std::fs::write(slow.path(), "{\"schema\": 99}").unwrap();
+    let output = output(&["compare", fast.path(), slow.path()]);
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8(output.stderr).unwrap().contains("has schema 99"));
 }
@@ -385,7 +397,7 @@ fn versus_measures_by_turns_and_shows_a_table() {
     let program = env!("CARGO_BIN_EXE_resound");
     let first = format!("{program} serve --listen frames://127.0.0.1:0");
     let second = format!("{program} serve --listen frames://127.0.0.1:{{port}}");
-    let json = file("versus.json");
+    let json = File::new("versus.json");
     let arguments = [
         "versus",
         "--server",
@@ -400,14 +412,14 @@ fn versus_measures_by_turns_and_shows_a_table() {
         "2",
         "--quiet",
         "--json",
-        json.to_str().unwrap(),
+        json.path(),
     ];
     let output = output(&arguments);
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{text} {:?}", output.stderr);
     assert!(text.contains("| resound |") && text.contains("| resound#2 |"), "{text}");
     assert!(text.contains("resound#2 against resound:") && text.contains("CPU a frame"), "{text}");
-    let reports: Vec<Value> = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    let reports: Vec<Value> = serde_json::from_slice(&std::fs::read(json.path()).unwrap()).unwrap();
     assert_eq!(reports.len(), 4);
 }
 
@@ -439,11 +451,10 @@ fn ctrl_c_ends_early_and_still_reports() {
 
 #[test]
 fn the_page_is_written_whole() {
-    let path = file("report.html");
-    let run =
-        against(Manner::Echo, &["-z", "200ms", "-c", "2", "--report", path.to_str().unwrap()]);
+    let file = File::new("report.html");
+    let run = against(Manner::Echo, &["-z", "200ms", "-c", "2", "--report", file.path()]);
     assert_eq!(run.code, Some(0), "{run:?}");
-    let page = std::fs::read_to_string(&path).unwrap();
+    let page = std::fs::read_to_string(file.path()).unwrap();
     assert!(page.starts_with("<!doctype html>") && page.trim_end().ends_with("</main>"));
     assert_eq!(page.matches("<svg").count(), 3);
 }

@@ -143,3 +143,20 @@ fn each_file_that_a_document_links_to_is_there() {
     }
     assert!(links >= 10, "only {links} links");
 }
+
+#[test]
+fn each_dependency_has_its_reason() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    let reasons = fs::read_to_string(root.join("docs/architecture.md")).unwrap();
+    let (_, reasons) = reasons.split_once("## Dependencies").unwrap();
+    let (_, dependencies) = manifest.split_once("[dependencies]").unwrap();
+    let (dependencies, _) = dependencies.split_once("\n[").unwrap();
+    let names =
+        dependencies.lines().filter_map(|line| line.split_once(" = ")).map(|(name, _)| name);
+    let names: Vec<&str> = names.filter(|name| !name.starts_with('#')).collect();
+    assert!(names.len() >= 9, "{names:?}");
+    for name in names {
+        assert!(reasons.contains(&format!("`{name}`")), "no reason for {name}");
+    }
+}

@@ -281,3 +281,13 @@ fn an_answer_to_connecting_must_come_within_the_write_timeout() {
     assert_eq!(dispatcher.protocol_mut(lane).closed, [(token, Reason::ConnectTimeout)]);
     assert_eq!(dispatcher.stats().open.value(), 0);
 }
+
+#[test]
+fn something_to_read_from_a_source_of_ones_own_ends_a_turn() {
+    let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let mut reactor = Reactor::<Raw>::new(Config::default()).unwrap();
+    reactor.wake_on(&ours).unwrap();
+    theirs.write_all(b"x").unwrap();
+    // Nothing else would ever end it.
+    reactor.turn(None).unwrap();
+}

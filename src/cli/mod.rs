@@ -24,8 +24,9 @@ Examples:
   resound serve                        echo length-prefixed frames on 127.0.0.1:30000
   resound client                       type lines at it
   resound client --chunk 64KiB <a >b   send a file through it and get it back
+  resound bench                        load it, check what comes back, and measure
 
-Exit codes: 0 all went well, 1 something failed, 2 the command line is wrong.";
+Exit codes: 0 all went well, 1 something failed, 2 the command line is wrong; bench has 3 for a --fail-if.";
 
 /// An echo server for very many connections: length-prefixed frames in, the same bytes back.
 #[derive(Debug, Parser)]

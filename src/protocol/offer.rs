@@ -57,7 +57,7 @@ pub const COMMON: &[Key] =
     &[("proxy", "v1, v2 or any: demand a PROXY protocol header, and believe it")];
 
 pub(super) const BANNER: Key =
-    ("banner", "sent to everyone first; default --banner. Neither may hold spaces or commas here");
+    ("banner", "a first frame, line or message for everyone; default --banner");
 pub(super) const TAG: Key = ("tag", "in every answer's X-Served-By; default --tag");
 
 /// What the keys of one listener say.

@@ -3,10 +3,12 @@
 use std::{
     io::BufRead,
     process::{Command, Output},
+    sync::mpsc,
+    thread,
 };
 
 use crate::{
-    common::{Daemon, resound, skip, tool},
+    common::{Daemon, PATIENCE, resound, skip, tool},
     foreign, port, run, source,
 };
 
@@ -106,15 +108,26 @@ fn every_size_of_datagram_crosses_a_network_of_1500_bytes() {
 #[test]
 fn a_forged_loop_of_two_daemons_dies() {
     let Some(namespaces) = Namespaces::new("loop", 1) else { return };
-    let mut one = namespaces.daemon(0, "udp://127.0.0.1:7001,rate=1000");
-    let other = namespaces.daemon(0, "udp://127.0.0.2:7002,rate=1000");
+    let mut one = namespaces.daemon(0, "udp://127.0.0.1:7001,rate=10");
+    let mut other = namespaces.daemon(0, "udp://127.0.0.2:7002,rate=10");
+    let (sender, receiver) = mpsc::channel();
+    for daemon in [&mut one, &mut other] {
+        let (lines, sender) = (daemon.take_stderr().lines(), sender.clone());
+        thread::spawn(move || {
+            let mut lines = lines.map_while(Result::ok);
+            if lines.any(|line| line.contains("over the rate for one source")) {
+                let _ = sender.send(());
+            }
+            // To the end, or the daemon would write to nobody.
+            lines.for_each(drop);
+        });
+    }
     namespaces.forge(0, "127.0.0.2:7002", "127.0.0.1:7001");
-    // It goes to and fro as fast as two processes can, until that is over the rate: first of the one who got it first.
-    let dropped = "dropped a datagram from 127.0.0.2:7002: over the rate for one source";
-    assert!(one.take_stderr().lines().any(|line| line.unwrap().contains(dropped)));
-    let ((answered, dropped), others) = (counts(one), counts(other));
-    assert!(answered >= 1000 && dropped == 1, "{answered} answered, {dropped} dropped");
-    assert_eq!(others, (answered, 0));
+    // It goes to and fro until that is over the rate of one of them.
+    receiver.recv_timeout(PATIENCE).unwrap();
+    let ((answered, dropped), (others_answered, others_dropped)) = (counts(one), counts(other));
+    assert_eq!(dropped + others_dropped, 1);
+    assert!(answered >= 10 && answered.abs_diff(others_answered) <= 1, "{answered}");
 }
 
 #[test]

@@ -108,8 +108,8 @@ pub(super) enum Unit {
 impl Unit {
     pub(super) fn show(self, value: f64) -> String {
         match self {
-            Self::Seconds => format!("{value} s"),
-            Self::Rate => Rate(value).to_string(),
+            Self::Seconds => format!("{} s", (value * 1000.0).round() / 1000.0),
+            Self::Rate => short(&Rate(value).to_string()).replace(' ', ""),
             Self::Micros => short(&Micros(value).to_string()),
             Self::Nines => {
                 let percent = 100.0 - 100.0 / value;
@@ -269,7 +269,9 @@ mod tests {
     fn labels_of_each_unit() {
         for (unit, value, shown) in [
             (Unit::Seconds, 2.5, "2.5 s"),
-            (Unit::Rate, 40_000.0, "40.0k"),
+            (Unit::Seconds, 0.1 + 0.2, "0.3 s"),
+            (Unit::Rate, 40_000.0, "40k"),
+            (Unit::Rate, 0.0, "0"),
             (Unit::Micros, 1000.0, "1 ms"),
             (Unit::Micros, 200.0, "200 µs"),
             (Unit::Nines, 1.0, "0 %"),

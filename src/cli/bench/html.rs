@@ -201,20 +201,20 @@ fn ramp(out: &mut String, report: &Report) -> fmt::Result {
     writeln!(
         out,
         "<section class=wide><h2>{} holds up to {knee}</h2><div class=scroll><table>\
-         <tr><th>asked<th>came<th>p50<th>p99<th>errors<th>client CPU<th></tr>",
+         <tr><th>asked<th><th>came<th>p50<th>p99<th>errors<th>client CPU</tr>",
         escaped(&ramp.condition)
     )?;
     for step in &ramp.steps {
         writeln!(
             out,
-            "<tr><td>{}<td>{}<td>{}<td>{}<td>{}<td>{:.0} %<td>{}</tr>",
+            "<tr><td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{:.0} %</tr>",
             Rate(step.rate),
+            if step.held { "holds" } else { "too much" },
             Rate(step.frames_per_s),
             Micros(step.p50_us),
             Micros(step.p99_us),
             step.errors,
-            step.client_cpu_share * 100.0,
-            if step.held { "holds" } else { "too much" }
+            step.client_cpu_share * 100.0
         )?;
     }
     out.push_str("</table></div></section>\n");

@@ -155,6 +155,9 @@ impl Worker {
 
     /// Opens what is vacant, as fast as is allowed.
     fn connect(&mut self, now: Nanos) -> Result<(), String> {
+        if self.vacant.is_empty() {
+            return Ok(());
+        }
         let open = self.load().open;
         let wanted = self.plan.part(self.plan.connections, self.thread)
             + self.plan.part(self.plan.hold, self.thread);
@@ -211,7 +214,11 @@ impl Worker {
 
     /// Makes up for connections that are gone, and closes those that have to go.
     fn replace(&mut self) -> Result<(), String> {
-        let condemned = std::mem::take(&mut self.load().condemned);
+        let load = self.load();
+        if load.condemned.is_empty() && load.gone.is_empty() {
+            return Ok(());
+        }
+        let condemned = std::mem::take(&mut load.condemned);
         for token in condemned {
             self.reactor.close(token);
         }
