@@ -130,6 +130,15 @@ impl Daemon {
     /// Frames on a free port, with these further arguments, and with faults in its system calls as strace's
     /// `inject=` describes them; `None` where strace is not installed.
     pub(crate) fn with_faults(faults: &[&str], arguments: &[&str]) -> Option<Self> {
+        Self::with_faults_on("frames://127.0.0.1:0", faults, arguments)
+    }
+
+    /// As [`with_faults`](Self::with_faults), listening as `listen` says.
+    pub(crate) fn with_faults_on(
+        listen: &str,
+        faults: &[&str],
+        arguments: &[&str],
+    ) -> Option<Self> {
         let mut command = Command::new(tool("strace")?);
         // -D: the daemon is our child and strace its, so that to kill the one ends the other.
         command.args(["-D", "-f", "-qq", "-o", "/dev/null"]);
@@ -137,7 +146,7 @@ impl Daemon {
             let call = fault.split(':').next().unwrap();
             command.args(["-e", &format!("trace={call}"), "-e", &format!("inject={fault}")]);
         }
-        command.args([env!("CARGO_BIN_EXE_resound"), "serve", "--listen", "frames://127.0.0.1:0"]);
+        command.args([env!("CARGO_BIN_EXE_resound"), "serve", "--listen", listen]);
         command.args(arguments);
         Some(Self::spawn(command, 1))
     }
