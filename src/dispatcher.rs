@@ -6,7 +6,7 @@
 
 use std::{collections::VecDeque, io, mem, sync::Arc, time::Duration};
 
-use log::{debug, trace, warn};
+use log::{debug, info, trace, warn};
 use slab::Slab;
 
 use crate::{
@@ -81,6 +81,7 @@ struct Warnings {
     shed: Throttle,
     unregistered: Throttle,
     memory: Throttle,
+    refused: Throttle,
 }
 
 impl<N: Net, P: Protocol> Dispatcher<N, P> {
@@ -261,7 +262,10 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
                     self.run_queue.push_back(token);
                 }
             }
-            Turn::Gone(reason) => return self.remove(token, reason),
+            Turn::Gone(reason) => {
+                self.report(token);
+                return self.remove(token, reason);
+            }
         }
         self.shared.stats.buffered.set(self.shared.stock.pool.lent() as u64);
         let (class, restarts) = connection.waits_for(before);
@@ -270,6 +274,18 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         }
         if self.housekeeping.is_none() && self.shared.keeps_any() {
             self.housekeeping = Some(self.net.now() + HOUSEKEEPING);
+        }
+        self.report(token);
+    }
+
+    /// Logs what the turn of `token` came to that may come in a flood.
+    fn report(&mut self, token: Token) {
+        if let Some(refusal) = self.shared.refused.take() {
+            // Each is a peer's mistake and a line at debug; at info one a second tells that there are some.
+            match self.warnings.refused.admit(self.net.now()) {
+                Some(more) => info!("{token}: refused: {refusal} ({more} more)"),
+                None => debug!("{token}: refused: {refusal}"),
+            }
         }
         if mem::take(&mut self.shared.over_memory)
             && let Some(more) = self.warnings.memory.admit(self.net.now())

@@ -303,6 +303,19 @@ fn garbage_on_the_frames_port_is_named_in_the_log_and_counted() {
 }
 
 #[test]
+fn one_refusal_a_second_is_logged_without_asking_for_more() {
+    let daemon = Daemon::frames(&[]);
+    for _ in 0..50 {
+        let mut stream = daemon.connect();
+        stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0);
+    }
+    let ended = daemon.stop();
+    let lines = ended.stderr.lines().filter(|line| line.contains("an HTTP request")).count();
+    assert!((1..50).contains(&lines), "{lines} lines: {ended:?}");
+}
+
+#[test]
 fn descriptors_run_out_and_those_who_wait_are_served_when_some_are_free_again() {
     let Some(prlimit) = tool("prlimit") else { return };
     let mut command = Command::new(prlimit);

@@ -230,7 +230,7 @@ impl ServeArgs {
 fn why_not(endpoint: &Endpoint, error: &io::Error) -> String {
     match (endpoint, error.kind()) {
         (Endpoint::Tcp(address), ErrorKind::AddrInUse) => format!(
-            "the address is in use. Stop what listens there (ss -ltnp 'sport = :{}' shows it), or choose \
+            "the address is in use. Stop what listens there (ss -lntup 'sport = :{}' shows it), or choose \
              another port with --listen (0 takes any free one)",
             address.port()
         ),

@@ -11,7 +11,6 @@ use crate::{
     Token,
     net::Stream,
     protocol::{Next, Protocol, Received, Refusal},
-    stats::Stats,
 };
 
 /// The replies of one batch, in the order in which they leave: output up to `split`, the echo of what was
@@ -41,7 +40,7 @@ impl<S: Stream> Connection<S> {
             };
             let all_answered = received.consumed == cold.input.len();
             self.meet(token, shared);
-            self.note(received, token, &shared.stats);
+            self.note(received, token, shared);
             let split = shared.output.bytes().len();
             let replies = Replies { split, held: received.into(), fresh: &[] };
             let goes_on = matches!(received.next, Next::Idle | Next::Rest { .. });
@@ -73,7 +72,7 @@ impl<S: Stream> Connection<S> {
     ) -> Result<(), Reason> {
         let received = protocol.receive(token, fresh, 0, &mut shared.output);
         self.meet(token, shared);
-        self.note(received, token, &shared.stats);
+        self.note(received, token, shared);
         let (answered, rest) = fresh.split_at(received.consumed);
         let echo = if received.echo { answered } else { &[] };
         if replies.held.consumed == 0 && shared.output.bytes().is_empty() {
@@ -111,8 +110,9 @@ impl<S: Stream> Connection<S> {
 
     /// Enters what the protocol answered into the connection's state and the counters.
     #[inline(always)]
-    fn note(&mut self, received: Received, token: Token, stats: &Stats) {
+    fn note(&mut self, received: Received, token: Token, shared: &mut Shared) {
         trace!("{token}: {} B answered, {} frames", received.consumed, received.frames);
+        let stats = &shared.stats;
         self.frames += received.frames;
         stats.frames.add(received.frames);
         self.state = match received.next {
@@ -125,7 +125,7 @@ impl<S: Stream> Connection<S> {
                     Refusal::Malformed(_) => &stats.malformed,
                 };
                 counter.add(1);
-                debug!("{token}: refused: {refusal}");
+                shared.refused = Some(refusal);
                 State::Finishing(Reason::Refused)
             }
         };

@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use super::cold::Cold;
-use crate::{buffer::Pool, protocol::Output, stats::Stats};
+use crate::{
+    buffer::Pool,
+    protocol::{Output, Refusal},
+    stats::Stats,
+};
 
 /// The most that one read asks for, in bytes: a quarter of a usual second-level cache, so that what was read is
 /// still near when it is written; and a little more, as frames of round sizes have heads.
@@ -25,6 +29,8 @@ pub(crate) struct Shared {
     pub(crate) draining: bool,
     /// Someone was ended for want of memory, of which nobody has been told yet.
     pub(crate) over_memory: bool,
+    /// The last refusal of which nobody has been told yet.
+    pub(crate) refused: Option<Refusal>,
 }
 
 impl Shared {
@@ -35,6 +41,7 @@ impl Shared {
             stats: Arc::default(),
             draining: false,
             over_memory: false,
+            refused: None,
         }
     }
 
