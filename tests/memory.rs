@@ -110,6 +110,19 @@ fn a_large_frame_then_idle_gives_the_memory_back() {
         }
     }
     assert!(daemon.memory("VmHWM") > base + (60 << 10), "nothing was measured");
+    // Pieces of a size that is kept for the next taker, for a while.
+    let middling = frame(&vec![8; 900_000]);
+    for part in [&middling[..500_000], &middling[500_000..]] {
+        for stream in &mut streams {
+            stream.write_all(part).unwrap();
+        }
+        ping(&mut daemon.connect());
+    }
+    for stream in &mut streams {
+        let mut back = vec![0; middling.len()];
+        stream.read_exact(&mut back).unwrap();
+        assert!(back == middling);
+    }
     falls_back(&daemon, base, 2 << 10);
     streams.iter_mut().for_each(ping);
 }

@@ -13,7 +13,7 @@ use super::choices::Choices;
 pub(crate) const LIMIT: usize = 600_000;
 
 /// How many bytes the amplifier gives for one.
-const GAIN: usize = 3_000;
+const GAIN: usize = 6_000;
 
 /// What the amplifier says first.
 const GREETING: &[u8] = b"go on\n";

@@ -2,7 +2,12 @@
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
-use resound::{Config, Reason, dispatcher::Dispatcher, net::Readiness, protocol::Frames};
+use resound::{
+    Config, Reason,
+    dispatcher::{Dispatcher, Phase},
+    net::Readiness,
+    protocol::Frames,
+};
 
 use super::{
     choices::Choices,
@@ -109,6 +114,80 @@ fn an_accept_storm_is_taken_in_batches_with_the_others_in_between() {
         calm.step();
     }
     assert_eq!(calm.dispatcher.stats().open.value(), 1_001);
+}
+
+impl Calm {
+    /// A connection whose peer sends whole frames without a pause and takes all that comes back.
+    fn connect_firehose(&mut self) -> usize {
+        let wire = self.connect();
+        self.kernel.borrow_mut().wire_mut(wire).endless = Some(HELLO);
+        self.send(wire, HELLO);
+        wire
+    }
+}
+
+#[test]
+fn a_firehose_has_its_turns_and_the_others_theirs() {
+    let mut calm = Calm::new(Config::default());
+    let pinging = calm.connect();
+    let firehose = calm.connect_firehose();
+    for round in 1..=10 {
+        let before = calm.written(firehose);
+        calm.send(pinging, HELLO);
+        assert_eq!(calm.written(pinging), 9 * round);
+        assert!(calm.written(firehose) > before);
+    }
+}
+
+#[test]
+fn a_firehose_is_ended_in_good_order_before_the_grace_time_is_over() {
+    let mut calm =
+        Calm::new(Config { grace: 10 * SECOND, linger: 2 * SECOND, ..Config::default() });
+    let firehose = calm.connect_firehose();
+    calm.dispatcher.stop();
+    calm.pass(8 * SECOND - MILLISECOND);
+    assert!(!calm.has_sent_fin(firehose), "it may still come to an end by itself");
+    calm.pass(MILLISECOND);
+    assert!(calm.has_sent_fin(firehose) && !calm.is_closed(firehose));
+    assert_eq!(calm.written(firehose) % 9, 0, "whole frames");
+    calm.pass(2 * SECOND);
+    assert!(calm.is_closed(firehose));
+    assert_eq!(calm.closed(Reason::CutOff), 1);
+    assert_eq!(calm.dispatcher.phase(), Phase::Stopped);
+}
+
+#[test]
+fn one_who_takes_nothing_is_cut_off_when_the_grace_time_is_over() {
+    let no_limit = Config { write_timeout: None, grace: 10 * SECOND, ..Config::default() };
+    let mut calm = Calm::new(no_limit);
+    let deaf = calm.connect();
+    calm.send(deaf, &HELLO.repeat(200));
+    calm.dispatcher.stop();
+    calm.pass(10 * SECOND - MILLISECOND);
+    assert!(!calm.is_closed(deaf));
+    calm.pass(MILLISECOND);
+    assert!(calm.is_closed(deaf));
+    assert_eq!(calm.dispatcher.phase(), Phase::Stopped);
+}
+
+#[test]
+fn one_who_takes_nothing_is_not_read_from_and_its_fin_waits_behind_what_it_is_owed() {
+    let mut calm = Calm::new(Config { write_timeout: None, ..Config::default() });
+    let deaf = calm.connect();
+    for _ in 0..100 {
+        calm.send(deaf, &HELLO.repeat(400));
+    }
+    // What the kernel holds, and one read's replies; the rest waits where the sender notices.
+    let held = calm.dispatcher.inspect().lent;
+    assert!(held <= 2 * 3_600, "{held} bytes held for one who takes nothing");
+    calm.kernel.borrow_mut().fin(deaf);
+    while calm.written(deaf) < 100 * 3_600 {
+        assert!(!calm.is_closed(deaf), "closed before it got everything");
+        calm.kernel.borrow_mut().deliver(deaf, 500);
+        calm.step();
+    }
+    assert!(calm.is_closed(deaf), "FIN was seen behind it all");
+    assert_eq!(calm.closed(Reason::PeerClosed), 1);
 }
 
 #[test]
