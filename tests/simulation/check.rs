@@ -255,7 +255,9 @@ fn is_overdue(world: &World, kernel: &Kernel, client: &Client, class: Class) -> 
     let is_stuck = match class {
         Class::Idle => (wire.read, wire.written) == (model.read, model.written),
         Class::Frame => {
-            client.plan.frames(usize::try_from(wire.read).unwrap()) == model.frames
+            // What is read behind FIN is discarded.
+            let read = wire.fin_sent.map_or(wire.read, |fin| fin.read);
+            client.plan.frames(usize::try_from(read).unwrap()) == model.frames
                 && wire.written == model.written
         }
         Class::Write => wire.written == model.written,
@@ -283,7 +285,9 @@ fn may_have_ended(world: &World, kernel: &Kernel, client: &Client, before: &Befo
     if is_overdue(world, kernel, client, Class::Idle) && !left_unread {
         reasons.push(Reason::Idle);
     }
-    if is_overdue(world, kernel, client, Class::Frame) && !left_unread {
+    // Of what still comes while it is looked at, only a turn's worth is.
+    let comes_late = kernel.faults.meanwhile > 0;
+    if is_overdue(world, kernel, client, Class::Frame) && (!left_unread || comes_late) {
         reasons.push(Reason::SlowFrame);
     }
     if is_overdue(world, kernel, client, Class::Write) {

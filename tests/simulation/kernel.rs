@@ -29,6 +29,7 @@ pub(crate) const WINDOW: usize = 400 << 10;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ended {
     pub(crate) at: Duration,
+    pub(crate) read: u64,
     pub(crate) unread: usize,
 }
 
@@ -180,7 +181,8 @@ impl Kernel {
     /// A peer connects and waits in the backlog.
     pub(crate) fn connect(&mut self, door: usize) -> usize {
         let id = self.wires.len();
-        let capacity = 500 + self.choices.length(200_000);
+        let is_fast = self.choices.chance(10);
+        let capacity = if is_fast { 8 << 20 } else { 500 + self.choices.length(200_000) };
         let host = u8::try_from(self.choices.below(4)).unwrap();
         let address = IpAddr::V4(Ipv4Addr::new(10, 0, 0, host));
         let peer = Peer::Tcp(SocketAddr::new(address, 40_000));
@@ -352,7 +354,7 @@ impl Net for Simulated {
         }
         let id = kernel.doors[*listener].backlog.pop_front().ok_or(ErrorKind::WouldBlock)?;
         let wire = kernel.wire_mut(id);
-        wire.closed = Some(Ended { at, unread: wire.arrived.len() });
+        wire.closed = Some(Ended { at, read: wire.read, unread: wire.arrived.len() });
         Ok(())
     }
 
@@ -413,6 +415,14 @@ impl Read for Socket {
         if let Some(&mark) = wire.marks.front() {
             count = count.min(usize::try_from(mark - wire.read).unwrap());
         }
+        let comes_late = kernel.choices.chance(faults.meanwhile);
+        let part = 1 + kernel.choices.below(count.div_ceil(16));
+        if comes_late {
+            // The rest arrives just after this read.
+            count = count.min(part);
+            kernel.raise(self.id);
+        }
+        let wire = kernel.wire_mut(self.id);
         for (to, from) in buffer.iter_mut().zip(wire.arrived.drain(..count)) {
             *to = from;
         }
@@ -485,7 +495,7 @@ impl Stream for Socket {
         if wire.reset {
             return Err(ErrorKind::NotConnected.into());
         }
-        wire.fin_sent = Some(Ended { at, unread: wire.arrived.len() });
+        wire.fin_sent = Some(Ended { at, read: wire.read, unread: wire.arrived.len() });
         Ok(())
     }
 }
@@ -496,7 +506,7 @@ impl Drop for Socket {
         let at = kernel.now;
         kernel.open -= 1;
         let wire = kernel.wire_mut(self.id);
-        wire.closed = Some(Ended { at, unread: wire.arrived.len() });
+        wire.closed = Some(Ended { at, read: wire.read, unread: wire.arrived.len() });
         if !wire.arrived.is_empty() {
             // RST: what the peer has not received is lost.
             wire.sending.clear();

@@ -71,9 +71,9 @@ impl World {
             grace: Duration::from_millis(1 + c.length(5_000) as u64),
         };
         let faults = Faults {
-            interrupted: c.one_of(&[0, 0, 1, 20, 90]),
+            interrupted: c.one_of(&[0, 0, 1, 20]),
             short_write: c.one_of(&[0, 10, 50]),
-            meanwhile: c.one_of(&[0, 5, 50]),
+            meanwhile: c.one_of(&[0, 5, 50, 95]),
             register: c.one_of(&[0, 0, 3]),
             accept: c.one_of(&[0, 0, 5]),
         };
