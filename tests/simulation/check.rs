@@ -228,6 +228,9 @@ fn check_open(world: &mut World, index: usize, c: &Inspected, before: &Before) {
             Class::Frame => frames != old.frames,
             Class::Idle => (wire.read, wire.written) != (old.read, old.written),
         };
+    if (class, old.class) == (Class::Write, Class::Write) && wire.written == old.written {
+        assert_eq!(wire.read, old.read, "it owes, and reads on: {}", context());
+    }
     let since = if restarts { kernel.now } else { old.since };
     // One that answers in instalments restarts at each.
     if !(c.queued && plan.kind == Kind::Amplifier) {
