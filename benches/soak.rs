@@ -116,7 +116,8 @@ fn main() {
     let (lives, peak) = (lives.into_inner(), daemon.memory("VmHWM"));
     println!("{lives} connections in {seconds} s; at most {peak} KiB resident, {memory} at first");
     assert!(peak < memory + (64 << 10) + (24 << 10), "over --max-memory");
-    eventually("all descriptors are back", || daemon.descriptors() == descriptors);
+    // The first connection may have been open still when they were counted.
+    eventually("all descriptors are back", || daemon.descriptors() <= descriptors);
     eventually("memory is back", || daemon.memory("VmRSS") <= memory + SLACK);
     println!("{} KiB resident at the end", daemon.memory("VmRSS"));
     let ended = daemon.stop();
