@@ -227,6 +227,40 @@ impl Pool {
         self.grow(buffer, wanted).or_else(|OverLimit| self.grow(buffer, least))
     }
 
+    /// Makes room for `count` bytes behind those in `buffer`, which are there already and only have to be moved; see
+    /// [`reserve`](Self::reserve).
+    pub(crate) fn room_for<'a>(
+        &mut self,
+        buffer: &'a mut Buffer,
+        count: usize,
+        likely: usize,
+    ) -> Result<&'a mut [u8], OverLimit> {
+        let there = buffer.len() + count;
+        self.reserve(buffer, count, likely, there)?;
+        Ok(&mut buffer.room()[..count])
+    }
+
+    /// How many bytes may still be charged.
+    pub(crate) const fn chargeable(&self) -> usize {
+        self.limit - self.lent
+    }
+
+    /// Counts bytes that are held elsewhere on a connection's behalf.
+    pub(crate) fn charge(&mut self, bytes: usize) -> Result<(), OverLimit> {
+        if bytes > self.chargeable() {
+            return Err(OverLimit);
+        }
+        if bytes > self.chargeable() - self.kept_bytes {
+            self.trim();
+        }
+        self.lent += bytes;
+        Ok(())
+    }
+
+    pub(crate) const fn discharge(&mut self, bytes: usize) {
+        self.lent -= bytes;
+    }
+
     fn grow(&mut self, buffer: &mut Buffer, wanted: usize) -> Result<(), OverLimit> {
         let added = wanted - buffer.capacity().min(wanted);
         if self.lent + self.kept_bytes + added > self.limit {

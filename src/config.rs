@@ -47,6 +47,12 @@ pub enum Overload {
     Refuse,
 }
 
+impl Config {
+    /// Descriptors that a reactor may have open beside its listeners and connections: the poll and its waker, the one
+    /// held in reserve, what accepting is tried with, and the pipes for long frames.
+    pub const OWN_DESCRIPTORS: u64 = 8 + 2 * crate::pipe::MOST;
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {

@@ -24,7 +24,12 @@ use log::{debug, trace};
 
 pub use self::reason::Reason;
 pub(crate) use self::shared::{SCRATCH, Shared};
-use self::{cold::Cold, reply::Replies, write::write};
+use self::{
+    cold::Cold,
+    long::{HEAD, Long},
+    reply::Replies,
+    write::write,
+};
 use crate::{
     Peer, Token,
     buffer::Pool,
@@ -35,6 +40,7 @@ use crate::{
 };
 
 mod cold;
+mod long;
 mod outbound;
 mod reason;
 mod reply;
@@ -70,6 +76,8 @@ enum State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Frame {
     Between,
+    /// The same, and the last one was long.
+    AfterLong,
     Within,
 }
 
@@ -164,7 +172,9 @@ impl<S: Stream> Connection<S> {
     }
 
     fn owes(&self) -> bool {
-        self.cold.as_ref().is_some_and(|cold| !cold.output.is_empty())
+        self.cold.as_ref().is_some_and(|cold| {
+            !cold.output.is_empty() || cold.long.as_ref().is_some_and(Long::is_whole)
+        })
     }
 
     fn is_stopped(&self) -> bool {
@@ -174,8 +184,14 @@ impl<S: Stream> Connection<S> {
     /// What it holds, for tests.
     pub(crate) fn inspect(&self, token: Token) -> Inspected {
         let (held, owed, capacity) = self.cold.as_ref().map_or((0, 0, 0), |cold| {
-            let Cold { input, output, .. } = &**cold;
-            (input.len(), output.len(), input.capacity() + output.capacity())
+            let Cold { input, output, long, .. } = &**cold;
+            let (mut held, mut owed) = (input.len(), output.len());
+            let mut capacity = input.capacity() + output.capacity();
+            if let Some(long) = long {
+                *(if long.is_whole() { &mut owed } else { &mut held }) += long.held();
+                capacity += long.held();
+            }
+            (held, owed, capacity)
         });
         let (queued, ended_for) = (self.queued, self.ended_for());
         Inspected { token, held, owed, capacity, queued, entries: 0, deadline: None, ended_for }
@@ -278,6 +294,10 @@ impl<S: Stream> Connection<S> {
                 self.show(token, &[], protocol, shared)?;
                 continue;
             }
+            if self.is_within_long() {
+                readable = self.read_long(token, shared)?;
+                continue;
+            }
             match self.read(scratch, &mut shared.stock.pool) {
                 Ok(Arrival { bytes: 0, .. }) => {
                     trace!("{token}: read EOF");
@@ -293,7 +313,9 @@ impl<S: Stream> Connection<S> {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     trace!("{token}: read would block");
                     readable = false;
-                    if shared.draining && self.state == State::Open(Frame::Between) {
+                    if shared.draining
+                        && matches!(self.state, State::Open(Frame::Between | Frame::AfterLong))
+                    {
                         self.finish(Reason::Drained, Ending::Stopping, token, protocol, shared)?;
                     }
                 }
@@ -338,6 +360,7 @@ impl<S: Stream> Connection<S> {
         self.end_input(State::Finishing(reason));
         if let Some(cold) = &mut self.cold {
             cold.output.clear();
+            shared.stock.drop_long(cold);
         }
         shared.over_memory |= reason == Reason::Memory;
         self.give_back(shared);
@@ -360,11 +383,14 @@ impl<S: Stream> Connection<S> {
         match self.state {
             State::Open(Frame::Within) => {
                 shared.stats.truncated.add(1);
-                let held = self.cold.as_ref().map_or(0, |cold| cold.input.len());
+                let held = self
+                    .cold
+                    .as_ref()
+                    .map_or(0, |cold| cold.input.len() + cold.long.as_ref().map_or(0, Long::held));
                 debug!("{token}: the peer closed inside a frame, of which {held} bytes had come");
                 self.end_input(State::HalfClosed);
             }
-            State::Open(Frame::Between) => self.end_input(State::HalfClosed),
+            State::Open(Frame::Between | Frame::AfterLong) => self.end_input(State::HalfClosed),
             State::Connecting | State::HalfClosed => {}
             State::Finishing(reason) | State::Lingering(reason) => return Err(reason),
         }
@@ -381,7 +407,7 @@ impl<S: Stream> Connection<S> {
     }
 
     /// Writes what is owed; whether all of it went.
-    fn pay(&mut self, token: Token, shared: &Shared) -> Result<bool, Reason> {
+    fn pay(&mut self, token: Token, shared: &mut Shared) -> Result<bool, Reason> {
         let Some(cold) = &mut self.cold else {
             return Ok(true);
         };
@@ -392,7 +418,7 @@ impl<S: Stream> Connection<S> {
         cold.output.consume(taken);
         let paid = cold.output.is_empty();
         self.count_sent(taken, shared);
-        Ok(paid)
+        if paid { self.pay_long(token, shared) } else { Ok(false) }
     }
 
     /// Reads into the scratch; the rest of a long frame that has begun goes straight behind its beginning.
@@ -416,8 +442,9 @@ impl<S: Stream> Connection<S> {
                 return Ok(Arrival { bytes, fresh: bytes.saturating_sub(direct_length), room });
             }
         }
-        let bytes = self.stream.read(scratch)?;
-        Ok(Arrival { bytes, fresh: bytes, room: scratch.len() })
+        let room = if self.state == State::Open(Frame::AfterLong) { HEAD } else { scratch.len() };
+        let bytes = self.stream.read(&mut scratch[..room])?;
+        Ok(Arrival { bytes, fresh: bytes, room })
     }
 
     fn count_sent(&mut self, bytes: usize, shared: &Shared) {
@@ -428,6 +455,11 @@ impl<S: Stream> Connection<S> {
     /// Returns what memory is not needed between turns.
     fn give_back(&mut self, shared: &mut Shared) {
         let Some(cold) = &mut self.cold else { return };
+        if !matches!(self.state, State::Open(_))
+            && cold.long.as_ref().is_some_and(|long| !long.is_whole())
+        {
+            shared.stock.drop_long(cold);
+        }
         for buffer in [&mut cold.input, &mut cold.output] {
             if buffer.is_empty() && buffer.capacity() > 0 {
                 shared.stock.pool.release(buffer);
@@ -435,6 +467,7 @@ impl<S: Stream> Connection<S> {
         }
         if cold.input.is_empty()
             && cold.output.is_empty()
+            && cold.long.is_none()
             && !cold.lasts()
             && let Some(cold) = self.cold.take()
         {

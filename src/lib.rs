@@ -80,6 +80,7 @@ pub mod listen;
 pub mod listener;
 pub mod net;
 pub mod peer;
+mod pipe;
 pub mod protocol;
 mod reactor;
 mod stats;

@@ -1,10 +1,11 @@
 //! File descriptors: one for each connection, and a few of our own.
 
 use log::{debug, warn};
+use resound::Config;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Standard streams, the poll, its waker, the signal pipe; and some to spare for name lookups and the log.
-const OWN: u64 = 32;
+/// Standard streams, the signal pipe; and some to spare for name lookups and the log.
+const OWN: u64 = 24;
 
 /// Raises this process's limit as far as it may without privileges, and returns it.
 pub(crate) fn raise_limit() -> u64 {
@@ -19,9 +20,15 @@ pub(crate) fn raise_limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// How many connections to hold at most: what was asked for, or what `limit` descriptors leave room for.
-pub(crate) fn max_connections(asked: Option<u64>, limit: u64, listeners: u64) -> usize {
-    let own = OWN.saturating_add(listeners);
+/// How many connections to hold at most, in all: what was asked for, or what `limit` descriptors leave room for
+/// beside those of so many `reactors`, each with its own `listeners`.
+pub(crate) fn max_connections(
+    asked: Option<u64>,
+    limit: u64,
+    reactors: u64,
+    listeners: u64,
+) -> usize {
+    let own = OWN + reactors * (Config::OWN_DESCRIPTORS + listeners);
     // Below twice our own need half of it is a better guess than nothing.
     let room = limit.saturating_sub(own).max(limit / 2).max(1);
     let connections = match asked {
@@ -48,17 +55,18 @@ mod tests {
 
     #[test]
     fn the_limit_leaves_room_for_our_own() {
-        for (asked, limit, listeners, expected) in [
-            (None, 20_000, 1, 19_967),
-            (None, 1024, 3, 989),
-            (None, 20, 1, 10),
-            (None, 0, 1, 1),
-            (None, u64::MAX, 1, u32::MAX as usize),
-            (Some(5), 20_000, 1, 5),
-            (Some(100), 20, 1, 100),
-            (Some(u64::MAX), 20, 1, u32::MAX as usize),
+        for (asked, limit, reactors, listeners, expected) in [
+            (None, 20_000, 1, 1, 19_935),
+            (None, 20_000, 2, 1, 19_894),
+            (None, 1024, 1, 3, 957),
+            (None, 20, 1, 1, 10),
+            (None, 0, 1, 1, 1),
+            (None, u64::MAX, 1, 1, u32::MAX as usize),
+            (Some(5), 20_000, 1, 1, 5),
+            (Some(100), 20, 1, 1, 100),
+            (Some(u64::MAX), 20, 1, 1, u32::MAX as usize),
         ] {
-            assert_eq!(max_connections(asked, limit, listeners), expected);
+            assert_eq!(max_connections(asked, limit, reactors, listeners), expected);
         }
     }
 }

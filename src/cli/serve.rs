@@ -174,7 +174,12 @@ impl ServeArgs {
         let Self { limits, timeouts, .. } = self;
         let limit = descriptors::raise_limit();
         let config = Config {
-            max_connections: descriptors::max_connections(limits.max_connections, limit, listeners),
+            max_connections: descriptors::max_connections(
+                limits.max_connections,
+                limit,
+                self.reactors as u64,
+                listeners,
+            ),
             backlog: self.backlog,
             max_connections_per_ip: limits.max_connections_per_ip,
             overload: limits.overload.into(),

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::Shared;
+use super::{Shared, long::Long};
 use crate::{
     Peer, Token,
     buffer::{Buffer, OverLimit, Pool},
@@ -22,6 +22,8 @@ pub(super) struct Cold {
     pub(super) stopped: bool,
     /// Owed to the peer, which was not ready to take it.
     pub(super) output: Buffer,
+    /// Behind all of that: a long frame on its way through a pipe.
+    pub(super) long: Option<Long>,
     /// Kept only where somebody asks for it; see [`Connection::new`](super::Connection::new).
     pub(super) peer: Option<Peer>,
     /// The address under which it is counted, where that is limited.
@@ -62,7 +64,7 @@ impl Cold {
             self.remember(received.next, self.input.len() - received.consumed);
             if received.consumed > 0
                 || fresh.is_empty()
-                || !matches!(received.next, Next::Rest { .. })
+                || !matches!(received.next, Next::Rest { .. } | Next::Echo { .. })
             {
                 return Ok(Some(received));
             }
@@ -73,7 +75,7 @@ impl Cold {
     pub(super) fn remember(&mut self, next: Next, left: usize) {
         self.stopped = next == Next::Full && left > 0;
         self.seen = if self.stopped { 0 } else { left };
-        self.need = if let Next::Rest { need } = next { need } else { 0 };
+        self.need = next.need();
     }
 
     /// Consumes what was answered of `input`, and makes what was not `taken` of the replies the output.

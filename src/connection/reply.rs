@@ -5,6 +5,7 @@ use log::{debug, trace};
 use super::{
     Connection, Frame, Reason, Shared, State,
     cold::Answered,
+    long::Long,
     write::{write, write_parts},
 };
 use crate::{
@@ -43,7 +44,7 @@ impl<S: Stream> Connection<S> {
             self.note(received, token, shared);
             let split = shared.output.bytes().len();
             let replies = Replies { split, held: received.into(), fresh: &[] };
-            let goes_on = matches!(received.next, Next::Idle | Next::Rest { .. });
+            let goes_on = !matches!(received.next, Next::Full | Next::Finish | Next::Refuse(_));
             if goes_on && all_answered && !fresh.is_empty() {
                 // What is fresh is shown in the same round, so that both replies leave in one write.
                 return self.show_fresh(token, fresh, replies, protocol, shared);
@@ -89,9 +90,13 @@ impl<S: Stream> Connection<S> {
             self.end_input(self.state);
         } else if !rest.is_empty() {
             let stock = &mut shared.stock;
+            if let Next::Echo { need } = next
+                && self.begin_long(rest, need, stock)?
+            {
+                return Ok(());
+            }
             let cold = self.cold.get_or_insert_with(|| stock.take_cold());
-            let need = if let Next::Rest { need } = next { need } else { 0 };
-            stock.pool.append(&mut cold.input, rest, need)?;
+            stock.pool.append(&mut cold.input, rest, next.need())?;
             cold.remember(next, cold.input.len());
         }
         Ok(())
@@ -117,7 +122,7 @@ impl<S: Stream> Connection<S> {
         stats.frames.add(received.frames);
         self.state = match received.next {
             Next::Idle => State::Open(Frame::Between),
-            Next::Rest { .. } | Next::Full => State::Open(Frame::Within),
+            Next::Rest { .. } | Next::Echo { .. } | Next::Full => State::Open(Frame::Within),
             Next::Finish => State::Finishing(Reason::Finished),
             Next::Refuse(refusal) => {
                 let counter = match refusal {
@@ -138,6 +143,10 @@ impl<S: Stream> Connection<S> {
         replies: Replies<'_>,
         shared: &mut Shared,
     ) -> Result<(), Reason> {
+        if self.cold.as_ref().and_then(|cold| cold.long.as_ref()).is_some_and(Long::is_whole) {
+            // What is said now leaves behind it, and the output leaves first.
+            self.pour(token, shared)?;
+        }
         let Shared { output, stock, .. } = shared;
         let Replies { split, held, fresh } = replies;
         let (before, after) = output.bytes().split_at(split);

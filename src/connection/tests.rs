@@ -8,11 +8,15 @@ use std::{
 
 use proptest::prelude::*;
 
+mod long;
 mod outbound;
 mod protocols;
 
 use super::*;
-use crate::protocol::{Frames, Next, Output, Received};
+use crate::{
+    net::Pipe,
+    protocol::{Frames, Next, Output, Received},
+};
 
 /// What one read of a script does; behind the end of the script every read would block.
 #[derive(Debug, Clone)]
@@ -41,6 +45,10 @@ struct Script {
     connecting: VecDeque<ErrorKind>,
     reads: usize,
     writes: usize,
+    /// How much the last read asked for.
+    asked: usize,
+    /// Whether it can be spliced; each splice then is a read or a write.
+    splices: bool,
 }
 
 impl Script {
@@ -57,6 +65,7 @@ impl Script {
 impl Read for Script {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.reads += 1;
+        self.asked = buffer.len();
         match self.incoming.pop_front() {
             None | Some(Incoming::WouldBlock) => Err(ErrorKind::WouldBlock.into()),
             Some(Incoming::Error(kind)) => Err(kind.into()),
@@ -115,6 +124,23 @@ impl Stream for Script {
     fn shutdown_write(&mut self) -> io::Result<()> {
         self.fin = true;
         Ok(())
+    }
+
+    fn splice_to(&mut self, pipe: &mut Pipe, most: usize) -> io::Result<usize> {
+        if !self.splices {
+            return Err(ErrorKind::Unsupported.into());
+        }
+        let mut bytes = vec![0; most];
+        let count = self.read(&mut bytes)?;
+        assert_eq!(pipe.push(&bytes[..count]).unwrap_or(0), count, "it is larger than that");
+        Ok(count)
+    }
+
+    fn splice_from(&mut self, pipe: &mut Pipe) -> io::Result<usize> {
+        let count = self.write(&vec![0; pipe.held()])?;
+        let written = self.written.len();
+        assert_eq!(pipe.pull(&mut self.written[written - count..])?, count);
+        Ok(count)
     }
 
     fn connected(&mut self) -> io::Result<()> {
@@ -492,7 +518,7 @@ fn a_long_frame_that_went_out_leaves_no_memory_behind_while_a_short_one_is_owed(
 }
 
 fn payloads() -> impl Strategy<Value = Vec<Vec<u8>>> {
-    let length = prop_oneof![4 => 0..200_usize, 1 => 0..100_000_usize];
+    let length = prop_oneof![8 => 0..200_usize, 2 => 0..100_000_usize, 1 => 0..400_000_usize];
     prop::collection::vec(length.prop_map(pattern), 0..20)
 }
 
@@ -503,6 +529,7 @@ proptest! {
         cuts in prop::collection::vec(1..40_000_usize, 1..40),
         takes in prop::collection::vec((1..50_000_usize, any::<bool>()), 0..60),
         short in 0..8_usize,
+        splices in any::<bool>(),
     ) {
         let whole: Vec<u8> = payloads.iter().flat_map(|payload| frame(payload)).collect();
         let mut stream = whole.clone();
@@ -518,7 +545,8 @@ proptest! {
         let outgoing = takes.iter().flat_map(|&(count, blocks)| {
             [Some(Outgoing::Take(count)), blocks.then_some(Outgoing::WouldBlock)].into_iter().flatten()
         });
-        let mut bench = Bench::new(Script::new(incoming).taking(outgoing));
+        let script = Script { splices, ..Script::new(incoming).taking(outgoing) };
+        let mut bench = Bench::new(script);
         let mut turns = 0;
         while !matches!(bench.turn(Readiness::ALL), Turn::Gone(_)) {
             prop_assert!(whole.starts_with(bench.written()));

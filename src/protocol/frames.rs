@@ -83,7 +83,10 @@ impl Protocol for Frames {
             consumed: scan.whole,
             echo: true,
             frames: scan.frames,
-            next: after(scan.rest, &input[scan.whole..]),
+            next: match scan.rest {
+                Rest::Part { need } => Next::Echo { need },
+                rest => after(rest, &input[scan.whole..]),
+            },
         }
     }
 }

@@ -17,7 +17,7 @@ use std::{
 
 use resound::{
     Peer, Token,
-    net::{Net, Readiness, Stream},
+    net::{Net, Pipe, Readiness, Stream},
 };
 
 use super::choices::Choices;
@@ -139,6 +139,7 @@ pub(crate) struct Faults {
     pub(crate) meanwhile: usize,
     pub(crate) register: usize,
     pub(crate) accept: usize,
+    pub(crate) pipe_full: usize,
 }
 
 #[derive(Debug)]
@@ -149,6 +150,8 @@ pub(crate) struct Kernel {
     /// Sockets that the server may have open at once.
     pub(crate) descriptors: usize,
     pub(crate) open: usize,
+    /// Whether its sockets can be spliced.
+    pub(crate) splices: bool,
     pub(crate) wires: Vec<Option<Wire>>,
     pub(crate) doors: Vec<Door>,
     ready: VecDeque<Ready>,
@@ -164,6 +167,7 @@ impl Kernel {
             faults,
             descriptors,
             open: 0,
+            splices: true,
             wires: Vec::new(),
             doors: Vec::new(),
             ready: VecDeque::new(),
@@ -381,8 +385,13 @@ pub(crate) struct Socket {
     id: usize,
 }
 
-impl Read for Socket {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+impl Socket {
+    /// Shows `take` up to `most` bytes that have arrived; it says how many it takes.
+    fn receive(
+        &mut self,
+        most: usize,
+        take: impl FnOnce(&[u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
         let mut kernel = self.kernel.borrow_mut();
         let faults = kernel.faults;
         kernel.meanwhile(self.id);
@@ -392,11 +401,11 @@ impl Read for Socket {
         let wire = kernel.wire_mut(self.id);
         if let Some(bytes) = wire.endless {
             let start = usize::try_from(wire.read).unwrap() % bytes.len();
-            let stream = bytes.iter().cycle().skip(start);
-            buffer.iter_mut().zip(stream).for_each(|(to, from)| *to = *from);
-            wire.read += buffer.len() as u64;
+            let stream: Vec<u8> = bytes.iter().cycle().skip(start).take(most).copied().collect();
+            let count = take(&stream)?;
+            wire.read += count as u64;
             assert!(wire.read < 1 << 30, "a turn without an end");
-            return Ok(buffer.len());
+            return Ok(count);
         }
         if wire.arrived.is_empty() {
             if wire.reset && !std::mem::replace(&mut wire.reset_told, true) {
@@ -411,7 +420,7 @@ impl Read for Socket {
         while wire.marks.front().is_some_and(|&mark| mark <= wire.read) {
             wire.marks.pop_front();
         }
-        let mut count = buffer.len().min(wire.arrived.len());
+        let mut count = most.min(wire.arrived.len());
         if let Some(&mark) = wire.marks.front() {
             count = count.min(usize::try_from(mark - wire.read).unwrap());
         }
@@ -423,11 +432,53 @@ impl Read for Socket {
             kernel.raise(self.id);
         }
         let wire = kernel.wire_mut(self.id);
-        for (to, from) in buffer.iter_mut().zip(wire.arrived.drain(..count)) {
-            *to = from;
-        }
+        let count = take(&wire.arrived.make_contiguous()[..count])?;
+        wire.arrived.drain(..count);
         wire.read += count as u64;
         Ok(count)
+    }
+
+    /// Sends up to `most` bytes, as many as `give` is then asked for.
+    fn send(&mut self, most: usize, give: impl FnOnce(usize) -> Vec<u8>) -> io::Result<usize> {
+        assert!(most > 0, "a write of nothing");
+        let mut kernel = self.kernel.borrow_mut();
+        let faults = kernel.faults;
+        kernel.meanwhile(self.id);
+        if kernel.choices.chance(faults.interrupted) {
+            return Err(ErrorKind::Interrupted.into());
+        }
+        let is_short = kernel.choices.chance(faults.short_write);
+        let part = kernel.choices.below(most);
+        let wire = kernel.wire_mut(self.id);
+        assert!(wire.fin_sent.is_none(), "a write behind FIN");
+        if wire.reset {
+            wire.reset_told = true;
+            return Err(ErrorKind::BrokenPipe.into());
+        }
+        if wire.endless.is_some() {
+            wire.written += give(most).len() as u64;
+            return Ok(most);
+        }
+        let mut count = most.min(wire.room());
+        if count == 0 {
+            wire.blocked = true;
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        if is_short {
+            count = count.min(1 + part);
+        }
+        wire.sending.extend(give(count));
+        wire.written += count as u64;
+        Ok(count)
+    }
+}
+
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.receive(buffer.len(), |bytes| {
+            buffer[..bytes.len()].copy_from_slice(bytes);
+            Ok(bytes.len())
+        })
     }
 
     fn read_vectored(&mut self, buffers: &mut [io::IoSliceMut<'_>]) -> io::Result<usize> {
@@ -445,36 +496,7 @@ impl Read for Socket {
 
 impl Write for Socket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        assert!(!bytes.is_empty(), "a write of nothing");
-        let mut kernel = self.kernel.borrow_mut();
-        let faults = kernel.faults;
-        kernel.meanwhile(self.id);
-        if kernel.choices.chance(faults.interrupted) {
-            return Err(ErrorKind::Interrupted.into());
-        }
-        let is_short = kernel.choices.chance(faults.short_write);
-        let part = kernel.choices.below(bytes.len());
-        let wire = kernel.wire_mut(self.id);
-        assert!(wire.fin_sent.is_none(), "a write behind FIN");
-        if wire.reset {
-            wire.reset_told = true;
-            return Err(ErrorKind::BrokenPipe.into());
-        }
-        if wire.endless.is_some() {
-            wire.written += bytes.len() as u64;
-            return Ok(bytes.len());
-        }
-        let mut count = bytes.len().min(wire.room());
-        if count == 0 {
-            wire.blocked = true;
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        if is_short {
-            count = count.min(1 + part);
-        }
-        wire.sending.extend(&bytes[..count]);
-        wire.written += count as u64;
-        Ok(count)
+        self.send(bytes.len(), |count| bytes[..count].to_vec())
     }
 
     fn write_vectored(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
@@ -487,6 +509,33 @@ impl Write for Socket {
 }
 
 impl Stream for Socket {
+    /// The pipe is a real one.
+    fn splice_to(&mut self, pipe: &mut Pipe, most: usize) -> io::Result<usize> {
+        {
+            let kernel = &mut *self.kernel.borrow_mut();
+            if !kernel.splices {
+                return Err(io::Error::from_raw_os_error(libc::EINVAL));
+            }
+            if pipe.held() > 0 && kernel.choices.chance(kernel.faults.pipe_full) {
+                return Err(ErrorKind::StorageFull.into());
+            }
+        }
+        self.receive(most, |bytes| match pipe.push(bytes) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                Err(ErrorKind::StorageFull.into())
+            }
+            other => other,
+        })
+    }
+
+    fn splice_from(&mut self, pipe: &mut Pipe) -> io::Result<usize> {
+        self.send(pipe.held(), |count| {
+            let mut bytes = vec![0; count];
+            assert_eq!(pipe.pull(&mut bytes).unwrap(), count);
+            bytes
+        })
+    }
+
     fn shutdown_write(&mut self) -> io::Result<()> {
         let mut kernel = self.kernel.borrow_mut();
         let at = kernel.now;

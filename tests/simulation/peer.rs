@@ -132,10 +132,12 @@ impl Plan {
     }
 
     fn fill_with_frames(&mut self, choices: &mut Choices) {
-        let most = choices.one_of(&[0, 10, 300, 300, 5_000, 70_000, LIMIT]);
+        let most = choices.one_of(&[0, 10, 300, 300, 5_000, 70_000, LIMIT, LIMIT]);
+        let are_long = most == LIMIT && choices.chance(50);
         let count = choices.length(if most > 5_000 { 6 } else { 60 });
         for _ in 0..count {
-            let payload = pattern(choices.length(most), choices.below(256));
+            let length = if are_long { choices.below(LIMIT) } else { choices.length(most) };
+            let payload = pattern(length, choices.below(256));
             self.bytes.extend(u32::try_from(payload.len()).unwrap().to_le_bytes());
             self.bytes.extend(payload);
             self.ends.push(self.bytes.len());

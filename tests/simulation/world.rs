@@ -76,9 +76,13 @@ impl World {
             meanwhile: c.one_of(&[0, 5, 50, 95]),
             register: c.one_of(&[0, 0, 3]),
             accept: c.one_of(&[0, 0, 5]),
+            pipe_full: c.one_of(&[0, 0, 20]),
         };
         let descriptors = c.one_of(&[1_000, 1_000, 8]);
-        let kernel = Rc::new(RefCell::new(Kernel::new(choices, faults, descriptors)));
+        let splices = c.chance(90);
+        let mut kernel = Kernel::new(choices, faults, descriptors);
+        kernel.splices = splices;
+        let kernel = Rc::new(RefCell::new(kernel));
         let mut dispatcher = Dispatcher::new(Simulated(Rc::clone(&kernel)), config.clone());
         let dialect = Dialect::new(Width::U32Le).with_max(LIMIT as u64).unwrap();
         let closed = Closed::default();
