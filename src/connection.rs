@@ -14,25 +14,15 @@
 //! one batch of replies. Only a client's protocol may have it otherwise
 //! ([`Protocol::reads_while_owed`]).
 
-use std::{
-    fmt,
-    io::{self, ErrorKind},
-    net::IpAddr,
-};
+use std::{fmt, io::ErrorKind, net::IpAddr};
 
-use log::{debug, trace};
+use log::trace;
 
 pub use self::reason::Reason;
 pub(crate) use self::shared::{SCRATCH, Shared};
-use self::{
-    cold::Cold,
-    long::{HEAD, Long},
-    reply::Replies,
-    write::write,
-};
+use self::{cold::Cold, long::Long, read::Arrival, reply::Replies, write::write};
 use crate::{
     Peer, Token,
-    buffer::Pool,
     inspect::Inspected,
     net::{Readiness, Stream},
     protocol::{Ending, Protocol},
@@ -40,8 +30,10 @@ use crate::{
 };
 
 mod cold;
+mod end;
 mod long;
 mod outbound;
+mod read;
 mod reason;
 mod reply;
 mod shared;
@@ -51,10 +43,6 @@ mod write;
 
 /// Reads, or instalments of a long answer, in one turn before the others get theirs.
 const STEPS_PER_TURN: usize = 16;
-
-/// A frame of which so many bytes are held, and so many more are missing, is read straight into the
-/// connection's own buffer.
-const DIRECT_READ: usize = 16 << 10;
 
 /// Where a connection is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,14 +78,6 @@ pub(crate) enum Turn {
     Again,
     /// It is over.
     Gone(Reason),
-}
-
-/// One read: how many bytes came, how many of them lie in the scratch, how many could have come.
-#[derive(Debug, Clone, Copy)]
-struct Arrival {
-    bytes: usize,
-    fresh: usize,
-    room: usize,
 }
 
 /// One peer.
@@ -325,87 +305,6 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Ends the connection from the server's side, in the turns to come: the protocol's last words behind what is
-    /// owed, then FIN, then lingering.
-    pub(crate) fn finish(
-        &mut self,
-        reason: Reason,
-        ending: Ending,
-        token: Token,
-        protocol: &mut impl Protocol,
-        shared: &mut Shared,
-    ) -> Result<(), Reason> {
-        self.end_input(State::Finishing(reason));
-        shared.output.clear();
-        protocol.ending(token, ending, &mut shared.output);
-        self.deliver(token, Replies::default(), shared)
-    }
-
-    /// As [`finish`](Self::finish); where that fails, as [`abandon`](Self::abandon).
-    pub(crate) fn end(
-        &mut self,
-        reason: Reason,
-        ending: Ending,
-        token: Token,
-        protocol: &mut impl Protocol,
-        shared: &mut Shared,
-    ) {
-        if let Err(reason) = self.finish(reason, ending, token, protocol, shared) {
-            self.abandon(reason, shared);
-        }
-    }
-
-    /// Ends the connection without another byte to the peer, in the turns to come: FIN, then lingering.
-    pub(crate) fn abandon(&mut self, reason: Reason, shared: &mut Shared) {
-        self.end_input(State::Finishing(reason));
-        if let Some(cold) = &mut self.cold {
-            cold.output.clear();
-            shared.stock.drop_long(cold);
-        }
-        shared.over_memory |= reason == Reason::Memory;
-        self.give_back(shared);
-    }
-
-    /// What ended the connection, where the end was decided before it came.
-    pub(crate) const fn ended_for(&self) -> Option<Reason> {
-        match self.state {
-            State::Finishing(reason) | State::Lingering(reason) => Some(reason),
-            State::Connecting | State::Open(_) | State::HalfClosed => None,
-        }
-    }
-
-    fn lost(&self, token: Token, doing: &str, error: &io::Error) -> Reason {
-        debug!("{token}: {doing}: {error}");
-        self.ended_for().unwrap_or_else(|| Reason::of_loss(error))
-    }
-
-    fn peer_closed(&mut self, token: Token, shared: &Shared) -> Result<(), Reason> {
-        match self.state {
-            State::Open(Frame::Within) => {
-                shared.stats.truncated.add(1);
-                let held = self
-                    .cold
-                    .as_ref()
-                    .map_or(0, |cold| cold.input.len() + cold.long.as_ref().map_or(0, Long::held));
-                debug!("{token}: the peer closed inside a frame, of which {held} bytes had come");
-                self.end_input(State::HalfClosed);
-            }
-            State::Open(Frame::Between | Frame::AfterLong) => self.end_input(State::HalfClosed),
-            State::Connecting | State::HalfClosed => {}
-            State::Finishing(reason) | State::Lingering(reason) => return Err(reason),
-        }
-        Ok(())
-    }
-
-    /// Enters a state in which nothing received matters any more.
-    fn end_input(&mut self, state: State) {
-        self.state = state;
-        if let Some(cold) = &mut self.cold {
-            cold.input.clear();
-            cold.stopped = false;
-        }
-    }
-
     /// Writes what is owed; whether all of it went.
     fn pay(&mut self, token: Token, shared: &mut Shared) -> Result<bool, Reason> {
         let Some(cold) = &mut self.cold else {
@@ -421,39 +320,21 @@ impl<S: Stream> Connection<S> {
         if paid { self.pay_long(token, shared) } else { Ok(false) }
     }
 
-    /// Reads into the scratch; the rest of a long frame that has begun goes straight behind its beginning.
-    #[inline(always)]
-    fn read(&mut self, scratch: &mut [u8], pool: &mut Pool) -> io::Result<Arrival> {
-        if let (State::Open(_), Some(cold)) = (self.state, &mut self.cold) {
-            let held = cold.input.len();
-            let missing = cold.need.saturating_sub(held);
-            if missing.min(held) >= DIRECT_READ
-                && pool.read_ahead(&mut cold.input, cold.need).is_ok()
-            {
-                let direct = cold.input.room();
-                let direct_length = direct.len().min(missing);
-                let room = direct_length + scratch.len();
-                let mut slices = [
-                    io::IoSliceMut::new(&mut direct[..direct_length]),
-                    io::IoSliceMut::new(scratch),
-                ];
-                let bytes = self.stream.read_vectored(&mut slices)?;
-                cold.input.filled(bytes.min(direct_length));
-                return Ok(Arrival { bytes, fresh: bytes.saturating_sub(direct_length), room });
-            }
-        }
-        let room = if self.state == State::Open(Frame::AfterLong) { HEAD } else { scratch.len() };
-        let bytes = self.stream.read(&mut scratch[..room])?;
-        Ok(Arrival { bytes, fresh: bytes, room })
-    }
-
     fn count_sent(&mut self, bytes: usize, shared: &Shared) {
         self.sent += bytes as u64;
         shared.stats.sent.add(bytes as u64);
     }
 
     /// Returns what memory is not needed between turns.
+    #[inline(always)]
     fn give_back(&mut self, shared: &mut Shared) {
+        if self.cold.is_some() {
+            self.give_cold_back(shared);
+        }
+    }
+
+    #[inline(never)]
+    fn give_cold_back(&mut self, shared: &mut Shared) {
         let Some(cold) = &mut self.cold else { return };
         if !matches!(self.state, State::Open(_))
             && cold.long.as_ref().is_some_and(|long| !long.is_whole())

@@ -46,6 +46,7 @@ impl Long {
 
 impl<S: Stream> Connection<S> {
     /// Begins a frame of `length` bytes in a pipe, if that is worth it and there is one; whether it did.
+    #[inline(never)]
     pub(super) fn begin_long(
         &mut self,
         beginning: &[u8],
@@ -79,6 +80,7 @@ impl<S: Stream> Connection<S> {
 
     /// Moves what has arrived of a long frame into its pipe, and the whole frame to the peer; whether there may
     /// be more to read.
+    #[inline(never)]
     pub(super) fn read_long(&mut self, token: Token, shared: &mut Shared) -> Result<bool, Reason> {
         let Some(Long { pipe, missing }) = self.cold.as_mut().and_then(|cold| cold.long.as_mut())
         else {
@@ -122,6 +124,7 @@ impl<S: Stream> Connection<S> {
     }
 
     /// Sends what a whole long frame's pipe holds; whether all of it went.
+    #[inline(never)]
     pub(super) fn pay_long(&mut self, token: Token, shared: &mut Shared) -> Result<bool, Reason> {
         while let Some(cold) = &mut self.cold
             && let Some(long) = cold.long.as_mut().filter(|long| long.is_whole())
@@ -152,6 +155,7 @@ impl<S: Stream> Connection<S> {
     }
 
     /// Moves what is in the pipe to where any other frame's bytes would be by now.
+    #[inline(never)]
     pub(super) fn pour(&mut self, token: Token, shared: &mut Shared) -> Result<(), Reason> {
         let Some(cold) = &mut self.cold else { return Ok(()) };
         let Cold { input, output, need, seen, long, .. } = &mut **cold;

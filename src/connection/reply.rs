@@ -6,10 +6,12 @@ use super::{
     Connection, Frame, Reason, Shared, State,
     cold::Answered,
     long::Long,
+    shared::Stock,
     write::{write, write_parts},
 };
 use crate::{
     Token,
+    buffer::OverLimit,
     net::Stream,
     protocol::{Next, Protocol, Received, Refusal},
 };
@@ -84,21 +86,33 @@ impl<S: Stream> Connection<S> {
         self.keep(rest, received.next, shared)
     }
 
-    /// Keeps the beginning of a frame until the rest of it comes.
+    /// Keeps what is left of the input, unless nothing of it matters any more.
+    #[inline(always)]
     fn keep(&mut self, rest: &[u8], next: Next, shared: &mut Shared) -> Result<(), Reason> {
         if matches!(next, Next::Finish | Next::Refuse(_)) {
             self.end_input(self.state);
         } else if !rest.is_empty() {
-            let stock = &mut shared.stock;
-            if let Next::Echo { need } = next
-                && self.begin_long(rest, need, stock)?
-            {
-                return Ok(());
-            }
-            let cold = self.cold.get_or_insert_with(|| stock.take_cold());
-            stock.pool.append(&mut cold.input, rest, next.need())?;
-            cold.remember(next, cold.input.len());
+            self.keep_beginning(rest, next, &mut shared.stock)?;
         }
+        Ok(())
+    }
+
+    /// Keeps the beginning of a frame until the rest of it comes.
+    #[inline(never)]
+    fn keep_beginning(
+        &mut self,
+        beginning: &[u8],
+        next: Next,
+        stock: &mut Stock,
+    ) -> Result<(), OverLimit> {
+        if let Next::Echo { need } = next
+            && self.begin_long(beginning, need, stock)?
+        {
+            return Ok(());
+        }
+        let cold = self.cold.get_or_insert_with(|| stock.take_cold());
+        stock.pool.append(&mut cold.input, beginning, next.need())?;
+        cold.remember(next, cold.input.len());
         Ok(())
     }
 
