@@ -123,11 +123,38 @@ fn database_clients() {
     }
 }
 
+/// One whose messages are as they are, one whose messages are compressed and have the flag of that in their head.
+#[test]
+fn grpc_messages() {
+    for compression in ["identity", "gzip"] {
+        exchange(node("@grpc/grpc-js", "grpc.js"), "preset=grpc", &[compression]);
+    }
+}
+
+#[test]
+fn jmeter_length_prefixed_tcp_client() {
+    let Some(java) = tool("java") else { return };
+    let folder = Path::new("/usr/share/jmeter");
+    if !folder.join("lib/ext/ApacheJMeter_tcp.jar").exists() {
+        return skip("jmeter-tcp not installed");
+    }
+    let jars = ["bin/*", "lib/*", "lib/ext/*"].map(|part| folder.join(part).display().to_string());
+    let mut program = foreign(java);
+    program.args(["-cp", &jars.join(":")]).arg(source("Jmeter.java"));
+    program.arg(folder.join("bin/jmeter.properties"));
+    exchange(Some(program), "preset=jmeter", &[]);
+}
+
+#[test]
+fn scapy_bgp_messages() {
+    exchange(python("scapy", "bgp.py"), "preset=bgp", &[]);
+}
+
 #[test]
 fn presets_examples_are_what_the_protocols_own_libraries_write() {
     let Some(mut program) = python("thrift", "golden.py") else { return };
     let printed = run(&mut program);
-    assert_eq!(printed.lines().count(), 9);
+    assert_eq!(printed.lines().count(), 10);
     for line in printed.lines() {
         let (name, written) = line.split_once(' ').unwrap();
         let preset: Preset = name.parse().unwrap();

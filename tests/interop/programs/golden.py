@@ -8,6 +8,7 @@ from google.protobuf import proto, wrappers_pb2
 from kafka.protocol.metadata import ApiVersionsRequest
 from pg8000 import core
 from pymongo import message
+from scapy.contrib.bgp import BGPKeepAlive
 from thrift.protocol import TBinaryProtocol
 from thrift.Thrift import TMessageType
 from thrift.transport import TTransport
@@ -66,5 +67,6 @@ for name, frame in {
     "protobuf": protobuf(),
     "postgres": core._create_message(core.QUERY, b"SELECT 1\0"),
     "mongodb": mongodb(),
+    "bgp": bytes(BGPKeepAlive()),
 }.items():
     print(name, frame.hex())
