@@ -1,5 +1,7 @@
 //! `resound bench` as people run it, against servers that do right and servers that do wrong.
 
+#[path = "bench/http.rs"]
+mod http;
 #[path = "bench/servers.rs"]
 mod servers;
 
@@ -239,7 +241,7 @@ fn wrong_words_exit_with_2_and_the_remedy() {
         (&["--fail-if", "p98>1ms"], "nothing that is measured"),
         (&["--rate", "fast"], "50k"),
         (&["--arrivals", "poisson"], "--rate"),
-        (&["http://:1"], "there is frames, lines, raw, udp"),
+        (&["ws://:1"], "there is frames, lines, raw, http, udp"),
         (&["udp://:1", "--churn", "3"], "datagrams have none"),
         (&["--hold", "100000000"], "ulimit -n"),
         (&["versus", "--server", "x"], "give --server 'CMD' twice"),

@@ -60,9 +60,9 @@ impl Place<'_> {
         let first = tape.index(self.offset);
         let wrong = (self.offset + self.alike) % length;
         let index = tape.index(wrong);
-        let start = tape.start(index);
-        let within = wrong - start;
-        let frame = tape.frame(index);
+        let echo = tape.echo(index);
+        let within = wrong - echo.start;
+        let frame = &tape.bytes()[echo];
         // What came of this frame: the part that was right, then the rest of what was received.
         let mut came = frame[..within].to_vec();
         came.extend_from_slice(&self.received[self.alike..]);
@@ -85,10 +85,11 @@ impl Place<'_> {
     }
 
     fn name(&self, index: usize, within: usize, came: &[u8]) -> (Fault, String) {
-        let frame = self.tape.frame(index);
+        let echo = |index| &self.tape.bytes()[self.tape.echo(index)];
+        let frame = echo(index);
         let wrong = &came[within..];
         for ahead in 1..self.in_flight.min(FRAMES_TO_SEARCH).min(self.tape.frames()) {
-            let other = self.tape.frame(index + ahead);
+            let other = echo(index + ahead);
             let common = other.len().min(came.len());
             if common >= other.len().min(ENOUGH_TO_RECOGNISE) && came[..common] == other[..common] {
                 return (Fault::Reordered, format!("the frame {ahead} later came in its place"));
@@ -98,7 +99,7 @@ impl Place<'_> {
             // Does it go on further down, so that what is between is missing?
             let mut ahead = frame[within..].to_vec();
             (1..self.in_flight.clamp(2, 64)).for_each(|next| {
-                ahead.extend_from_slice(self.tape.frame(index + next));
+                ahead.extend_from_slice(echo(index + next));
             });
             if let Some(missing) = memchr::memmem::find(&ahead, &wrong[..ENOUGH_TO_RECOGNISE])
                 && missing > 0

@@ -10,7 +10,15 @@ use resound::{
     protocol::{Next, Output, Protocol, Received},
 };
 
-use super::{check::Place, control::Nanos, fault::Fault, record::Recorder, tape::Tape};
+use super::{
+    check::Place,
+    control::Nanos,
+    echo::{Echo, Followed, How, Wrong},
+    fault::Fault,
+    http::Answers,
+    record::Recorder,
+    tape::Tape,
+};
 
 /// When a connection sends its next frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +53,7 @@ struct Flow {
     /// Frames sent together, and when they were due.
     in_flight: VecDeque<(Nanos, u32)>,
     frames_in_flight: u32,
-    bytes_in_flight: usize,
+    echo: Echo,
     /// When something came back, or was sent with nothing in flight.
     progress: Nanos,
     /// Bytes and frames that have come back.
@@ -124,7 +132,11 @@ impl Load {
             back_at: start,
             in_flight: VecDeque::new(),
             frames_in_flight: 0,
-            bytes_in_flight: 0,
+            echo: if self.tape.is_of_requests() {
+                Echo::Answers(Answers::default())
+            } else {
+                Echo::AsSent { in_flight: 0 }
+            },
             progress: now,
             bytes: 0,
             frames: 0,
@@ -205,22 +217,31 @@ impl Load {
     }
 
     /// What came back on a flow that is not an echo of what was sent.
-    fn differs(&mut self, key: usize, input: &[u8], alike: usize) {
+    fn differs(&mut self, key: usize, input: &[u8], wrong: Wrong) {
         let Some(Some(flow)) = self.flows.get_mut(key) else { return };
         flow.over = true;
         self.condemned.push(flow.token);
-        let place = Place {
-            tape: &self.tape,
-            offset: flow.back_at,
-            received: input,
-            alike,
-            bytes: flow.bytes,
-            frames: flow.frames,
-            in_flight: usize::try_from(flow.frames_in_flight).unwrap_or(usize::MAX),
-        };
-        let difference = place.judge();
-        self.recorder.fault(difference.fault, 1);
-        self.recorder.difference(|| difference.to_string());
+        let frames = flow.frames + wrong.frames;
+        match wrong.how {
+            How::Differs { range, offset, alike } => {
+                let place = Place {
+                    tape: &self.tape,
+                    offset,
+                    bytes: flow.bytes + range.start as u64,
+                    received: &input[range],
+                    alike,
+                    frames,
+                    in_flight: usize::try_from(flow.frames_in_flight).unwrap_or(usize::MAX),
+                };
+                let difference = place.judge();
+                self.recorder.fault(difference.fault, 1);
+                self.recorder.difference(|| difference.to_string());
+            }
+            How::Otherwise(fault, story) => {
+                self.recorder.fault(fault, 1);
+                self.recorder.difference(|| format!("{}: frame {frames}: {story}", fault.name()));
+            }
+        }
     }
 }
 
@@ -241,7 +262,7 @@ impl Flow {
         let out = out.as_mut_vec();
         let before = out.len();
         self.send_at = tape.copy(self.send_at, usize::try_from(frames).unwrap_or(0), out);
-        self.bytes_in_flight += out.len() - before;
+        self.echo.sent(out.len() - before);
         self.frames_in_flight += frames;
         match self.in_flight.back_mut() {
             Some((last, count)) if *last == due => *count += frames,
@@ -288,42 +309,43 @@ impl Protocol for Load {
     }
 
     fn receive(&mut self, token: Token, input: &[u8], _: usize, out: &mut Output) -> Received {
-        let received = |frames, next| Received { consumed: input.len(), echo: false, frames, next };
+        let all = input.len();
+        let received = |consumed, frames, next| Received { consumed, echo: false, frames, next };
         let key = token.key();
         let Some(Some(flow)) = self.flows.get_mut(key) else {
-            return received(0, Next::Finish);
+            return received(all, 0, Next::Finish);
         };
         if flow.over {
-            return received(0, Next::Idle);
+            return received(all, 0, Next::Idle);
         }
-        // What was never sent cannot come back: the tape would go on, though.
-        let known = &input[..input.len().min(flow.bytes_in_flight)];
-        let (frames, next) = match self.tape.follow(flow.back_at, known) {
-            Ok(followed) if known.len() == input.len() => followed,
-            Ok(_) => {
-                self.differs(key, input, known.len());
-                return received(0, Next::Idle);
-            }
-            Err(alike) => {
-                self.differs(key, input, alike);
-                return received(0, Next::Idle);
+        let followed = flow.echo.follow(&self.tape, flow.back_at, flow.frames_in_flight, input);
+        let Followed { consumed, frames, next, last } = match followed {
+            Ok(followed) => followed,
+            Err(wrong) => {
+                self.differs(key, input, wrong);
+                return received(all, 0, Next::Idle);
             }
         };
         let now = self.recorder.now();
         flow.back_at = next;
-        flow.bytes += input.len() as u64;
+        flow.bytes += consumed as u64;
         flow.frames += frames;
-        flow.bytes_in_flight -= input.len();
         flow.progress = now;
         flow.back(frames, now, &mut self.recorder);
-        self.recorder.back(now, frames, input.len());
+        self.recorder.back(now, frames, consumed);
         let back = u32::try_from(frames).unwrap_or(u32::MAX);
         flow.frames_in_flight -= back;
         self.in_flight -= frames;
         if flow.trips == Some(0) && flow.frames_in_flight == 0 {
             flow.over = true;
             self.recorder.cycle(now);
-            return received(frames, Next::Finish);
+            return received(consumed, frames, Next::Finish);
+        }
+        if last {
+            flow.over = true;
+            self.condemned.push(token);
+            self.recorder.fault(Fault::Closed, 1);
+            return received(all, frames, Next::Idle);
         }
         if self.sending && flow.role == Role::Busy {
             match self.discipline {
@@ -337,7 +359,8 @@ impl Protocol for Load {
                 Discipline::Open { .. } => flow.list(&mut self.room),
             }
         }
-        received(frames, Next::Idle)
+        let next = if consumed < all { Next::Rest { need: 0 } } else { Next::Idle };
+        received(consumed, frames, next)
     }
 
     fn closed(&mut self, token: Token, reason: Reason) {
@@ -346,7 +369,8 @@ impl Protocol for Load {
         if flow.open {
             self.open -= 1;
         }
-        let fault = (!flow.over).then(|| Fault::of(reason, !self.tape.is_start(flow.back_at)));
+        let fault =
+            (!flow.over).then(|| Fault::of(reason, flow.echo.is_within(&self.tape, flow.back_at)));
         if let Some(fault) = fault {
             self.recorder.fault(fault, 1);
         }

@@ -7,10 +7,12 @@ mod chart;
 mod check;
 mod compare;
 mod control;
+mod echo;
 mod fault;
 mod gate;
 mod hdr;
 mod html;
+mod http;
 mod interval;
 mod live;
 mod load;
@@ -69,7 +71,7 @@ pub(crate) struct BenchArgs {
 
     #[arg(
         help = "Where the server is: HOST:PORT, unix:PATH or PROTOCOL://ADDRESS, with any KEY=VALUE of its --listen; \
-                PROTOCOL is frames, lines, raw or udp [default: 127.0.0.1:30000]"
+                PROTOCOL is frames, lines, raw, http or udp [default: 127.0.0.1:30000]"
     )]
     address: Option<Target>,
 

@@ -10,6 +10,8 @@
 //! Payloads are random, so that no stretch looks like another: a byte that is displaced, lost or another's shows.
 //! Each connection starts at a frame of its own.
 
+use std::ops::Range;
+
 use super::{random::Random, size::Sizes, target::Wire};
 
 /// A tape is about this long, if enough frames fit: near enough to stay in a cache.
@@ -27,6 +29,8 @@ pub(super) struct Tape {
     ends: Vec<usize>,
     /// The length of every frame, if they are all of one.
     uniform: Option<usize>,
+    /// Where in each frame its payload begins, if that alone comes back.
+    payloads: Vec<usize>,
 }
 
 impl Tape {
@@ -41,10 +45,15 @@ impl Tape {
         let mut random = Random::new(0x7261_6e64_6f6d);
         let drawn =
             sizes.draw(usize::try_from(super::random::whole(count)).unwrap_or(1), &mut random);
-        let mut tape = Self { bytes: Vec::new(), ends: Vec::new(), uniform: None };
+        let mut tape =
+            Self { bytes: Vec::new(), ends: Vec::new(), uniform: None, payloads: Vec::new() };
         for size in drawn {
             wire.frame(size, &mut random, &mut tape.bytes)?;
             tape.ends.push(tape.bytes.len());
+            if matches!(wire, Wire::Http { .. }) {
+                let payload = usize::try_from(size).unwrap_or(usize::MAX);
+                tape.payloads.push(tape.bytes.len().saturating_sub(payload));
+            }
         }
         let first = tape.ends[0];
         let all_alike =
@@ -77,6 +86,18 @@ impl Tape {
     pub(super) fn frame(&self, index: usize) -> &[u8] {
         let index = index % self.ends.len();
         &self.bytes[self.start(index)..self.ends[index]]
+    }
+
+    /// Whether the frames are requests, of which the heads do not come back.
+    pub(super) const fn is_of_requests(&self) -> bool {
+        !self.payloads.is_empty()
+    }
+
+    /// Where what should come back of frame `index` is.
+    pub(super) fn echo(&self, index: usize) -> Range<usize> {
+        let index = index % self.ends.len();
+        let start = self.payloads.get(index).copied();
+        start.unwrap_or_else(|| self.start(index))..self.ends[index]
     }
 
     /// The frame that the byte at `offset` is of.

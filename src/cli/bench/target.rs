@@ -12,7 +12,7 @@ use resound::{
     listen::{Address, Listen},
 };
 
-use super::random::Random;
+use super::{http, random::Random};
 use crate::cli::{protocols, resolve, units::Size};
 
 /// What both ends speak.
@@ -26,6 +26,8 @@ pub(super) enum Wire {
     Raw,
     /// Datagrams, each with its number in front.
     Udp,
+    /// HTTP/1.1: a frame is the body of a POST to this host, and of the answer.
+    Http { host: String },
 }
 
 /// The number in front of a datagram, in bytes.
@@ -41,6 +43,7 @@ impl Wire {
             Self::Lines => "lines",
             Self::Raw => "raw",
             Self::Udp => "udp",
+            Self::Http { .. } => "http",
         }
     }
 
@@ -62,7 +65,7 @@ impl Wire {
             Self::Udp if size > MOST_IN_A_DATAGRAM => {
                 Some(format!("a datagram holds {MOST_IN_A_DATAGRAM} bytes at most"))
             }
-            Self::Lines | Self::Raw | Self::Udp => None,
+            Self::Lines | Self::Raw | Self::Udp | Self::Http { .. } => None,
         }
     }
 
@@ -80,8 +83,12 @@ impl Wire {
         if let Some(reason) = self.refuses(size) {
             return Err(format!("--size {}: {reason}", Size(size)));
         }
-        if let Self::Frames(dialect) = self {
-            dialect.encode_head(size, out).map_err(|error| error.to_string())?;
+        match self {
+            Self::Frames(dialect) => {
+                dialect.encode_head(size, out).map_err(|error| error.to_string())?;
+            }
+            Self::Http { host } => http::request(host, size, out),
+            Self::Lines | Self::Raw | Self::Udp => {}
         }
         for _ in 0..size {
             out.push(match self {
@@ -113,6 +120,11 @@ impl FromStr for Target {
             Some(path) => format!("frames+unix://{path}"),
             None => format!("frames://{text}"),
         };
+        // As addresses of web servers are often written.
+        let whole = match whole.strip_suffix('/') {
+            Some(address) if whole.starts_with("http://") => address,
+            _ => &whole,
+        };
         let listen: Listen = whole.parse().map_err(|error| format!("{error}"))?;
         let is_unix = matches!(listen.address, Address::Unix(_));
         let wire = match listen.protocol.as_str() {
@@ -120,10 +132,11 @@ impl FromStr for Target {
             "lines" => Wire::Lines,
             "raw" => Wire::Raw,
             "udp" if !is_unix => Wire::Udp,
+            "http" => Wire::Http { host: host(&listen.address) },
             other => {
                 return Err(format!(
-                    "there is no load for {other}{}; there is frames, lines, raw, udp, and the first three with \
-                     +unix",
+                    "there is no load for {other}{}; there is frames, lines, raw, http, udp, and all but the last \
+                     with +unix",
                     if is_unix { "+unix" } else { "" }
                 ));
             }
@@ -151,7 +164,11 @@ impl Target {
 
     /// The same wire at another address, as a server told that it listens there.
     pub(super) fn at(&self, address: Address) -> Self {
-        Self { listen: Listen { address, ..self.listen.clone() }, wire: self.wire.clone() }
+        let wire = match &self.wire {
+            Wire::Http { .. } => Wire::Http { host: host(&address) },
+            other => other.clone(),
+        };
+        Self { listen: Listen { address, ..self.listen.clone() }, wire }
     }
 
     /// Where to connect to. Names are looked up.
@@ -167,6 +184,14 @@ impl Target {
             }
             Address::Unix(path) => Ok(Endpoint::Unix(path.clone())),
         }
+    }
+}
+
+/// An address as a request names it (RFC 9110, section 7.2).
+fn host(address: &Address) -> String {
+    match address {
+        Address::Unix(_) => "localhost".to_owned(),
+        address => address.to_string(),
     }
 }
 
@@ -193,12 +218,15 @@ mod tests {
             ("lines+unix:///run/x", "lines+unix:///run/x", "lines"),
             ("raw://localhost:7", "raw://localhost:7", "raw"),
             ("udp://[::1]:7", "udp://[::1]:7", "udp"),
+            ("http://localhost:80/", "http://localhost:80", "http"),
+            ("http+unix:///x", "http+unix:///x", "http"),
         ] {
             let target: Target = text.parse().unwrap();
             assert_eq!((target.to_string().as_str(), target.wire().name()), (shown, wire));
         }
         for (text, says) in [
-            ("http://:1", "no load for http"),
+            ("ws://:1", "no load for ws"),
+            ("http://:1/path", "not a port"),
             ("udp+unix:///x", "no load for udp+unix"),
             ("raw://:1,max=3", "raw has no keys"),
             (":1,length=u17", "length takes one of"),
