@@ -25,6 +25,7 @@ use crate::{
     Peer, Token,
     inspect::Inspected,
     net::{Readiness, Stream},
+    plural,
     protocol::{Ending, Protocol},
     timer::Class,
 };
@@ -378,6 +379,6 @@ impl<S> fmt::Display for Connection<S> {
             write!(f, "{peer}, ")?;
         }
         let Self { received, sent, frames, .. } = self;
-        write!(f, "{received} B received, {sent} B sent, {frames} frames")
+        write!(f, "{received} B received, {sent} B sent, {}", plural::frames(*frames))
     }
 }

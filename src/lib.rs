@@ -81,6 +81,8 @@ pub mod listener;
 pub mod net;
 pub mod peer;
 mod pipe;
+#[doc(hidden)]
+pub mod plural;
 pub mod protocol;
 mod reactor;
 mod stats;

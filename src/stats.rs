@@ -5,7 +5,10 @@ use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use crate::connection::Reason;
+use crate::{
+    connection::Reason,
+    plural::{Plural, bytes, connections, frames},
+};
 
 /// A number that one thread writes and others may read.
 ///
@@ -126,31 +129,31 @@ impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} connections, {} frames, {} bytes received, {} bytes sent",
-            self.opened.value(),
-            self.frames.value(),
-            self.received.value(),
-            self.sent.value(),
+            "{}, {}, {} received, {} sent",
+            connections(self.opened.value()),
+            frames(self.frames.value()),
+            bytes(self.received.value()),
+            bytes(self.sent.value()),
         )?;
         let closed = Reason::ALL.iter().map(|&reason| (reason.as_str(), self.closed(reason)));
         let counted = [
-            ("frames cut short", &self.truncated),
-            ("lengths over the limit", &self.too_long),
-            ("malformed", &self.malformed),
-            ("datagrams dropped", &self.datagrams_dropped),
-            ("accept pauses", &self.accept_pauses),
-            ("waits for room", &self.accept_waits),
-            ("refused for want of room", &self.refused),
+            (["frame cut short", "frames cut short"], &self.truncated),
+            (["length over the limit", "lengths over the limit"], &self.too_long),
+            (["malformed"; 2], &self.malformed),
+            (["datagram dropped", "datagrams dropped"], &self.datagrams_dropped),
+            (["accept pause", "accept pauses"], &self.accept_pauses),
+            (["wait for room", "waits for room"], &self.accept_waits),
+            (["refused for want of room"; 2], &self.refused),
         ];
-        let counted = counted.map(|(name, counter)| (name, counter.value()));
+        let counted = counted.map(|(words, counter)| Plural(counter.value(), words));
         let mut separator = "; closed: ";
         for (name, count) in closed.filter(|&(_, count)| count > 0) {
             write!(f, "{separator}{count} {name}")?;
             separator = ", ";
         }
         separator = "; ";
-        for (name, count) in counted.into_iter().filter(|&(_, count)| count > 0) {
-            write!(f, "{separator}{count} {name}")?;
+        for count in counted.into_iter().filter(|count| count.0 > 0) {
+            write!(f, "{separator}{count}")?;
             separator = ", ";
         }
         Ok(())

@@ -334,7 +334,7 @@ fn descriptors_run_out_and_those_who_wait_are_served_when_some_are_free_again() 
     }
     let ended = daemon.stop();
     assert!(ended.status.success(), "{ended:?}");
-    assert!(ended.stdout.contains("accept pauses"), "{ended:?}");
+    assert!(ended.stdout.contains("accept pause"), "{ended:?}");
     assert!(ended.stderr.contains("Too many open files"), "{ended:?}");
 }
 

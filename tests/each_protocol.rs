@@ -213,7 +213,7 @@ fn a_unit_over_the_limit_is_told_and_refused_behind_those_before_it() {
         assert!(last.starts_with(speaker.too_long), "{}: {shown}", speaker.name);
         drop(stream);
         let ended = daemon.stop();
-        assert!(ended.stdout.contains("1 refused; 1 lengths over the limit"), "{ended:?}");
+        assert!(ended.stdout.contains("1 refused; 1 length over the limit"), "{ended:?}");
     }
 }
 

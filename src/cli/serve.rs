@@ -13,6 +13,7 @@ use log::{debug, info};
 use resound::{
     Config, Endpoint, Overload,
     listen::{Address, Listen},
+    plural::connections,
     protocol::{Terms, identity::Template},
 };
 
@@ -191,8 +192,9 @@ impl ServeArgs {
             ..Config::default()
         };
         info!(
-            "at most {} connections ({limit} open files), {} buffered",
-            config.max_connections, limits.max_memory
+            "at most {} ({limit} open files), {} buffered",
+            connections(config.max_connections),
+            limits.max_memory
         );
         debug!("{config:?}");
         config

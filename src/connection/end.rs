@@ -8,6 +8,7 @@ use super::{Connection, Frame, Reason, Shared, State, long::Long, reply::Replies
 use crate::{
     Token,
     net::Stream,
+    plural,
     protocol::{Ending, Protocol},
 };
 
@@ -75,7 +76,10 @@ impl<S: Stream> Connection<S> {
                     .cold
                     .as_ref()
                     .map_or(0, |cold| cold.input.len() + cold.long.as_ref().map_or(0, Long::held));
-                debug!("{token}: the peer closed inside a frame, of which {held} bytes had come");
+                debug!(
+                    "{token}: the peer closed inside a frame, of which {} had come",
+                    plural::bytes(held)
+                );
                 self.end_input(State::HalfClosed);
             }
             State::Open(Frame::Between | Frame::AfterLong) => self.end_input(State::HalfClosed),

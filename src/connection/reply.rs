@@ -13,6 +13,7 @@ use crate::{
     Token,
     buffer::OverLimit,
     net::Stream,
+    plural::frames,
     protocol::{Next, Protocol, Received, Refusal},
 };
 
@@ -130,7 +131,7 @@ impl<S: Stream> Connection<S> {
     /// Enters what the protocol answered into the connection's state and the counters.
     #[inline(always)]
     fn note(&mut self, received: Received, token: Token, shared: &mut Shared) {
-        trace!("{token}: {} B answered, {} frames", received.consumed, received.frames);
+        trace!("{token}: {} B answered, {}", received.consumed, frames(received.frames));
         let stats = &shared.stats;
         self.frames += received.frames;
         stats.frames.add(received.frames);

@@ -15,6 +15,7 @@ use crate::{
     connection::{Connection, Reason},
     door::{self, Door, Remedy},
     net::Net,
+    plural::connections,
     protocol::Protocol,
 };
 
@@ -114,7 +115,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
 
     fn accept_over_limit(&mut self, index: usize) -> Attempt {
         let door = &mut self.doors[index];
-        let (name, limit) = (&door.name, self.config.max_connections);
+        let (name, limit) = (&door.name, connections(self.config.max_connections));
         match (self.config.overload, &door.listener) {
             (Overload::Refuse, Some(listener)) => match self.net.accept(listener) {
                 Ok((stream, peer)) => {
@@ -122,7 +123,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
                     self.shared.stats.refused.add(1);
                     if let Some(more) = self.warnings.full.admit(self.net.now()) {
                         warn!(
-                            "{name}: refused {peer}: {limit} connections are open, as many as allowed ({more} more)"
+                            "{name}: refused {peer}: {limit} open, as many as allowed ({more} more)"
                         );
                     }
                     Attempt::Next
@@ -133,9 +134,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
                 door.state = door::State::Full;
                 self.shared.stats.accept_waits.add(1);
                 if let Some(more) = self.warnings.full.admit(self.net.now()) {
-                    warn!(
-                        "{name}: {limit} connections are open, as many as allowed; others wait ({more} more)"
-                    );
+                    warn!("{name}: {limit} open, as many as allowed; others wait ({more} more)");
                 }
                 Attempt::Stop
             }

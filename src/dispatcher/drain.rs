@@ -10,6 +10,7 @@ use crate::{
     connection::Reason,
     door,
     net::{Net, Readiness},
+    plural::connections,
     protocol::{Ending, Protocol},
 };
 
@@ -20,7 +21,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         if self.phase != Phase::Running {
             return;
         }
-        info!("stopping: {} connections to finish with", self.connections.len());
+        info!("stopping: {} to finish with", connections(self.connections.len()));
         for index in 0..self.doors.len() {
             // Closing a listener resets those in its backlog, who have been told that they are connected.
             for _ in 0..LAST_ACCEPT_BATCHES {
@@ -49,7 +50,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         self.last_call = None;
         let open = self.connections.iter().filter(|(_, connection)| connection.is_open());
         let tokens: Vec<Token> = open.map(|(key, connection)| connection.token(key)).collect();
-        warn!("the grace time is nearly over: ending {} connections", tokens.len());
+        warn!("the grace time is nearly over: ending {}", connections(tokens.len()));
         for token in tokens {
             self.with(token, |connection, protocol, scratch, shared| {
                 connection.end(Reason::CutOff, Ending::Stopping, token, protocol, shared);
@@ -61,7 +62,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     pub(super) fn cut_off(&mut self) {
         let all = self.connections.iter();
         let tokens: Vec<Token> = all.map(|(key, connection)| connection.token(key)).collect();
-        warn!("the grace time is over: {} connections are cut off", tokens.len());
+        warn!("the grace time is over: cutting off {}", connections(tokens.len()));
         for token in tokens {
             self.remove(token, Reason::CutOff);
         }

@@ -44,6 +44,8 @@ mod width;
 
 use std::fmt;
 
+use crate::plural::bytes;
+
 pub use encode::Payload;
 pub use keys::{KeyError, Keys};
 pub use preset::{Preset, presets};
@@ -274,7 +276,7 @@ impl fmt::Display for FrameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooLong { length, limit } => {
-                write!(f, "a payload of {length} bytes, over the limit of {limit}")
+                write!(f, "a payload of {}, over the limit of {limit}", bytes(*length))
             }
             Self::TooShort { length, least } => {
                 write!(f, "a length of {length}, which must be {least} at least")

@@ -8,6 +8,7 @@ use super::{
 use crate::{
     Token,
     frame::{self, Dialect, FrameError, KeyError, Rest},
+    plural::bytes,
 };
 
 pub(super) const OFFER: Offer = Offer {
@@ -25,7 +26,7 @@ pub(super) const OFFER: Offer = Offer {
         let dialect = terms.dialect()?;
         for length in terms.banner.iter().flat_map(Template::lengths) {
             dialect.encode_head(length as u64, &mut Vec::new()).map_err(|error| {
-                BadTerms(format!("a banner of {length} bytes is no frame here: {error}"))
+                BadTerms(format!("a banner of {} is no frame here: {error}", bytes(length)))
             })?;
         }
         // It fits, as every length between the shortest and the longest does.

@@ -24,7 +24,7 @@ pub use offer::{BadTerms, COMMON, Key, Offer, Terms, offer, offers};
 pub use per_connection::PerConnection;
 pub use raw::Raw;
 
-use crate::{Peer, Reason, Token};
+use crate::{Peer, Reason, Token, plural::bytes};
 
 /// What a listener speaks.
 pub trait Protocol {
@@ -190,7 +190,7 @@ impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::TooLong { length, limit, looks_like } => {
-                write!(f, "a length of {length} bytes, over the limit of {limit}")?;
+                write!(f, "a length of {}, over the limit of {limit}", bytes(*length))?;
                 looks_like.map_or(Ok(()), |what| write!(f, " (this looks like {what})"))
             }
             Self::Malformed(what) => f.write_str(what),

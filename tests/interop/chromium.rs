@@ -107,7 +107,7 @@ fn a_page_sends_and_gets_a_thousand_messages() {
     let _browser = Browser::start(&chromium, Profile::new("chromium-page"), &[address]);
     assert_eq!(reported(&site, &page), "1000 messages");
     let ended = daemon.stop();
-    assert!(ended.stdout.contains("1 connections, 1000 frames, "), "{ended:?}");
+    assert!(ended.stdout.contains("1 connection, 1000 frames, "), "{ended:?}");
 }
 
 /// The native host is the daemon, behind a program that hands on what the browser writes to it and reads from it.
@@ -146,5 +146,5 @@ fn an_extension_sends_and_gets_native_messages() {
     let _browser = Browser::start(&chromium, profile, &[load, "about:blank".to_owned()]);
     assert_eq!(reported(&site, ""), "400 frames");
     let ended = daemon.stop();
-    assert!(ended.stdout.contains("1 connections, 400 frames, "), "{ended:?}");
+    assert!(ended.stdout.contains("1 connection, 400 frames, "), "{ended:?}");
 }

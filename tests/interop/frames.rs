@@ -29,7 +29,7 @@ fn exchange(program: Option<Command>, keys: &str, arguments: &[&str]) {
     let printed = run(program.arg(port(&daemon, 0)).args(arguments).arg(COUNT));
     assert_eq!(printed, format!("{COUNT} frames\n"));
     let ended = daemon.stop();
-    assert!(ended.stdout.contains(&format!("1 connections, {COUNT} frames, ")), "{ended:?}");
+    assert!(ended.stdout.contains(&format!("1 connection, {COUNT} frames, ")), "{ended:?}");
 }
 
 #[test]
@@ -233,6 +233,6 @@ fn each_preset_echoes_its_own_documents_example() {
         stream.read_to_end(&mut back).unwrap();
         assert!(back == example, "{}", preset.name);
         let ended = daemon.stop();
-        assert!(ended.stdout.contains("1 connections, 100 frames, "), "{ended:?}");
+        assert!(ended.stdout.contains("1 connection, 100 frames, "), "{ended:?}");
     }
 }

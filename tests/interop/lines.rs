@@ -60,5 +60,5 @@ fn python_streams() {
     assert_eq!(run(&mut command), "400 lines\n");
     let ended = daemon.stop();
     assert!(ended.stdout.contains("2 connections, 401 frames, "), "{ended:?}");
-    assert!(ended.stdout.contains("1 lengths over the limit"), "{ended:?}");
+    assert!(ended.stdout.contains("1 length over the limit"), "{ended:?}");
 }

@@ -82,10 +82,10 @@ fn counts(daemon: Daemon) -> (u64, u64) {
     let ended = daemon.stop();
     let words: Vec<&str> = ended.stdout.split_whitespace().collect();
     let number_before = |what: &str| {
-        let pair = words.windows(2).find(|pair| pair[1] == what);
+        let pair = words.windows(2).find(|pair| pair[1].trim_end_matches([',', 's']) == what);
         pair.map_or(0, |pair| pair[0].parse().unwrap())
     };
-    (number_before("frames,"), number_before("datagrams"))
+    (number_before("frame"), number_before("datagram"))
 }
 
 #[test]

@@ -9,6 +9,8 @@
 
 use std::fmt;
 
+use resound::plural::{Plural, bytes};
+
 use super::{fault::Fault, tape::Tape};
 
 /// So many bytes that are alike by chance is not to be expected.
@@ -104,16 +106,16 @@ impl Place<'_> {
             if let Some(missing) = memchr::memmem::find(&ahead, &wrong[..ENOUGH_TO_RECOGNISE])
                 && missing > 0
             {
-                return (Fault::Truncated, format!("{missing} bytes are missing"));
+                return (
+                    Fault::Truncated,
+                    Plural(missing, ["byte is missing", "bytes are missing"]).to_string(),
+                );
             }
         }
         let common = wrong.len().min(frame.len() - within);
         let differ = wrong.iter().zip(&frame[within..]).filter(|(a, b)| a != b).count();
-        let bytes = if differ == 1 { "byte differs" } else { "bytes differ" };
-        (
-            Fault::Mismatch,
-            format!("{differ} {bytes} of the {common} of this frame that came with it"),
-        )
+        let differ = Plural(differ, ["byte differs", "bytes differ"]);
+        (Fault::Mismatch, format!("{differ} of the {common} of this frame that came with it"))
     }
 }
 
@@ -122,8 +124,9 @@ impl fmt::Display for Difference {
         let Self { fault, story, at, frame, within, frame_length, .. } = self;
         writeln!(
             f,
-            "{}: {story}: byte {at} of the connection, byte {within} of frame {frame} ({frame_length} bytes)",
-            fault.name()
+            "{}: {story}: byte {at} of the connection, byte {within} of frame {frame} ({})",
+            fault.name(),
+            bytes(*frame_length)
         )?;
         for row in (0..self.sent.len().max(self.received.len())).step_by(ROW) {
             let place = self.from + row;

@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Write};
 
+use resound::plural::frames;
+
 use super::{
     chart::{Chart, Scale, Series, Unit},
     report::Report,
@@ -61,7 +63,7 @@ fn tiles(out: &mut String, report: &Report) -> fmt::Result {
         ),
         ("p50", Micros(latency.p50).to_string(), format!("p90 {}", Micros(latency.p90))),
         ("p99", Micros(latency.p99).to_string(), format!("max {}", Micros(latency.max))),
-        ("errors", report.errors.to_string(), format!("of {} frames", report.frames)),
+        ("errors", report.errors.to_string(), format!("of {}", frames(report.frames))),
     ];
     let client = format!("client {:.0} %", report.client_cpu_share * 100.0);
     match report.server {
@@ -170,7 +172,7 @@ fn configuration(report: &Report) -> Vec<(&'static str, String)> {
         _ => rows.push(("loop", format!("closed, depth {}", config.depth.unwrap_or(1)))),
     }
     let more = [
-        ("churn", config.churn.map(|trips| format!("after {trips} round trips"))),
+        ("churn", config.churn.map(|trips| format!("after {}", text::round_trips(trips)))),
         ("connect rate", config.connect_rate.map(|rate| format!("{}/s", Rate(rate)))),
         ("idle", (config.hold > 0).then(|| config.hold.to_string())),
         ("sources", (config.sources > 1).then(|| config.sources.to_string())),

@@ -10,6 +10,7 @@
 //! it was received, so that a connection keeps nothing but its place.
 
 use httparse::{ParserConfig, Status};
+use resound::plural::bytes;
 
 use super::{
     echo::{Followed, How, Wrong},
@@ -102,7 +103,7 @@ impl Answers {
                     }
                     if length > expected.len() {
                         let sent = echo.len();
-                        let what = format!("a body goes on after the {sent} bytes that were sent");
+                        let what = format!("a body goes on after the {} sent", bytes(sent));
                         return Err(answer(Fault::Mismatch, what));
                     }
                     self.body += length;
@@ -124,7 +125,7 @@ impl Answers {
                 continue;
             }
             if self.body < echo.len() {
-                let what = format!("a body has {} bytes of the {} sent", self.body, echo.len());
+                let what = format!("a body has {} of the {} sent", bytes(self.body), echo.len());
                 return Err(wrong(How::Otherwise(Fault::Truncated, what)));
             }
             (self.place, self.body) = (Place::Head, 0);
@@ -395,6 +396,6 @@ mod tests {
         let long =
             [b"HTTP/1.1 200 OK\r\nContent-Length: 31\r\n\r\n", &tape.bytes()[tape.echo(0)], b"x"];
         let found = in_pieces(&tape, 4, &long.concat(), 1 << 10).unwrap_err();
-        assert!(format!("{found:?}").contains("goes on after the 30 bytes"), "{found:?}");
+        assert!(format!("{found:?}").contains("goes on after the 30 bytes sent"), "{found:?}");
     }
 }

@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use resound::plural::connections;
+
 use super::{
     plan::Plan,
     record::Window,
@@ -44,7 +46,7 @@ impl Live {
 
     pub(super) fn filling(&mut self, plan: &Plan) {
         let all = plan.connections + plan.hold;
-        self.state(format!("opening {all} connections to {}", plan.target));
+        self.state(format!("opening {} to {}", connections(all), plan.target));
     }
 
     pub(super) fn warming_up(&mut self, plan: &Plan) {

@@ -2,7 +2,10 @@
 
 use std::io::{self, ErrorKind};
 
-use resound::Endpoint;
+use resound::{
+    Endpoint,
+    plural::{Plural, connections},
+};
 
 use super::plan::Plan;
 use crate::cli::units::Time;
@@ -21,10 +24,10 @@ pub(super) fn why_not(endpoint: &Endpoint, error: &io::Error, plan: &Plan) -> St
             Time(plan.timeout)
         ),
         (_, ErrorKind::AddrNotAvailable) => format!(
-            "no local port is left to connect from: {} source addresses and {} connections; spread them over more \
+            "no local port is left to connect from: {} and {}; spread them over more \
              addresses with --sources (loopback has 16 million), or open fewer",
-            plan.sources,
-            plan.connections + plan.hold
+            Plural(plan.sources, ["source address", "source addresses"]),
+            connections(plan.connections + plan.hold)
         ),
         (_, ErrorKind::PermissionDenied) => {
             "not allowed; check the permissions of the socket and of its directory, or the firewall".to_owned()

@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Write};
 
+use resound::plural::{Plural, connections};
+
 use super::{
     fault::Fault,
     report::{Ramp, Report},
@@ -24,7 +26,7 @@ pub(super) fn text(report: &Report) -> Result<String, fmt::Error> {
     );
     line(&mut out, "rate", rate)?;
     latency(&mut out, report)?;
-    connections(&mut out, report)?;
+    of_connections(&mut out, report)?;
     errors(&mut out, report)?;
     let cpu = format!("client {:.0} % of a CPU", report.client_cpu_share * 100.0);
     match &report.server {
@@ -57,12 +59,18 @@ fn line(out: &mut String, name: &str, text: impl fmt::Display) -> fmt::Result {
     writeln!(out, "  {name:<12}{text}")
 }
 
+/// `1 round trip`.
+pub(super) const fn round_trips(count: u64) -> Plural<'static, u64> {
+    Plural(count, ["round trip", "round trips"])
+}
+
 /// What was done, in a line.
 pub(super) fn heading(report: &Report) -> String {
     let config = &report.config;
-    let mut text = format!("{}: {} connections", report.name, config.connections);
+    let count = connections(config.connections);
+    let mut text = format!("{}: {count}", report.name);
     if report.name != config.target {
-        text = format!("{} at {}: {} connections", report.name, config.target, config.connections);
+        text = format!("{} at {}: {count}", report.name, config.target);
     }
     match (config.rate, &config.arrivals) {
         (Some(rate), Some(arrivals)) => {
@@ -74,13 +82,13 @@ pub(super) fn heading(report: &Report) -> String {
     }
     let _ = write!(text, ", size {}", config.size);
     if let Some(trips) = config.churn {
-        let _ = write!(text, ", churn after {trips} round trips");
+        let _ = write!(text, ", churn after {}", round_trips(trips));
     }
     if config.hold > 0 {
         let _ = write!(text, ", {} idle", config.hold);
     }
     if config.threads > 1 {
-        let _ = write!(text, ", {} threads", config.threads);
+        let _ = write!(text, ", {}", Plural(config.threads, ["thread", "threads"]));
     }
     text
 }
@@ -108,7 +116,7 @@ fn latency(out: &mut String, report: &Report) -> fmt::Result {
     line(out, "", values)
 }
 
-fn connections(out: &mut String, report: &Report) -> fmt::Result {
+fn of_connections(out: &mut String, report: &Report) -> fmt::Result {
     let connections = &report.connections;
     if connections.opened == 0 {
         return Ok(());
@@ -120,7 +128,8 @@ fn connections(out: &mut String, report: &Report) -> fmt::Result {
     }
     write!(text, ", connect p50 {} p99 {}", Micros(connect.p50), Micros(connect.p99))?;
     if report.config.hold > 0 {
-        write!(text, "; {} idle ones echoed at the end", connections.held)?;
+        let idle = Plural(connections.held, ["idle one", "idle ones"]);
+        write!(text, "; {idle} echoed at the end")?;
         if let Some(server) = report.server {
             let each = Bytes(server.memory_per_connection_bytes);
             write!(text, ", {each} of the server's memory each")?;

@@ -6,6 +6,8 @@ use std::{
     process::ExitCode,
 };
 
+use resound::plural::Plural;
+
 use super::{
     ADDRESS,
     args::LoadArgs,
@@ -141,7 +143,12 @@ fn table(entries: &[(&str, &[Report])], threshold: f64) -> Result<String, fmt::E
     let rounds = first.1.len();
     let load = text::heading(&first.1[0]);
     let load = load.split_once(": ").map_or(load.as_str(), |(_, load)| load);
-    writeln!(out, "{load}; {rounds} rounds of {:.1} s by turns\n", first.1[0].duration_s)?;
+    writeln!(
+        out,
+        "{load}; {} of {:.1} s by turns\n",
+        Plural(rounds, ["round", "rounds"]),
+        first.1[0].duration_s
+    )?;
     writeln!(
         out,
         "| server | frames/s | p50 | p99 | CPU a frame | server CPU | client CPU | peak memory | switches/1000 | errors |"

@@ -1,5 +1,7 @@
 //! What a reader of the numbers should know before believing them, each with what to do about it.
 
+use resound::plural::{Plural, connections, frames};
+
 use super::{
     report::Report,
     units::{Micros, Rate},
@@ -62,11 +64,11 @@ fn achieved(report: &Report) -> Option<String> {
     (report.frames_per_s < ACHIEVED * asked).then(|| {
         format!(
             "{} frames a second were asked for and {} came back: the server was behind for good, and latency mostly \
-             says how long this went on ({} frames were never sent). Ask for less with --rate, or find its limit with \
+             says how long this went on ({} never sent). Ask for less with --rate, or find its limit with \
              --ramp 'p99<2ms'",
             Rate(asked),
             Rate(report.frames_per_s),
-            report.unsent
+            frames(report.unsent)
         )
     })
 }
@@ -92,8 +94,9 @@ fn samples(report: &Report) -> Option<String> {
         _ => return None,
     };
     Some(format!(
-        "{count} frames are too few for {percentile}: fewer than ten of them are beyond. Measure {:.0} times as long \
+        "{} came back, too few for {percentile}: fewer than ten of them are beyond. Measure {:.0} times as long \
          with --duration",
+        frames(count),
         (f64::from(needed) / count as f64).ceil()
     ))
 }
@@ -102,8 +105,9 @@ fn missing_connections(report: &Report, missing: usize) -> Option<String> {
     let asked = report.config.connections + report.config.hold;
     (missing > 0).then(|| {
         format!(
-            "{missing} of {asked} connections could not be opened: see the errors; the server may limit how many it \
-             takes (--max-connections of resound serve, ulimit -n)"
+            "{missing} of {} could not be opened: see the errors; the server may limit how many it \
+             takes (--max-connections of resound serve, ulimit -n)",
+            connections(asked)
         )
     })
 }
@@ -112,7 +116,8 @@ fn held(report: &Report) -> Option<String> {
     let (asked, held) = (report.config.hold as u64, report.connections.held);
     (held < asked && !report.ended_early).then(|| {
         format!(
-            "of {asked} idle connections {held} echoed at the end; the others are among the errors"
+            "of {} {held} echoed at the end; the others are among the errors",
+            Plural(asked, ["idle connection", "idle connections"])
         )
     })
 }
@@ -121,8 +126,9 @@ fn datagrams(report: &Report) -> Option<String> {
     let lost = *report.errors_by_name.get("TIMEOUT").unwrap_or(&0);
     (report.config.target.starts_with("udp://") && lost > 0).then(|| {
         format!(
-            "{lost} datagrams did not come back: they may be lost anywhere, or the server may limit its answers (resound \
-             serve does: udp://ADDRESS,rate=0 lifts it)"
+            "{} did not come back: lost anywhere, or the server limits its answers (resound serve does: \
+             udp://ADDRESS,rate=0 lifts it)",
+            Plural(lost, ["datagram", "datagrams"])
         )
     })
 }
@@ -170,7 +176,7 @@ mod tests {
             (&behind, "--ramp"),
             (
                 &few,
-                "too few for p99.9 and p99.99: fewer than ten of them are beyond. Measure 20 times",
+                "5000 frames came back, too few for p99.9 and p99.99: fewer than ten of them are beyond. Measure 20 times",
             ),
             (&nothing, "no frame came back"),
             (&lost, "rate=0"),

@@ -18,6 +18,7 @@ use std::{
 };
 
 use log::debug;
+use resound::plural::bytes;
 
 use super::{
     socket::Socket,
@@ -257,10 +258,10 @@ impl Receiver<'_> {
             "the server does not answer"
         };
         Err(Stop::Failed(format!(
-            "{what}: nothing moved for {}, after {} bytes had gone out and {} had come back. Check that \
+            "{what}: nothing moved for {}, after {} had gone out and {} had come back. Check that \
              it speaks what is sent (--protocol, or keys in the address), or wait longer with --timeout",
             Time(self.job.timeout.unwrap_or_default()),
-            self.sender.sent.load(SeqCst),
+            bytes(self.sender.sent.load(SeqCst)),
             self.received
         )))
     }
@@ -276,7 +277,7 @@ impl Receiver<'_> {
             return Ok(());
         }
         let when = if missing > 0 {
-            format!("with {missing} bytes still to come back")
+            format!("with {} still to come back", bytes(missing))
         } else {
             "before the input ended".to_owned()
         };
