@@ -2,6 +2,8 @@
 
 #[path = "bench/http.rs"]
 mod http;
+#[path = "bench/own_server.rs"]
+mod own_server;
 #[path = "bench/servers.rs"]
 mod servers;
 
@@ -199,6 +201,15 @@ fn each_wrong_answer_has_its_name_and_exit_code_1() {
 }
 
 #[test]
+fn a_server_that_speaks_first_is_told_with_the_remedy() {
+    let daemon = Daemon::start(&["raw://127.0.0.1:0"], &["--banner", "hello"]);
+    let run = bench(&daemon.listening[0], &["-z", "200ms", "-c", "2"]);
+    assert_eq!(run.code, Some(1), "{run:?}");
+    let shown = run.report["first_difference"].as_str().unwrap();
+    assert!(shown.contains("aim at a listener without one"), "{shown}");
+}
+
+#[test]
 fn ends_that_come_too_early_are_counted_by_name() {
     for (manner, name) in
         [(Manner::Close { frames: 20 }, "CLOSED"), (Manner::Reset { frames: 20 }, "RESET")]
@@ -374,81 +385,6 @@ fn a_ramp_ends_at_a_knee() {
         steps.iter().all(|step| step["held"] == false || step["rate"].as_f64() < Some(900.0)),
         "{run:?}"
     );
-}
-
-#[test]
-fn a_server_of_its_own_is_started_watched_and_stopped() {
-    let program = env!("CARGO_BIN_EXE_resound");
-    let command = format!("{program} serve --listen frames://127.0.0.1:0");
-    let run = bench("127.0.0.1:0", &["-z", "200ms", "-c", "2", "--server", &command]);
-    assert_eq!(run.code, Some(0), "{run:?}");
-    assert!(
-        run.number("/server/cpu_us_per_frame") > 0.0
-            && run.number("/server/peak_memory_bytes") > 0.0
-    );
-    assert_eq!(run.report["name"], "resound");
-
-    let output = output(&["--server", &format!("{program} serve --listen nonsense"), "-z", "1s"]);
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{stderr}");
-    assert!(stderr.contains("ended") && stderr.contains("no protocol in"), "{stderr}");
-}
-
-#[test]
-fn versus_measures_by_turns_and_shows_a_table() {
-    let program = env!("CARGO_BIN_EXE_resound");
-    let first = format!("{program} serve --listen frames://127.0.0.1:0");
-    let second = format!("{program} serve --listen frames://127.0.0.1:{{port}}");
-    let json = File::new("versus.json");
-    let arguments = [
-        "versus",
-        "--server",
-        &first,
-        "--server",
-        &second,
-        "--rounds",
-        "2",
-        "-z",
-        "100ms",
-        "-c",
-        "2",
-        "--quiet",
-        "--json",
-        json.path(),
-    ];
-    let output = output(&arguments);
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(output.status.code(), Some(0), "{text} {:?}", output.stderr);
-    assert!(text.contains("| resound |") && text.contains("| resound#2 |"), "{text}");
-    assert!(text.contains("resound#2 against resound:") && text.contains("CPU a frame"), "{text}");
-    let reports: Vec<Value> = serde_json::from_slice(&std::fs::read(json.path()).unwrap()).unwrap();
-    assert_eq!(reports.len(), 4);
-}
-
-#[test]
-fn ctrl_c_ends_early_and_still_reports() {
-    use rustix::process::{Pid, Signal, kill_process};
-    use std::io::{BufRead, BufReader};
-    let address = servers::start(Manner::Echo).to_string();
-    let mut child = resound()
-        .args(["bench", &address, "-z", "1h", "-c", "2", "--warm-up", "0s", "--json", "-"])
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    let mut first = String::new();
-    stderr.read_line(&mut first).unwrap();
-    assert!(first.contains("frames/s"), "a plain line a second: {first}");
-    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
-    // Read on, so that it is not held up by a full pipe.
-    let rest = std::thread::spawn(move || stderr.lines().map_while(Result::ok).count());
-    let output = child.wait_with_output().unwrap();
-    rest.join().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(report["ended_early"], true);
-    assert!(report["frames"].as_f64() > Some(0.0), "{report}");
 }
 
 #[test]

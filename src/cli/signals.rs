@@ -11,6 +11,17 @@ use signal_hook::{
     flag, low_level,
 };
 
+/// Catches the signals, and returns a stream that a byte comes from for each; reading it blocks. What the second one
+/// does is up to whoever reads.
+pub(crate) fn stream() -> io::Result<UnixStream> {
+    let (read_end, write_end) = UnixStream::pair()?;
+    write_end.set_nonblocking(true)?;
+    for signal in [SIGTERM, SIGINT] {
+        low_level::pipe::register(signal, write_end.try_clone()?)?;
+    }
+    Ok(read_end)
+}
+
 /// Catches the signals, and returns a stream that becomes readable when the first one arrives.
 ///
 /// What a signal handler may do is next to nothing, but writing to a socket is allowed, and a poll can

@@ -94,7 +94,10 @@ fn table(reports: &[(String, Report)], threshold: f64) -> Result<String, fmt::Er
                 "  {metric:<10}{:>10} → {:>10}   {}",
                 show(mean(&before)),
                 show(mean(&after)),
-                verdict(change, threshold, more_is_better)
+                change.map_or_else(
+                    || "too few windows to tell it from noise: measure longer".to_owned(),
+                    |change| verdict(change, threshold, more_is_better),
+                )
             )?;
         }
         writeln!(out, "  {:<10}{:>10} → {:>10}", "errors", base.errors, report.errors)?;
@@ -106,11 +109,8 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len().max(1) as f64
 }
 
-/// `faster: +12.0 % (+10.1 % to +13.9 %)`, or that it is noise.
-pub(super) fn verdict(change: Option<Change>, threshold: f64, more_is_better: bool) -> String {
-    let Some(change) = change else {
-        return "too few measurements to tell: measure longer".to_owned();
-    };
+/// `better: +12.0 % (+10.1 % to +13.9 %)`, or that it is noise.
+pub(super) fn verdict(change: Change, threshold: f64, more_is_better: bool) -> String {
     let Change { middle, least, most } = change;
     let interval =
         format!("{:+.1} % ({:+.1} % to {:+.1} %)", 100.0 * middle, 100.0 * least, 100.0 * most);
@@ -190,6 +190,6 @@ mod tests {
         let text = compared(with_windows(100_000.0, 90.0), other);
         assert!(text.contains("--size was 64 for the first and 4KiB"), "{text}");
         let text = compared(report(), with_windows(1.0, 1.0));
-        assert!(text.contains("too few measurements"), "{text}");
+        assert!(text.contains("too few windows"), "{text}");
     }
 }

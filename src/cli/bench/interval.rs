@@ -26,8 +26,11 @@ impl Change {
     }
 }
 
+/// Of two measurements an interval says next to nothing: it would reach from a hundredth to a hundredfold.
+pub(super) const FEWEST: usize = 3;
+
 /// From `before` to `after`, two sets that have nothing to do with each other (Welch's interval, 99 %).
-/// `None` with fewer than two measurements on a side.
+/// `None` with fewer than [`FEWEST`] measurements on a side.
 pub(super) fn unpaired(before: &[f64], after: &[f64]) -> Option<Change> {
     let (before, after) = (Sample::new(before)?, Sample::new(after)?);
     let (a, b) = (before.variance / before.effective, after.variance / after.effective);
@@ -42,7 +45,7 @@ pub(super) fn unpaired(before: &[f64], after: &[f64]) -> Option<Change> {
 }
 
 /// From `before` to `after`, measured by turns: each pair under the same conditions (99 %).
-/// `None` with fewer than two pairs.
+/// `None` with fewer than [`FEWEST`] pairs.
 pub(super) fn paired(before: &[f64], after: &[f64]) -> Option<Change> {
     let differences: Vec<f64> = before
         .iter()
@@ -50,10 +53,10 @@ pub(super) fn paired(before: &[f64], after: &[f64]) -> Option<Change> {
         .filter(|(a, b)| **a > 0.0 && **b > 0.0)
         .map(|(a, b)| b.ln() - a.ln())
         .collect();
-    let count = differences.len() as f64;
-    if count < 2.0 {
+    if differences.len() < FEWEST {
         return None;
     }
+    let count = differences.len() as f64;
     let mean = differences.iter().sum::<f64>() / count;
     let variance = differences.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / (count - 1.0);
     Some(Change::of(mean, student(count - 1.0) * (variance / count).sqrt()))
@@ -72,10 +75,10 @@ impl Sample {
     fn new(values: &[f64]) -> Option<Self> {
         let logarithms: Vec<f64> =
             values.iter().filter(|value| **value > 0.0).map(|value| value.ln()).collect();
-        let count = logarithms.len() as f64;
-        if count < 2.0 {
+        if logarithms.len() < FEWEST {
             return None;
         }
+        let count = logarithms.len() as f64;
         let mean = logarithms.iter().sum::<f64>() / count;
         let squares: f64 = logarithms.iter().map(|value| (value - mean).powi(2)).sum();
         let products: f64 =
@@ -165,7 +168,9 @@ mod tests {
 
     #[test]
     fn too_few_say_nothing() {
-        assert_eq!(unpaired(&[1.0], &[1.0, 2.0]), None);
-        assert_eq!(paired(&[1.0, 0.0], &[1.0, 2.0]), None);
+        let three = [1.0, 2.0, 1.5];
+        assert!(unpaired(&three, &three).is_some() && paired(&three, &three).is_some());
+        assert_eq!(unpaired(&[1.0, 2.0], &three), None);
+        assert_eq!(paired(&[1.0, 0.0, 1.0], &three), None);
     }
 }

@@ -27,6 +27,7 @@ mod report;
 mod run;
 mod server;
 mod size;
+mod stop;
 mod tape;
 mod target;
 mod text;
@@ -50,11 +51,12 @@ use self::{
     gate::Condition,
     live::Live,
     report::Report,
-    run::{Outcome, Stop},
+    run::Outcome,
     server::Server,
+    stop::Stop,
     target::Target,
 };
-use super::{Failure, signals};
+use super::Failure;
 
 /// Where a server is looked for, unless another address is given.
 const ADDRESS: &str = "127.0.0.1:30000";
@@ -128,11 +130,10 @@ impl BenchArgs {
             if self.ramp.is_some() { self.load.clone().for_steps() } else { self.load.clone() };
         // Wrong words are told before anything is started.
         let plan = load.plan(&address).map_err(Failure::Usage)?;
-        let signals = signals::stop_stream()
-            .map_err(|error| Failure::Failed(format!("cannot catch signals: {error}")))?;
-        let mut stop = Stop::new(signals);
+        let stop = Stop::on_signals()?;
         let mut live = Live::new(self.output.quiet);
-        let server = self.server.as_deref().map(|command| Server::start(command, &address, given));
+        let server =
+            self.server.as_deref().map(|command| Server::start(command, &address, given, &stop));
         let server = server.transpose().map_err(Failure::Failed)?;
         let plan = match &server {
             None => plan,
@@ -141,9 +142,9 @@ impl BenchArgs {
         let name =
             server.as_ref().map_or_else(|| plan.target.to_string(), |server| server.name.clone());
         let outcome = match &self.ramp {
-            None => run::run(&plan, &name, server.as_ref(), &mut live, &mut stop),
+            None => run::run(&plan, &name, server.as_ref(), &mut live, &stop),
             Some(condition) => {
-                ramp::ramp(&plan, condition, &name, server.as_ref(), &mut live, &mut stop)
+                ramp::ramp(&plan, condition, &name, server.as_ref(), &mut live, &stop)
             }
         };
         drop(server);

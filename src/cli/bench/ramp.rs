@@ -7,8 +7,9 @@ use super::{
     live::Live,
     plan::Plan,
     report::{Ramp, Step},
-    run::{self, Outcome, Stop},
+    run::{self, Outcome},
     server::Server,
+    stop::Stop,
     units::Rate,
 };
 
@@ -34,7 +35,7 @@ pub(super) fn ramp(
     name: &str,
     server: Option<&Server>,
     live: &mut Live,
-    stop: &mut Stop,
+    stop: &Stop,
 ) -> Result<Outcome, String> {
     let mut search = Search::new(plan.rate.unwrap_or(FIRST));
     let mut steps = Vec::new();

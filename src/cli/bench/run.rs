@@ -1,8 +1,6 @@
 //! One run: starts the threads, says when to measure, gathers what they tell, and makes the report of it.
 
 use std::{
-    io::Read,
-    os::unix::net::UnixStream,
     sync::{
         Arc,
         mpsc::{self, Receiver, RecvTimeoutError},
@@ -24,6 +22,7 @@ use super::{
         microseconds,
     },
     server::Server,
+    stop::Stop,
     target::Wire,
     udp, warnings, worker,
 };
@@ -41,24 +40,6 @@ pub(super) struct Outcome {
     pub(super) windows: Vec<Histogram<u64>>,
 }
 
-/// Whether somebody has pressed Ctrl-C.
-#[derive(Debug)]
-pub(super) struct Stop {
-    signals: UnixStream,
-    stopped: bool,
-}
-
-impl Stop {
-    pub(super) const fn new(signals: UnixStream) -> Self {
-        Self { signals, stopped: false }
-    }
-
-    pub(super) fn is_asked_for(&mut self) -> bool {
-        self.stopped |= (&self.signals).read(&mut [0]).is_ok_and(|bytes| bytes > 0);
-        self.stopped
-    }
-}
-
 /// Does what `plan` says; `server`, where it is ours, is watched meanwhile.
 ///
 /// # Errors
@@ -69,7 +50,7 @@ pub(super) fn run(
     name: &str,
     server: Option<&Server>,
     live: &mut Live,
-    stop: &mut Stop,
+    stop: &Stop,
 ) -> Result<Outcome, String> {
     let control = Arc::new(Control::new());
     let (sender, messages) = mpsc::channel();
@@ -141,7 +122,7 @@ impl<'a> Gathering<'a> {
         &mut self,
         messages: &Receiver<Message>,
         live: &mut Live,
-        stop: &mut Stop,
+        stop: &Stop,
     ) -> Result<(), String> {
         while self.summaries.len() < self.plan.threads as usize {
             match messages.recv_timeout(TICK) {

@@ -15,6 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::{
     procfs::{self, Usage},
+    stop::Stop,
     target::{Target, Wire},
 };
 
@@ -36,6 +37,7 @@ const LINES_KEPT: usize = 20;
 #[derive(Debug)]
 pub(super) struct Server {
     child: Child,
+    stop: Stop,
     /// The command's first word, without its path.
     pub(super) name: String,
     pub(super) target: Target,
@@ -48,7 +50,12 @@ impl Server {
     /// # Errors
     ///
     /// Text: it cannot be run, it ends, it does not listen in time, or somebody else listens there already.
-    pub(super) fn start(command: &str, target: &Target, given: bool) -> Result<Self, String> {
+    pub(super) fn start(
+        command: &str,
+        target: &Target,
+        given: bool,
+        stop: &Stop,
+    ) -> Result<Self, String> {
         let mut target = target.clone();
         let mut line = command.to_owned();
         let known = given || line.contains(PORT);
@@ -63,18 +70,20 @@ impl Server {
                  goes"
             ));
         }
-        let mut child = Command::new("/bin/sh")
+        let mut command_line = Command::new("/bin/sh");
+        command_line
             .args(["-c", &format!("exec {line}")])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             // Ctrl-C is for us: the server has to last until the report.
-            .process_group(0)
-            .spawn()
+            .process_group(0);
+        let mut child = stop
+            .start(&mut command_line)
             .map_err(|error| format!("--server {command:?} cannot be run: {error}"))?;
         let said = listen_to(child.stdout.take());
         let complained = keep_last_lines(child.stderr.take());
-        let mut server = Self { child, name: name(command), target };
+        let mut server = Self { child, stop: stop.clone(), name: name(command), target };
         let deadline = Instant::now() + START;
         loop {
             if let Some(listen) =
@@ -86,7 +95,7 @@ impl Server {
             if known && answers(&server.target) {
                 return Ok(server);
             }
-            if let Ok(Some(status)) = server.child.try_wait() {
+            if let Some(status) = server.stop.ended(&mut server.child) {
                 let text = complained.recv_timeout(PROBE * 20).unwrap_or_default();
                 return Err(format!(
                     "--server {command:?} ended ({status}) instead of listening:\n{text}"
@@ -122,14 +131,19 @@ fn answers(target: &Target) -> bool {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // What fails here fails because it has ended already.
-        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+        let child = &mut self.child;
+        if self.stop.ended(child).is_some() {
+            return;
+        }
+        // What fails here fails because it has just ended.
+        let _ = kill_process(Pid::from_child(child), Signal::TERM);
         let deadline = Instant::now() + STOP;
-        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+        while self.stop.ended(child).is_none() && Instant::now() < deadline {
             thread::sleep(PROBE);
         }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = child.kill();
+        let _ = child.wait();
+        self.stop.ended(child);
     }
 }
 

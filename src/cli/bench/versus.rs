@@ -16,15 +16,15 @@ use super::{
     live::Live,
     plan::Plan,
     report::Report,
-    run::{self, Stop},
-    save, say,
+    run, save, say,
     server::Server,
+    stop::Stop,
     target::Target,
     text,
     units::{Bytes, Micros, Rate},
     wrong_answers,
 };
-use crate::cli::{Failure, signals};
+use crate::cli::Failure;
 
 /// Start several servers and measure them by turns, A B A B, under the same load
 #[derive(Debug, clap::Args)]
@@ -83,12 +83,11 @@ impl VersusArgs {
         };
         let load = self.load.clone().for_steps();
         load.plan(&address).map_err(Failure::Usage)?;
-        let signals = signals::stop_stream()
-            .map_err(|error| Failure::Failed(format!("cannot catch signals: {error}")))?;
-        let mut stop = Stop::new(signals);
+        let stop = Stop::on_signals()?;
         let mut contestants: Vec<Contestant> = Vec::new();
         for command in &self.server {
-            let mut server = Server::start(command, &address, given).map_err(Failure::Failed)?;
+            let mut server =
+                Server::start(command, &address, given, &stop).map_err(Failure::Failed)?;
             let same = contestants
                 .iter()
                 .filter(|other| other.server.name.split('#').next() == Some(&server.name));
@@ -99,7 +98,7 @@ impl VersusArgs {
             let plan = load.plan(&server.target).map_err(Failure::Failed)?;
             contestants.push(Contestant { server, plan, reports: Vec::new() });
         }
-        self.rounds(&mut contestants, &mut stop)?;
+        self.rounds(&mut contestants, &stop)?;
         let rounds = contestants.iter().map(|one| one.reports.len()).min().unwrap_or(0);
         if rounds == 0 {
             return Err(Failure::Failed("stopped before the first round was over".to_owned()));
@@ -118,7 +117,7 @@ impl VersusArgs {
         Ok(if wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 
-    fn rounds(&self, contestants: &mut [Contestant], stop: &mut Stop) -> Result<(), Failure> {
+    fn rounds(&self, contestants: &mut [Contestant], stop: &Stop) -> Result<(), Failure> {
         let mut live = Live::new(self.quiet);
         for round in 1..=self.rounds {
             for one in &mut *contestants {
@@ -143,12 +142,7 @@ fn table(entries: &[(&str, &[Report])], threshold: f64) -> Result<String, fmt::E
     let rounds = first.1.len();
     let load = text::heading(&first.1[0]);
     let load = load.split_once(": ").map_or(load.as_str(), |(_, load)| load);
-    writeln!(
-        out,
-        "{load}; {} of {:.1} s by turns\n",
-        Plural(rounds, ["round", "rounds"]),
-        first.1[0].duration_s
-    )?;
+    writeln!(out, "{load}; {} of {:.1} s by turns\n", rounds_of(rounds), first.1[0].duration_s)?;
     writeln!(
         out,
         "| server | frames/s | p50 | p99 | CPU a frame | server CPU | client CPU | peak memory | switches/1000 | errors |"
@@ -197,7 +191,11 @@ fn table(entries: &[(&str, &[Report])], threshold: f64) -> Result<String, fmt::E
             let before: Vec<f64> = first.1.iter().map(of).collect();
             let after: Vec<f64> = reports.iter().map(of).collect();
             let change = interval::paired(&before, &after);
-            writeln!(out, "  {metric:<13}{}", verdict(change, threshold, more_is_better))?;
+            let verdict = change.map_or_else(
+                || too_few(&before, &after),
+                |change| verdict(change, threshold, more_is_better),
+            );
+            writeln!(out, "  {metric:<13}{verdict}")?;
         }
     }
     let mut warnings: Vec<&str> = Vec::new();
@@ -218,12 +216,29 @@ fn table(entries: &[(&str, &[Report])], threshold: f64) -> Result<String, fmt::E
     Ok(out)
 }
 
+/// What can be said without an interval.
+fn too_few(before: &[f64], after: &[f64]) -> String {
+    let sum = |values: &[f64]| values.iter().sum::<f64>();
+    if sum(before) <= 0.0 || sum(after) <= 0.0 {
+        return "not measured".to_owned();
+    }
+    format!(
+        "{:+.1} %, which {} cannot tell from noise: --rounds 5",
+        100.0 * (sum(after) / sum(before) - 1.0),
+        rounds_of(after.len())
+    )
+}
+
+const fn rounds_of(count: usize) -> Plural<'static, usize> {
+    Plural(count, ["round", "rounds"])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cli::bench::gate::tests::report;
 
-    fn rounds(rates: [f64; 4]) -> Vec<Report> {
+    fn rounds<const ROUNDS: usize>(rates: [f64; ROUNDS]) -> Vec<Report> {
         let round = |rate| Report { frames_per_s: rate, ..report() };
         rates.into_iter().map(round).collect()
     }
@@ -238,5 +253,15 @@ mod tests {
         let verdicts: Vec<&str> =
             text.lines().filter(|line| line.starts_with("  frames/s")).collect();
         assert!(verdicts[0].contains("better: +10") && verdicts[1].contains("noise:"), "{text}");
+    }
+
+    #[test]
+    fn two_rounds_have_no_interval() {
+        let (first, second) = (rounds([100e3, 100e3]), rounds([200e3, 220e3]));
+        let text = table(&[("one", &first), ("two", &second)], 0.03).unwrap();
+        let says = "frames/s     +110.0 %, which 2 rounds cannot tell from noise: --rounds 5";
+        assert!(text.contains(says) && text.contains("CPU a frame  not measured"), "{text}");
+        let text = table(&[("one", &first[..1]), ("two", &second[..1])], 0.03).unwrap();
+        assert!(text.contains("; 1 round of 10.0 s by turns"), "{text}");
     }
 }
