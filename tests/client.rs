@@ -303,6 +303,27 @@ fn more_than_was_sent_is_a_failure() {
 }
 
 #[test]
+fn a_server_that_speaks_first_is_told_from_one_that_echoes_wrongly() {
+    let server = Server::start(|mut stream| {
+        stream.write_all(b"\x02\0\0\0hi").unwrap();
+        io::copy(&mut stream, &mut io::sink()).is_ok()
+    });
+    let mut child = client(&server.address, &[]).spawn().unwrap();
+    // Open, so that the banner comes before anything is sent.
+    let stdin = child.stdin.take().unwrap();
+    let output = child.wait_with_output().unwrap();
+    drop(stdin);
+    assert_fails(&output, "the server spoke first: 0x02 came before anything was sent");
+    assert!(text(&output.stderr).contains("add --no-check"), "{output:?}");
+    server.result();
+
+    let server = Server::start(|stream| echo_changed(stream, |_, byte| byte ^ 1));
+    let output = pipe(client(&server.address, &[]), b"late\n");
+    assert_fails(&output, "For a server that greets first (a banner), or does not echo");
+    server.result();
+}
+
+#[test]
 fn a_server_that_never_answers_does_not_hang_it() {
     let server = Server::start(|mut stream| io::copy(&mut stream, &mut io::sink()).is_ok());
     let arguments = ["--timeout", "300ms", "--chunk", "1MiB"];
@@ -598,6 +619,7 @@ fn on_a_terminal_what_comes_unasked_is_shown_and_obeyed_by_nobody() {
     });
     let Some(mut terminal) = Terminal::start("unasked", &server.address) else { return };
     ask.send(()).unwrap();
+    terminal.expect("(the server speaks first:)");
     terminal.expect("\\u{1b}[2Jnews\\xff");
     terminal.press("still there\r");
     terminal.expect("\nstill there\r\n");

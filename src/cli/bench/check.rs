@@ -11,7 +11,7 @@ use std::fmt;
 
 use resound::plural::{Plural, bytes};
 
-use super::{fault::Fault, tape::Tape};
+use super::{echo::beginning, fault::Fault, tape::Tape};
 
 /// So many bytes that are alike by chance is not to be expected.
 const ENOUGH_TO_RECOGNISE: usize = 8;
@@ -20,6 +20,9 @@ const ENOUGH_TO_RECOGNISE: usize = 8;
 const FRAMES_TO_SEARCH: usize = 4096;
 
 const ROW: usize = 16;
+
+/// For what is wrong from a connection's first byte on.
+const REMEDY: &str = "a banner is not read past: aim at a listener without one";
 
 /// The first difference between what was sent and what came back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +76,12 @@ impl Place<'_> {
         let from = within.saturating_sub(ROW) / ROW * ROW;
         let upto = |bytes: &[u8]| bytes.len().min(from + 3 * ROW).max(from);
         let laps = (index + tape.frames() - first) % tape.frames();
+        let first = self.bytes == 0 && self.alike == 0 && fault == Fault::Mismatch;
+        let story = if first {
+            format!("{story}, from the first on (if the server speaks first, {REMEDY})")
+        } else {
+            story
+        };
         Difference {
             fault,
             story,
@@ -117,6 +126,18 @@ impl Place<'_> {
         let differ = Plural(differ, ["byte differs", "bytes differ"]);
         (Fault::Mismatch, format!("{differ} of the {common} of this frame that came with it"))
     }
+}
+
+/// What is said of `input` that came when nothing was in flight, behind so many bytes and frames of a connection.
+pub(super) fn unasked(bytes: u64, frames: u64, input: &[u8]) -> String {
+    let name = Fault::Mismatch.name();
+    let input = beginning(input);
+    if bytes == 0 {
+        return format!(
+            "{name}: the server spoke first, before anything was sent; {REMEDY}:\n{input}"
+        );
+    }
+    format!("{name}: this came behind frame {frames}, and nothing was sent for it:\n{input}")
 }
 
 impl fmt::Display for Difference {
@@ -225,6 +246,25 @@ mod tests {
         let difference = judge(&tape, &received);
         assert_eq!(difference.fault, Fault::Reordered, "{difference}");
         assert!(difference.to_string().contains("the frame 1 later"), "{difference}");
+    }
+
+    #[test]
+    fn what_is_wrong_from_the_first_byte_on_may_be_a_banner() {
+        let tape = tape("100");
+        let place = |bytes| Place {
+            tape: &tape,
+            offset: 0,
+            received: b"\x05\0\0\0hello",
+            alike: 0,
+            bytes,
+            frames: 0,
+            in_flight: 1,
+        };
+        assert!(place(0).judge().to_string().contains("a listener without one"));
+        assert!(!place(104).judge().to_string().contains("a listener without one"));
+        let first = unasked(0, 0, b"220 hello\r\n");
+        assert!(first.contains("spoke first") && first.contains("\n  220 hello\n"), "{first}");
+        assert!(unasked(104, 1, b"x").contains("behind frame 1"));
     }
 
     #[test]

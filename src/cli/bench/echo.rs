@@ -4,6 +4,9 @@ use std::ops::Range;
 
 use super::{fault::Fault, http::Answers, tape::Tape};
 
+/// Of what is no echo so much is shown.
+const SHOWN: usize = 240;
+
 /// In what an echo comes.
 #[derive(Debug)]
 pub(super) enum Echo {
@@ -38,6 +41,8 @@ pub(super) struct Wrong {
 pub(super) enum How {
     /// These bytes of the input should be those on the tape from `offset` on; the first `alike` are.
     Differs { range: Range<usize>, offset: usize, alike: usize },
+    /// Nothing was sent that they could be the echo of.
+    Unasked,
     /// It is not even of the kind that echoes are; the text says why, and shows it.
     Otherwise(Fault, String),
 }
@@ -62,6 +67,9 @@ impl Echo {
             Self::AsSent { in_flight } => in_flight,
             Self::Answers(answers) => return answers.follow(tape, at, frames, input),
         };
+        if *in_flight == 0 {
+            return Err(Wrong { frames: 0, how: How::Unasked });
+        }
         // What was never sent cannot come back: the tape would go on, though.
         let known = input.len().min(*in_flight);
         let alike = match tape.follow(at, &input[..known]) {
@@ -82,4 +90,14 @@ impl Echo {
             Self::Answers(answers) => answers.is_within(),
         }
     }
+}
+
+/// The start of `bytes` as lines of text.
+pub(super) fn beginning(bytes: &[u8]) -> String {
+    let shown = &bytes[..bytes.len().min(SHOWN)];
+    let lines = shown.split(|byte| *byte == b'\n').map(|line| {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        format!("  {}\n", line.escape_ascii())
+    });
+    lines.collect()
 }

@@ -13,7 +13,7 @@ use httparse::{ParserConfig, Status};
 use resound::plural::bytes;
 
 use super::{
-    echo::{Followed, How, Wrong},
+    echo::{Followed, How, Wrong, beginning},
     fault::Fault,
     tape::Tape,
 };
@@ -24,9 +24,6 @@ const LONGEST_HEAD: usize = 64 << 10;
 
 /// The longest line between chunks, and behind the last one.
 const LONGEST_LINE: usize = 4 << 10;
-
-/// Of an answer that is none so much is shown.
-const SHOWN: usize = 240;
 
 /// Appends a request for an echo of `length` bytes, without them.
 pub(super) fn request(host: &str, length: u64, out: &mut Vec<u8>) {
@@ -88,8 +85,7 @@ impl Answers {
             };
             let length = match self.place {
                 Place::Head if followed.frames == u64::from(in_flight) => {
-                    let what = "an answer came, and nothing was asked".to_owned();
-                    return Err(answer(Fault::Mismatch, what));
+                    return Err(wrong(How::Unasked));
                 }
                 Place::Length(left) | Place::Data(left) => {
                     let length = rest.len().min(usize::try_from(left).unwrap_or(usize::MAX));
@@ -235,16 +231,6 @@ fn head(input: &[u8]) -> Result<Option<(usize, Option<Head>)>, String> {
     Ok(Some((length, Some(Head { length: body.filter(|_| !chunked), last }))))
 }
 
-/// The start of `bytes` as lines of text.
-fn beginning(bytes: &[u8]) -> String {
-    let shown = &bytes[..bytes.len().min(SHOWN)];
-    let lines = shown.split(|byte| *byte == b'\n').map(|line| {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        format!("  {}\n", line.escape_ascii())
-    });
-    lines.collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -374,8 +360,9 @@ mod tests {
             assert_eq!((wrong.frames, named), (1, fault), "{story}");
             assert!(story.contains(says), "{story}");
         }
-        let wrong = in_pieces(&tape, 1, &[answer(&tape, 0), answer(&tape, 0)].concat(), 1 << 10);
-        assert!(format!("{wrong:?}").contains("nothing was asked"), "{wrong:?}");
+        let twice = [answer(&tape, 0), answer(&tape, 0)].concat();
+        let wrong = in_pieces(&tape, 1, &twice, twice.len()).unwrap_err();
+        assert_eq!(wrong, Wrong { frames: 1, how: How::Unasked });
     }
 
     #[test]

@@ -11,7 +11,7 @@ use resound::{
 };
 
 use super::{
-    check::Place,
+    check::{self, Place},
     control::Nanos,
     echo::{Echo, Followed, How, Wrong},
     fault::Fault,
@@ -236,6 +236,10 @@ impl Load {
                 let difference = place.judge();
                 self.recorder.fault(difference.fault, 1);
                 self.recorder.difference(|| difference.to_string());
+            }
+            How::Unasked => {
+                self.recorder.fault(Fault::Mismatch, 1);
+                self.recorder.difference(|| check::unasked(flow.bytes, frames, input));
             }
             How::Otherwise(fault, story) => {
                 self.recorder.fault(fault, 1);

@@ -73,6 +73,7 @@ pub(super) fn run(
         printer,
         owed: 0,
         prompting: false,
+        untouched: true,
     };
     let outcome = session.run(&mut socket, &inbox, &turn);
     if session.prompting {
@@ -91,6 +92,8 @@ struct Session<P> {
     owed: usize,
     /// Whether the prompt is on the screen.
     prompting: bool,
+    /// Nothing has been sent yet, and nothing has come.
+    untouched: bool,
 }
 
 impl<P: ExternalPrinter> Session<P> {
@@ -111,6 +114,9 @@ impl<P: ExternalPrinter> Session<P> {
                     self.send(&line, socket)?;
                 }
                 Ok(Event::Reply { bytes, raw }) => {
+                    if std::mem::take(&mut self.untouched) {
+                        self.show(b"(the server speaks first:)");
+                    }
                     self.show(&bytes);
                     self.owed = self.owed.saturating_sub(if raw { bytes.len() } else { 1 });
                 }
@@ -147,6 +153,7 @@ impl<P: ExternalPrinter> Session<P> {
             println!("(not sent: {error})");
             return Ok(());
         }
+        self.untouched = false;
         self.owed = if wire == Wire::Raw { bytes.len() } else { 1 };
         socket.write_all(&bytes).map_err(|error| match error.kind() {
             ErrorKind::WouldBlock | ErrorKind::TimedOut => Failure::Failed(format!(

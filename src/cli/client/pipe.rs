@@ -325,6 +325,13 @@ impl Receiver<'_> {
 
     /// What is written is exactly the input's beginning, so its length is the place.
     fn tell(&self, difference: &Difference) -> String {
+        if self.received == 0 && difference.sent.is_none() {
+            return format!(
+                "the server spoke first: 0x{:02x} came before anything was sent. For a server that greets (a banner), \
+                 add --no-check",
+                difference.received
+            );
+        }
         let frame = self.items + 1;
         let place = match (self.job.wire, self.decoder.within_head()) {
             (Wire::Frames(_), Some(byte)) => {
@@ -340,8 +347,10 @@ impl Receiver<'_> {
             Some(sent) => format!("sent 0x{sent:02x}, received 0x{received:02x}"),
             None => format!("0x{received:02x} came, and nothing was sent"),
         };
+        // What is wrong from the first byte on may have been on its way before anything was sent.
+        let greets = if self.received == 0 { "greets first (a banner), or " } else { "" };
         format!(
-            "the echo differs {place} (offsets count from 0): {what}. For a server that does not echo, add \
+            "the echo differs {place} (offsets count from 0): {what}. For a server that {greets}does not echo, add \
              --no-check"
         )
     }
