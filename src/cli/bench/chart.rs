@@ -12,6 +12,9 @@ const RIGHT: f64 = 14.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 34.0;
 
+/// The width of a label's character, about.
+const CHARACTER: f64 = 7.0;
+
 /// How a value becomes a place.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Scale {
@@ -191,12 +194,20 @@ impl Chart {
                 top + 4.0
             )?;
         }
+        let mut free_from = 0.0;
         for tick in self.x.0.ticks() {
             let left = self.left(tick);
             write!(out, "<path class=tick d=\"M{left:.1} {bottom}v4\"/>")?;
             let (label, anchor) =
                 (self.x.1.show(tick), if left > WIDTH - 30.0 { "end" } else { "middle" });
+            let width = label.chars().count() as f64 * CHARACTER;
             let left = if anchor == "end" { WIDTH - 2.0 } else { left };
+            let begins = left - if anchor == "end" { width } else { width / 2.0 };
+            // Rather none than one over the other.
+            if begins < free_from {
+                continue;
+            }
+            free_from = begins + width + CHARACTER;
             write!(
                 out,
                 "<text x={left:.1} y={} text-anchor={anchor}>{label}</text>",
@@ -263,6 +274,22 @@ mod tests {
         );
         let far = Scale::Logarithmic { from: 1.0, to: 1e6 }.ticks();
         assert_eq!(far.len(), 7, "{far:?}");
+    }
+
+    #[test]
+    fn labels_of_close_ticks_leave_room_for_each_other() {
+        let chart = Chart {
+            title: "x",
+            x: (Scale::Logarithmic { from: 1.0, to: 1e7 }, Unit::Nines),
+            y: (Scale::from_zero(1.0), Unit::Rate),
+            series: Vec::new(),
+        };
+        let mut svg = String::new();
+        chart.svg(&mut svg).unwrap();
+        assert_eq!(svg.matches("class=tick").count(), 8);
+        let labels = svg.matches(" %</text>").count();
+        assert!((4..8).contains(&labels), "{labels} of 8: {svg}");
+        assert!(svg.contains(">0 %<") && svg.contains(">99.9 %<"), "{svg}");
     }
 
     #[test]

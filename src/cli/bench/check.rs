@@ -22,7 +22,7 @@ const FRAMES_TO_SEARCH: usize = 4096;
 const ROW: usize = 16;
 
 /// For what is wrong from a connection's first byte on.
-const REMEDY: &str = "a banner is not read past: aim at a listener without one";
+const REMEDY: &str = "a banner is not read past, so aim at a listener without one";
 
 /// The first difference between what was sent and what came back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +78,7 @@ impl Place<'_> {
         let laps = (index + tape.frames() - first) % tape.frames();
         let first = self.bytes == 0 && self.alike == 0 && fault == Fault::Mismatch;
         let story = if first {
-            format!("{story}, from the first on (if the server speaks first, {REMEDY})")
+            format!("{story}, from the first on (if the server speaks first: {REMEDY})")
         } else {
             story
         };
@@ -134,7 +134,7 @@ pub(super) fn unasked(bytes: u64, frames: u64, input: &[u8]) -> String {
     let input = beginning(input);
     if bytes == 0 {
         return format!(
-            "{name}: the server spoke first, before anything was sent; {REMEDY}:\n{input}"
+            "{name}: the server spoke first, before anything was sent; {REMEDY}. It begins\n{input}"
         );
     }
     format!("{name}: this came behind frame {frames}, and nothing was sent for it:\n{input}")

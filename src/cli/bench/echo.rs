@@ -95,7 +95,7 @@ impl Echo {
 /// The start of `bytes` as lines of text.
 pub(super) fn beginning(bytes: &[u8]) -> String {
     let shown = &bytes[..bytes.len().min(SHOWN)];
-    let lines = shown.split(|byte| *byte == b'\n').map(|line| {
+    let lines = shown.trim_ascii_end().split(|byte| *byte == b'\n').map(|line| {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         format!("  {}\n", line.escape_ascii())
     });

@@ -6,12 +6,15 @@ use resound::plural::frames;
 
 use super::{
     chart::{Chart, Scale, Series, Unit},
-    report::Report,
+    report::{Latency, Report},
     text,
     units::{Bytes, Micros, Rate},
 };
 
 const STYLE: &str = include_str!("report.css");
+
+/// Frames a second, below which an axis would have no whole numbers.
+const FEW: f64 = 5.0;
 
 /// The whole page.
 pub(super) fn page(report: &Report) -> Result<String, fmt::Error> {
@@ -25,16 +28,26 @@ pub(super) fn page(report: &Report) -> Result<String, fmt::Error> {
     )?;
     tiles(&mut out, report)?;
     for warning in &report.warnings {
-        writeln!(out, "<p class=warning><b>Warning</b> {}</p>", escaped(warning))?;
+        writeln!(out, "<p class=warning><b>Warning</b> {}</p>", with_flags(warning))?;
     }
     if let Some(difference) = &report.first_difference {
-        writeln!(out, "<h2>The first wrong answer</h2><pre>{}</pre>", escaped(difference))?;
+        let (story, dump) = difference.split_once('\n').unwrap_or((difference, ""));
+        writeln!(
+            out,
+            "<section class=wrong><h2>The first wrong answer</h2><p>{}</p><pre>{}</pre></section>",
+            escaped(story),
+            escaped(dump.trim_end())
+        )?;
     }
-    out.push_str("<div class=charts>\n");
-    for chart in charts(report) {
-        chart.svg(&mut out)?;
+    // Of nothing there is nothing to draw.
+    if report.frames > 0 {
+        out.push_str("<div class=charts>\n");
+        for chart in charts(report) {
+            chart.svg(&mut out)?;
+        }
+        out.push_str("</div>\n");
     }
-    out.push_str("</div>\n<div class=tables>\n");
+    out.push_str("<div class=tables>\n");
     latencies(&mut out, report)?;
     table(
         &mut out,
@@ -55,14 +68,15 @@ pub(super) fn page(report: &Report) -> Result<String, fmt::Error> {
 
 fn tiles(out: &mut String, report: &Report) -> fmt::Result {
     let latency = &report.latency_us;
+    let time = |micros| measured(latency, micros);
     let mut tiles = vec![
         (
             "frames a second",
             Rate(report.frames_per_s).to_string(),
             format!("{:.1} MB/s each way", report.megabytes_per_s),
         ),
-        ("p50", Micros(latency.p50).to_string(), format!("p90 {}", Micros(latency.p90))),
-        ("p99", Micros(latency.p99).to_string(), format!("max {}", Micros(latency.max))),
+        ("p50", time(latency.p50), format!("p90 {}", time(latency.p90))),
+        ("p99", time(latency.p99), format!("max {}", time(latency.max))),
         ("errors", report.errors.to_string(), format!("of {}", frames(report.frames))),
     ];
     let client = format!("client {:.0} %", report.client_cpu_share * 100.0);
@@ -84,6 +98,8 @@ fn tiles(out: &mut String, report: &Report) -> fmt::Result {
     }
     out.push_str("<dl class=tiles>\n");
     for (name, value, note) in tiles {
+        // A number and its sign stay together.
+        let note = note.replace(" %", "\u{a0}%");
         let bad = if name == "errors" && report.errors > 0 { " class=bad" } else { "" };
         writeln!(out, "<div{bad}><dt>{name}</dt><dd>{value}<small>{note}</small></dd></div>")?;
     }
@@ -99,8 +115,10 @@ fn charts(report: &Report) -> Vec<Chart> {
     // The longest of all is at infinity: it is drawn where one frame of all is.
     let count = report.latency_us.count.max(10) as f64;
     let nines: Vec<(f64, f64)> = nines.into_iter().map(|(x, y)| (x.min(count), y)).collect();
+    // In the middle of its window: before that it is not over.
+    let length = windows.get(1).map_or(report.duration_s, |window| window.start_s);
     let over_time = |of: fn(&super::report::WindowReport) -> f64| -> Vec<(f64, f64)> {
-        windows.iter().map(|window| (window.start_s, of(window))).collect()
+        windows.iter().map(|window| (window.start_s + length / 2.0, of(window))).collect()
     };
     let rate = over_time(|window| window.frames_per_s);
     let most = rate.iter().map(|point| point.1).chain(report.config.rate).fold(0.0, f64::max);
@@ -128,7 +146,7 @@ fn charts(report: &Report) -> Vec<Chart> {
         Chart {
             title: "Frames a second",
             x: (time, Unit::Seconds),
-            y: (Scale::from_zero(most), Unit::Rate),
+            y: (Scale::from_zero(most.max(FEW)), Unit::Rate),
             series: rates,
         },
         Chart {
@@ -142,15 +160,16 @@ fn charts(report: &Report) -> Vec<Chart> {
 
 fn latencies(out: &mut String, report: &Report) -> fmt::Result {
     let latency = &report.latency_us;
+    let time = |micros| measured(latency, micros);
     let rows = [
         ("frames", latency.count.to_string()),
-        ("mean", Micros(latency.mean).to_string()),
-        ("p50", Micros(latency.p50).to_string()),
-        ("p90", Micros(latency.p90).to_string()),
-        ("p99", Micros(latency.p99).to_string()),
-        ("p99.9", Micros(latency.p99_9).to_string()),
-        ("p99.99", Micros(latency.p99_99).to_string()),
-        ("max", Micros(latency.max).to_string()),
+        ("mean", time(latency.mean)),
+        ("p50", time(latency.p50)),
+        ("p90", time(latency.p90)),
+        ("p99", time(latency.p99)),
+        ("p99.9", time(latency.p99_9)),
+        ("p99.99", time(latency.p99_99)),
+        ("max", time(latency.max)),
     ];
     table(out, "Latency", rows.into_iter())
 }
@@ -197,12 +216,12 @@ fn table<'n>(
 fn ramp(out: &mut String, report: &Report) -> fmt::Result {
     let Some(ramp) = &report.ramp else { return Ok(()) };
     let knee = ramp.knee_per_s.map_or_else(
-        || "no rate that was tried".to_owned(),
-        |knee| format!("{} frames/s", Rate(knee)),
+        || "did not hold at any rate that was tried".to_owned(),
+        |knee| format!("holds up to {} frames/s", Rate(knee)),
     );
     writeln!(
         out,
-        "<section class=wide><h2>{} holds up to {knee}</h2><div class=scroll><table>\
+        "<section class=wide><h2>{} {knee}</h2><div class=scroll><table>\
          <tr><th>asked<th><th>came<th>p50<th>p99<th>errors<th>client CPU</tr>",
         escaped(&ramp.condition)
     )?;
@@ -221,6 +240,19 @@ fn ramp(out: &mut String, report: &Report) -> fmt::Result {
     }
     out.push_str("</table></div></section>\n");
     Ok(())
+}
+
+/// A latency, where there is any.
+fn measured(latency: &Latency, micros: f64) -> String {
+    if latency.count == 0 { "–".to_owned() } else { Micros(micros).to_string() }
+}
+
+/// Text in which no flag is broken at its hyphens.
+fn with_flags(text: &str) -> String {
+    let words = text.split(' ').map(escaped).map(|word| {
+        if word.contains("--") { format!("<span class=flag>{word}</span>") } else { word }
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 fn escaped(text: &str) -> String {
@@ -242,7 +274,7 @@ mod tests {
     fn the_page_holds_everything_and_asks_for_nothing() {
         let mut report = report();
         report.name = "a <server> & more".to_owned();
-        report.warnings.push("p99<2ms".to_owned());
+        report.warnings.push("p99<2ms: --ramp".to_owned());
         report.distribution = vec![(0.0, 80.0), (0.5, 90.0), (0.99, 200.0), (1.0, 1500.0)];
         report.windows = (0..3)
             .map(|index| WindowReport {
@@ -256,7 +288,8 @@ mod tests {
             .collect();
         let page = page(&report).unwrap();
         assert!(
-            page.contains("a &lt;server&gt; &amp; more") && page.contains("p99&lt;2ms"),
+            page.contains("a &lt;server&gt; &amp; more")
+                && page.contains("p99&lt;2ms: <span class=flag>--ramp</span>"),
             "{page}"
         );
         assert_eq!(page.matches("<svg").count(), 3);
@@ -270,7 +303,11 @@ mod tests {
     fn a_page_of_nothing_is_still_a_page() {
         let mut report = report();
         report.latency_us = Default::default();
+        report.frames = 0;
+        report.first_difference = Some("MISMATCH: <1>\n  00\n".to_owned());
         let page = page(&report).unwrap();
+        assert!(page.contains("<dd>–<small>") && !page.contains("<svg"), "{page}");
+        assert!(page.contains("<p>MISMATCH: &lt;1&gt;</p><pre>  00</pre>"), "{page}");
         assert!(!page.contains("NaN") && !page.contains("inf"), "{page}");
     }
 }
