@@ -98,6 +98,8 @@ impl Pipe {
 
     /// Sends what is in it to `socket`, as much as that takes; how much.
     ///
+    /// A socket whose other end is gone raises SIGPIPE, too, which Rust's runtime ignores and a program in C may not.
+    ///
     /// # Errors
     ///
     /// `WouldBlock` when it takes no more; as splice(2).
