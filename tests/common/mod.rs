@@ -12,7 +12,10 @@ use std::{
     net::{SocketAddr, TcpStream},
     path::PathBuf,
     process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, RecvTimeoutError},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -173,9 +176,24 @@ impl Daemon {
             })
         });
         let mut stdout = String::new();
-        self.stdout.read_to_string(&mut stdout).unwrap();
+        let (tell, told) = mpsc::channel::<()>();
+        let is_late = thread::scope(|scope| {
+            let child = &mut self.child;
+            let watch = scope.spawn(move || {
+                let is_late = told.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout);
+                if is_late {
+                    child.kill().unwrap();
+                }
+                is_late
+            });
+            self.stdout.read_to_string(&mut stdout).unwrap();
+            drop(tell);
+            watch.join().unwrap()
+        });
         let stderr = stderr.map(|reader| reader.join().unwrap().unwrap()).unwrap_or_default();
-        Ended { status: self.child.wait().unwrap(), stdout, stderr }
+        let ended = Ended { status: self.child.wait().unwrap(), stdout, stderr };
+        assert!(!is_late, "it did not end: {ended:?}");
+        ended
     }
 
     /// Takes standard error, to be read while the daemon runs.
