@@ -4,7 +4,6 @@ use std::{
     io::{ErrorKind, Read, Write},
     net::TcpStream,
     process::Command,
-    sync::atomic::Ordering,
 };
 
 use common::{Daemon, eventually, frame, ping, pinging_beside, reset, tool};
@@ -148,14 +147,19 @@ fn out_of_descriptors_load_is_shed_where_that_is_the_policy() {
 fn an_accept_storm_does_not_hold_up_a_pinging_connection() {
     let daemon = Daemon::frames(&["--max-connections", "20000"]);
     let before = daemon.descriptors();
-    let connected = pinging_beside(&daemon, |enough| {
+    let connected = pinging_beside(&daemon, |beside| {
         let mut streams = Vec::new();
         // 5,000 at once at least, in waves of 500 that all send.
-        while streams.len() < 5_000 || !enough.load(Ordering::Relaxed) {
+        while !beside.is_enough() {
             let source = [127, 0, 1, u8::try_from(streams.len() / 500 % 250).unwrap() + 1];
             let mut stream = daemon.connect_from(source);
             stream.write_all(&frame(b"hello")).unwrap();
             streams.push(stream);
+            match streams.len() {
+                500 => beside.has_begun(),
+                5_000 => beside.has_lasted(),
+                _ => {}
+            }
             if streams.len() >= 9_000 {
                 streams.drain(..4_000);
             }

@@ -128,9 +128,10 @@ fn fin_inside_a_frame_at_every_offset_echoes_the_whole_ones() {
 fn reset_with_output_unsent_leaves_nothing_behind() {
     let daemon = Daemon::start(&["raw://127.0.0.1:0"], &[]);
     let before = daemon.descriptors();
-    pinging_beside(&daemon, |_| {
+    let connections = pinging_beside(&daemon, |beside| {
         let flood = vec![7; 1 << 20];
-        for _ in 0..5 {
+        let mut connections = 0;
+        while !beside.is_enough() {
             let mut streams: Vec<TcpStream> = (0..40).map(|_| daemon.connect()).collect();
             for stream in &mut streams {
                 stream.set_nonblocking(true).unwrap();
@@ -139,12 +140,18 @@ fn reset_with_output_unsent_leaves_nothing_behind() {
                 {
                 }
             }
+            beside.has_begun();
+            connections += streams.len();
             streams.into_iter().for_each(reset);
+            if connections >= 200 {
+                beside.has_lasted();
+            }
         }
+        connections
     });
     eventually("all are closed again", || daemon.descriptors() == before);
     let ended = daemon.stop();
-    assert!(ended.stdout.contains("200 reset"), "{ended:?}");
+    assert!(ended.stdout.contains(&format!("{connections} reset")), "{ended:?}");
     assert!(ended.status.success(), "{ended:?}");
 }
 
