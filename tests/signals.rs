@@ -17,13 +17,17 @@ fn a_sender_that_never_pauses_is_ended_in_good_order_within_the_grace_time() {
     let mut daemon = Daemon::frames(&["--grace", "2s"]);
     let mut stream = daemon.connect();
     let mut writer = stream.try_clone().unwrap();
-    let flood = frame(&[7; 50_000]);
+    // Each write ends inside a frame: it is never between two when all that came is read.
+    let flood = frame(&vec![7; 8 << 20]);
+    let (begin, end) = flood.split_at(flood.len() / 2);
+    let end_and_begin = [end, begin].concat();
     let (runs, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
     let received = thread::scope(|scope| {
         scope.spawn(|| {
             // It goes on until RST: FIN does not stop it.
+            writer.write_all(begin).unwrap();
             while !is_over.load(Ordering::Relaxed) {
-                if writer.write_all(&flood).is_err() {
+                if writer.write_all(&end_and_begin).is_err() {
                     break;
                 }
             }
@@ -75,4 +79,27 @@ fn idle_ones_are_let_go_at_once() {
     }
     let ended = daemon.wait();
     assert!(ended.stdout.contains("100 drained"), "{ended:?}");
+}
+
+#[test]
+fn those_who_wait_to_be_accepted_are_answered_too() {
+    let mut daemon = Daemon::frames(&[]);
+    daemon.pause();
+    let hello = frame(b"hello");
+    let streams: Vec<_> = (0..500)
+        .map(|_| {
+            let mut stream = daemon.connect();
+            stream.write_all(&hello).unwrap();
+            stream
+        })
+        .collect();
+    daemon.signal(Signal::TERM);
+    daemon.resume();
+    for mut stream in streams {
+        let mut back = Vec::new();
+        stream.read_to_end(&mut back).unwrap();
+        assert_eq!(back, hello);
+    }
+    let ended = daemon.wait();
+    assert!(ended.stdout.contains("500 drained"), "{ended:?}");
 }
