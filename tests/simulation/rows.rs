@@ -146,6 +146,21 @@ fn a_firehose_has_its_turns_and_the_others_theirs() {
 }
 
 #[test]
+fn frames_of_nothing_without_a_pause_have_their_turns_and_the_others_theirs() {
+    let mut calm = Calm::new(Config::default());
+    let pinging = calm.connect();
+    let flood = calm.connect();
+    calm.kernel.borrow_mut().wire_mut(flood).endless = Some(&[0; 4]);
+    calm.send(flood, &[0; 4]);
+    for round in 1..=10 {
+        let before = calm.written(flood);
+        calm.send(pinging, HELLO);
+        assert_eq!(calm.written(pinging), 9 * round);
+        assert!(calm.written(flood) > before);
+    }
+}
+
+#[test]
 fn a_firehose_is_ended_in_good_order_before_the_grace_time_is_over() {
     let mut calm =
         Calm::new(Config { grace: 10 * SECOND, linger: 2 * SECOND, ..Config::default() });
