@@ -298,3 +298,23 @@ fn bytes_that_are_in_the_kernel_when_time_is_up_are_answered() {
     assert_eq!(calm.written(wire), 9);
     assert!(!calm.has_sent_fin(wire));
 }
+
+#[test]
+fn memory_of_a_large_frame_is_given_back_two_seconds_after_the_last_byte() {
+    let mut calm = Calm::new(Config { idle_timeout: None, ..Config::default() });
+    let wire = calm.connect();
+    let frame = [&100_000_u32.to_le_bytes()[..], &[7; 100_000]].concat();
+    let (beginning, rest) = frame.split_at(60_000);
+    calm.send(wire, beginning);
+    assert!(calm.dispatcher.inspect().lent >= beginning.len());
+    calm.send(wire, rest);
+    while calm.written(wire) < frame.len() as u64 {
+        calm.kernel.borrow_mut().deliver(wire, 500);
+        calm.step();
+    }
+    assert_eq!(calm.dispatcher.inspect().lent, 0, "the connection has none of it");
+    assert!(calm.dispatcher.wait().is_some(), "some is kept for whoever is next");
+    calm.pass(SECOND);
+    calm.pass(SECOND);
+    assert_eq!(calm.dispatcher.wait(), None, "none is left to give back");
+}
