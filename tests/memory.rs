@@ -114,15 +114,16 @@ fn a_large_frame_then_idle_gives_the_memory_back() {
         }
     }
     assert!(daemon.memory("VmHWM") > base + (60 << 10), "nothing was measured");
-    // Pieces of a size that is kept for the next taker, for a while.
-    let middling = frame(&vec![8; 900_000]);
-    for part in [&middling[..500_000], &middling[500_000..]] {
-        for stream in &mut streams {
+    // Pieces that are kept for the next taker, for a while: of a length that does not go through a pipe.
+    let middling = frame(&vec![8; 90_000]);
+    let mut others = connect(&daemon, 40);
+    for part in [&middling[..50_000], &middling[50_000..]] {
+        for stream in &mut others {
             stream.write_all(part).unwrap();
         }
         ping(&mut daemon.connect());
     }
-    for stream in &mut streams {
+    for stream in &mut others {
         let mut back = vec![0; middling.len()];
         stream.read_exact(&mut back).unwrap();
         assert!(back == middling);
