@@ -20,7 +20,7 @@ use memmap2::MmapMut;
 const MAPPED: usize = 16 << 10;
 
 /// What the pool keeps for the next taker, in bytes and in pieces; the rest goes back to the system.
-const KEPT_BYTES: usize = 4 << 20;
+const KEPT_BYTES: usize = 16 << 20;
 const KEPT_PIECES: usize = 64;
 
 /// The least a buffer is given, in bytes: what the allocator would round up to anyway is not worth a return trip.

@@ -22,6 +22,10 @@ pub struct Config {
     /// Bytes in all connections' own buffers together. Default 1 GiB. A connection that would need more
     /// is ended; one that needs no buffer of its own is not touched.
     pub max_memory: usize,
+    /// A frame that goes back as it came, and of which so many bytes are missing after the first read, waits in a pipe and never comes
+    /// to user space (splice(2)). It spares the server's processor and memory and costs the peer more wake-ups: it
+    /// pays where many bytes come from other machines. Default 1 MiB; `None` is never.
+    pub splice_from: Option<usize>,
     /// Close a connection with nothing begun and nothing owed after this long. Default none.
     pub idle_timeout: Option<Duration>,
     /// A frame that has begun must be whole within this time, however steadily its bytes drip in. Default 60 s.
@@ -62,6 +66,7 @@ impl Default for Config {
             backlog: 4096,
             share_ports: false,
             max_memory: 1 << 30,
+            splice_from: Some(1 << 20),
             idle_timeout: None,
             frame_timeout: Some(Duration::from_secs(60)),
             write_timeout: Some(Duration::from_secs(60)),

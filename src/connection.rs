@@ -45,6 +45,9 @@ mod write;
 /// Reads, or instalments of a long answer, in one turn before the others get theirs.
 const STEPS_PER_TURN: usize = 16;
 
+/// Bytes received in one turn before the others get theirs.
+const BYTES_PER_TURN: u64 = 4 << 20;
+
 /// Where a connection is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -238,7 +241,7 @@ impl<S: Stream> Connection<S> {
             // Nothing may have been read while something was owed: an event may have been passed over.
             (readable, until_would_block) = (true, true);
         }
-        let mut steps_left = STEPS_PER_TURN;
+        let (mut steps_left, bytes_end) = (STEPS_PER_TURN, self.received + BYTES_PER_TURN);
         loop {
             if self.owes() && !self.reads_on(protocol) {
                 return Ok(Turn::Wait);
@@ -265,7 +268,7 @@ impl<S: Stream> Connection<S> {
             if !readable && !self.is_stopped() {
                 return Ok(Turn::Wait);
             }
-            if steps_left == 0 {
+            if steps_left == 0 || self.received >= bytes_end {
                 trace!("{token}: budget spent");
                 return Ok(Turn::Again);
             }

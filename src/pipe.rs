@@ -111,8 +111,10 @@ impl Pipe {
 }
 
 /// The pipes of a loop: made when they are wanted, kept for the next long frame.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Pipes {
+    /// How much of a frame must be missing for it to be given one, in bytes; `None` where none ever is.
+    from: Option<usize>,
     idle: Vec<Pipe>,
     lent: u64,
     in_demand: bool,
@@ -121,9 +123,14 @@ pub(crate) struct Pipes {
 }
 
 impl Pipes {
-    /// One with room for `beginning` and as much again, if there is one to be had.
-    pub(crate) fn take(&mut self, beginning: usize) -> Option<Pipe> {
-        if self.unsupported || self.lent == MOST {
+    pub(crate) const fn new(from: Option<usize>) -> Self {
+        Self { from, idle: Vec::new(), lent: 0, in_demand: false, unsupported: false }
+    }
+
+    /// One for a frame of which `beginning` bytes are there and `missing` ones are not, if that is worth it and there
+    /// is one to be had. It has room for the beginning and as much again.
+    pub(crate) fn take(&mut self, beginning: usize, missing: usize) -> Option<Pipe> {
+        if self.from.is_none_or(|from| missing < from) || self.unsupported || self.lent == MOST {
             return None;
         }
         let pipe = self.idle.pop().or_else(|| Pipe::new().ok())?;

@@ -20,9 +20,6 @@ use crate::{
     net::{Pipe, Stream},
 };
 
-/// A frame of which so many bytes are missing takes a pipe, in bytes.
-pub(super) const LONG: usize = 96 << 10;
-
 /// The first read behind a long frame asks for so much: the head of the next, so that its rest need not be copied.
 pub(super) const HEAD: usize = 64;
 
@@ -45,7 +42,7 @@ impl Long {
 }
 
 impl<S: Stream> Connection<S> {
-    /// Begins a frame of `length` bytes in a pipe, if that is worth it and there is one; whether it did.
+    /// Begins a frame of `length` bytes in a pipe, if there is one for it; whether it did.
     #[inline(never)]
     pub(super) fn begin_long(
         &mut self,
@@ -54,10 +51,7 @@ impl<S: Stream> Connection<S> {
         stock: &mut Stock,
     ) -> Result<bool, OverLimit> {
         let missing = length.saturating_sub(beginning.len());
-        if missing < LONG {
-            return Ok(false);
-        }
-        let Some(mut pipe) = stock.pipes.take(beginning.len()) else { return Ok(false) };
+        let Some(mut pipe) = stock.pipes.take(beginning.len(), missing) else { return Ok(false) };
         if !matches!(pipe.push(beginning), Ok(pushed) if pushed == beginning.len()) {
             stock.pipes.put_back(pipe);
             return Ok(false);

@@ -10,9 +10,9 @@ use crate::{
     stats::Stats,
 };
 
-/// The most that one read asks for, in bytes: a quarter of a usual second-level cache, so that what was read is
-/// still near when it is written; and a little more, as frames of round sizes have heads.
-pub(crate) const SCRATCH: usize = (256 + 4) << 10;
+/// The most that one read asks for, in bytes: a frame of 1 MiB, and a little more, as frames of round sizes have heads. Only
+/// what has been read into is memory that is really there.
+pub(crate) const SCRATCH: usize = (1024 + 4) << 10;
 
 /// A protocol's output is full from here on, in bytes.
 const HIGH_WATER: usize = 256 << 10;
@@ -35,10 +35,14 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(max_memory: usize) -> Self {
+    pub(crate) fn new(max_memory: usize, splice_from: Option<usize>) -> Self {
         Self {
             output: Output::new(HIGH_WATER),
-            stock: Stock { pool: Pool::new(max_memory), pipes: Pipes::default(), cold: Vec::new() },
+            stock: Stock {
+                pool: Pool::new(max_memory),
+                pipes: Pipes::new(splice_from),
+                cold: Vec::new(),
+            },
             stats: Arc::default(),
             draining: false,
             over_memory: false,

@@ -23,7 +23,7 @@ use resound::{
 use super::choices::Choices;
 
 /// As many bytes may wait to be read.
-pub(crate) const WINDOW: usize = 400 << 10;
+pub(crate) const WINDOW: usize = 1200 << 10;
 
 /// What the server did last with a socket, and what it left unread at that time.
 #[derive(Debug, Clone, Copy)]

@@ -96,7 +96,7 @@ fn sockets_that_cannot_be_spliced_are_asked_once() {
     let mut bench = Bench::new(Script::new([bytes(&sent), bytes(&sent)]));
     assert_eq!(bench.turn(Readiness::ALL), Turn::Wait);
     assert!(bench.written() == [&sent[..], &sent].concat());
-    assert!(bench.shared.stock.pipes.take(0).is_none());
+    assert!(bench.shared.stock.pipes.take(0, usize::MAX).is_none());
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn last_words_leave_behind_a_long_frame_that_is_owed_and_instead_of_one_that_is_
 fn a_pipe_holds_no_more_than_the_limit_on_memory() {
     let sent = long_frame();
     let mut bench = Bench::new(splicing([bytes(&sent), Incoming::WouldBlock]));
-    bench.shared = Shared::new(500_000);
+    bench.shared = shared(500_000);
     assert_eq!(bench.turn(READABLE), Turn::Wait);
     assert_eq!(bench.connection.ended_for(), Some(Reason::Memory));
     assert_eq!((bench.written(), bench.shared.stock.pool.lent()), (&b""[..], 0));
@@ -162,7 +162,8 @@ fn a_pipe_holds_no_more_than_the_limit_on_memory() {
 fn long_frames_beyond_the_pipes_there_are_go_through_buffers() {
     let sent = long_frame();
     let mut bench = Bench::new(splicing([bytes(&sent)]));
-    let pipes: Vec<Pipe> = std::iter::from_fn(|| bench.shared.stock.pipes.take(0)).collect();
+    let pipes: Vec<Pipe> =
+        std::iter::from_fn(|| bench.shared.stock.pipes.take(0, usize::MAX)).collect();
     assert_eq!(pipes.len(), 16);
     assert_eq!(bench.turn(Readiness::ALL), Turn::Wait);
     assert!(bench.written() == sent);
