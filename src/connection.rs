@@ -43,10 +43,10 @@ mod tests;
 mod write;
 
 /// Reads, or instalments of a long answer, in one turn before the others get theirs.
-const STEPS_PER_TURN: usize = 16;
+const STEPS_PER_TURN: u64 = 16;
 
-/// Bytes received in one turn before the others get theirs.
-const BYTES_PER_TURN: u64 = 4 << 20;
+/// So many bytes of a read count as a step of their own.
+const STEP: u64 = 256 << 10;
 
 /// Where a connection is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -241,7 +241,7 @@ impl<S: Stream> Connection<S> {
             // Nothing may have been read while something was owed: an event may have been passed over.
             (readable, until_would_block) = (true, true);
         }
-        let (mut steps_left, bytes_end) = (STEPS_PER_TURN, self.received + BYTES_PER_TURN);
+        let mut steps_left = STEPS_PER_TURN;
         loop {
             if self.owes() && !self.reads_on(protocol) {
                 return Ok(Turn::Wait);
@@ -268,7 +268,7 @@ impl<S: Stream> Connection<S> {
             if !readable && !self.is_stopped() {
                 return Ok(Turn::Wait);
             }
-            if steps_left == 0 || self.received >= bytes_end {
+            if steps_left == 0 {
                 trace!("{token}: budget spent");
                 return Ok(Turn::Again);
             }
@@ -279,7 +279,9 @@ impl<S: Stream> Connection<S> {
                 continue;
             }
             if self.is_within_long() {
+                let before = self.received;
                 readable = self.read_long(token, shared)?;
+                steps_left = steps_left.saturating_sub((self.received - before) / STEP);
                 continue;
             }
             match self.read(scratch, &mut shared.stock.pool) {
@@ -292,6 +294,7 @@ impl<S: Stream> Connection<S> {
                     self.received += arrival.bytes as u64;
                     shared.stats.received.add(arrival.bytes as u64);
                     readable = until_would_block || arrival.bytes == arrival.room;
+                    steps_left = steps_left.saturating_sub(arrival.bytes as u64 / STEP);
                     self.show(token, &scratch[..arrival.fresh], protocol, shared)?;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {

@@ -279,7 +279,15 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     }
 
     /// Logs what the turn of `token` came to that may come in a flood.
+    #[inline(always)]
     fn report(&mut self, token: Token) {
+        if self.shared.refused.is_some() || self.shared.over_memory {
+            self.report_trouble(token);
+        }
+    }
+
+    #[cold]
+    fn report_trouble(&mut self, token: Token) {
         if let Some(refusal) = self.shared.refused.take() {
             // Each is a peer's mistake and a line at debug; at info one a second tells that there are some.
             match self.warnings.refused.admit(self.net.now()) {

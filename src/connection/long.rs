@@ -68,8 +68,8 @@ impl<S: Stream> Connection<S> {
 
     /// Whether what comes next is more of a long frame.
     pub(super) fn is_within_long(&self) -> bool {
-        matches!(self.state, State::Open(_))
-            && self.cold.as_ref().and_then(|cold| cold.long.as_ref()).is_some_and(|l| !l.is_whole())
+        self.cold.as_ref().and_then(|cold| cold.long.as_ref()).is_some_and(|l| !l.is_whole())
+            && matches!(self.state, State::Open(_))
     }
 
     /// Moves what has arrived of a long frame into its pipe, and the whole frame to the peer; whether there may

@@ -15,7 +15,7 @@ mod protocols;
 use super::*;
 use crate::{
     net::Pipe,
-    protocol::{Frames, Next, Output, Received},
+    protocol::{Frames, Next, Output, Raw, Received},
 };
 
 /// What one read of a script does; behind the end of the script every read would block.
@@ -379,14 +379,19 @@ fn interruptions_are_tried_again() {
 
 #[test]
 fn a_peer_that_never_pauses_has_its_budget() {
-    let flood = frame(&pattern(SCRATCH - 4));
-    let mut bench = Bench::new(Script::new((0..100).map(|_| bytes(&flood))));
-    assert_eq!(bench.turn(READABLE), Turn::Again);
-    assert_eq!(bench.connection.stream.reads, STEPS_PER_TURN);
-    for _ in 0..100 / STEPS_PER_TURN {
-        bench.turn(Readiness::ALL);
+    // The read itself is a step, and each full STEP of it another.
+    for (length, steps) in [(10_000, 1), (STEP, 2), (SCRATCH as u64, 2)] {
+        let flood = vec![7; usize::try_from(length).unwrap()];
+        let mut bench = Bench::speaking(Raw, Script::new((0..100).map(|_| bytes(&flood))));
+        bench.scratch.truncate(flood.len());
+        assert_eq!(bench.turn(READABLE), Turn::Again);
+        let reads = bench.connection.stream.reads as u64;
+        assert_eq!(reads, STEPS_PER_TURN / steps, "of {length} bytes");
+        for _ in 0..100 / reads {
+            bench.turn(Readiness::ALL);
+        }
+        assert_eq!(bench.written().len(), 100 * flood.len());
     }
-    assert_eq!(bench.written().len(), 100 * flood.len());
 }
 
 #[test]

@@ -84,19 +84,17 @@ impl Protocol for Frames {
             consumed: scan.whole,
             echo: true,
             frames: scan.frames,
-            next: match scan.rest {
-                Rest::Part { need } => Next::Echo { need },
-                rest => after(rest, &input[scan.whole..]),
-            },
+            next: after(scan.rest, &input[scan.whole..], |need| Next::Echo { need }),
         }
     }
 }
 
-/// What to do about the bytes `ahead`, which are no whole frame.
-pub(super) fn after(rest: Rest, ahead: &[u8]) -> Next {
+/// What to do about the bytes `ahead`, which are no whole frame; about the beginning of one, what `part` says.
+#[inline(always)]
+pub(super) fn after(rest: Rest, ahead: &[u8], part: impl FnOnce(usize) -> Next) -> Next {
     match rest {
         Rest::Nothing => Next::Idle,
-        Rest::Part { need } => Next::Rest { need },
+        Rest::Part { need } => part(need),
         Rest::Refused(FrameError::TooLong { length, limit }) => {
             Next::Refuse(Refusal::TooLong { length, limit, looks_like: looks_like(ahead) })
         }

@@ -172,7 +172,7 @@ impl<H: Handler> Protocol for Framed<H> {
         let mut frames = 0;
         let next = loop {
             let Some(frame) = ahead.next() else {
-                break after(ahead.rest(), ahead.ahead());
+                break after(ahead.rest(), ahead.ahead(), |need| Next::Rest { need });
             };
             if out.is_full() {
                 break Next::Full;
