@@ -1,7 +1,7 @@
 //! Long frames, which the kernel moves from socket to socket.
 
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::{Shutdown, TcpStream},
     os::unix::net::UnixStream,
     thread,
@@ -153,4 +153,41 @@ fn fin_or_reset_inside_one_leaves_nothing_behind() {
     eventually("sockets and pipes are closed", || daemon.descriptors() == before);
     let ended = daemon.stop();
     assert!(ended.stdout.contains("10 frames cut short"), "{ended:?}");
+}
+
+#[test]
+fn reset_while_one_is_owed_leaves_nothing_behind() {
+    let daemon = Daemon::frames(&SPLICING);
+    let mut beside = daemon.connect();
+    ping(&mut beside);
+    let before = daemon.descriptors();
+    let long = frame(&Random(8).bytes(1_500_000));
+    pinging_beside(&daemon, |_| {
+        for _ in 0..10 {
+            let mut stream = daemon.connect();
+            stream.set_nonblocking(true).unwrap();
+            SockRef::from(&stream).set_recv_buffer_size(100_000).unwrap();
+            // More than the kernels hold: the server owes, has more to read, and cannot pay.
+            let mut sent = 0;
+            let mut send = || match stream.write(&long[sent % long.len()..]) {
+                Ok(count) => {
+                    sent += count;
+                    true
+                }
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                    false
+                }
+            };
+            while send() {
+                while send() {}
+                ping(&mut beside);
+            }
+            reset(stream);
+        }
+    });
+    eventually("sockets and pipes are closed", || daemon.descriptors() == before);
+    ping(&mut beside);
+    let ended = daemon.stop();
+    assert!(ended.stdout.contains("10 reset"), "{ended:?}");
 }
