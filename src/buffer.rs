@@ -146,7 +146,7 @@ pub(crate) struct OverLimit;
 #[derive(Debug)]
 pub(crate) struct Pool {
     limit: usize,
-    /// Capacity of all buffers out there; at most `limit`, together with `kept_bytes`.
+    /// Capacity of all buffers out there, and bytes in pipes; at most `limit`, together with `kept_bytes`.
     lent: usize,
     kept: Vec<Memory>,
     kept_bytes: usize,

@@ -9,7 +9,7 @@
 //!                 does not take goes to `output`
 //! ```
 //!
-//! A connection with neither owns no buffer at all. One that owes output does not read: back-pressure
+//! A long frame may wait in a pipe instead ([`long`]). A connection with none of these owns no buffer at all. One that owes output does not read: back-pressure
 //! reaches the peer through the kernel's own windows, and what a slow reader can make the server hold is
 //! one batch of replies. Only a client's protocol may have it otherwise
 //! ([`Protocol::reads_while_owed`]).

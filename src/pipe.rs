@@ -15,7 +15,7 @@ use rustix::{
 };
 use socket2::SockRef;
 
-/// What a pipe is asked to hold, in bytes: a few long frames' worth, or else the most that anyone may have without
+/// What a pipe is asked to hold, in bytes: one or two long frames, or else the most that anyone may have without
 /// privileges (pipe(7)). The kernel counts pages, and pieces of pages: when bytes arrive in small packets,
 /// a pipe is full with fewer.
 const CAPACITIES: [usize; 2] = [4 << 20, 1 << 20];
@@ -78,7 +78,8 @@ impl Pipe {
     ///
     /// # Errors
     ///
-    /// `WouldBlock` when no more have arrived, `StorageFull` when there is no room for what has; as splice(2).
+    /// `WouldBlock` when no more have arrived; `StorageFull` when there is no room for what has, or when what comes next cannot go
+    /// this way; as splice(2).
     pub fn fill_from(&mut self, socket: impl AsFd, most: usize) -> io::Result<usize> {
         let fill = || splice(&socket, None, &self.writer, None, most, SpliceFlags::NONBLOCK);
         let mut filled = fill();
@@ -92,6 +93,10 @@ impl Pipe {
             }
         }
         let count = filled?;
+        if count == 0 && SockRef::from(&socket).peek(&mut [MaybeUninit::uninit()])? > 0 {
+            // Not the end: it cannot get past an urgent byte, which a read passes over.
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         self.held += count;
         Ok(count)
     }
@@ -128,7 +133,7 @@ impl Pipes {
     }
 
     /// One for a frame of which `beginning` bytes are there and `missing` ones are not, if that is worth it and there
-    /// is one to be had. It has room for the beginning and as much again.
+    /// is one to be had; not one so small that the beginning takes half of it.
     pub(crate) fn take(&mut self, beginning: usize, missing: usize) -> Option<Pipe> {
         if self.from.is_none_or(|from| missing < from) || self.unsupported || self.lent == MOST {
             return None;

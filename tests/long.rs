@@ -134,6 +134,53 @@ fn an_urgent_byte_inside_one_does_not_hold_it_up() {
 }
 
 #[test]
+fn an_urgent_byte_and_then_fin_do_not_cut_one_short() {
+    let daemon = Daemon::frames(&SPLICING);
+    let sent = frame(&Random(6).bytes(1_000_000));
+    let mut beside = daemon.connect();
+    for _ in 0..10 {
+        let mut stream = daemon.connect();
+        stream.write_all(&sent[..300_000]).unwrap();
+        ping(&mut beside);
+        daemon.pause();
+        stream.write_all(&sent[300_000..310_000]).unwrap();
+        SockRef::from(&stream).send_out_of_band(b"!").unwrap();
+        stream.write_all(&sent[310_000..]).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        daemon.resume();
+        let mut back = Vec::new();
+        stream.read_to_end(&mut back).unwrap();
+        assert!(back == sent);
+    }
+}
+
+#[test]
+fn from_the_first_byte_on_heads_that_come_in_pieces_are_not_taken_for_frames() {
+    for listen in ["frames://127.0.0.1:0", "frames://127.0.0.1:0,length=u64be,offset=5,max=1MiB"] {
+        let daemon = Daemon::start(&[listen], &["--splice-from", "1"]);
+        let mut stream = daemon.connect();
+        let mut sent = if listen.contains("offset") { vec![9; 5] } else { Vec::new() };
+        let length = 300_u64;
+        match sent.len() {
+            0 => sent.extend(300_u32.to_le_bytes()),
+            _ => sent.extend(length.to_be_bytes()),
+        }
+        sent.extend(Random(9).bytes(300));
+        let mut beside = daemon.connect();
+        let hello = sent.clone();
+        for byte in &sent {
+            stream.write_all(&[*byte]).unwrap();
+            // It has had its turn once this is back.
+            beside.write_all(&hello).unwrap();
+            beside.read_exact(&mut vec![0; hello.len()]).unwrap();
+        }
+        let mut back = vec![0; sent.len()];
+        stream.read_exact(&mut back).unwrap();
+        assert!(back == sent, "{listen}");
+    }
+}
+
+#[test]
 fn fin_or_reset_inside_one_leaves_nothing_behind() {
     let daemon = Daemon::frames(&SPLICING);
     let before = daemon.descriptors();

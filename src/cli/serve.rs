@@ -104,7 +104,7 @@ struct LimitArgs {
     #[arg(default_value_t = Size(Config::default().max_memory as u64))]
     max_memory: Size,
 
-    /// Frames of which so many bytes are missing after the first read go from socket to socket within the kernel; off
+    /// Frames of which so many bytes are missing after the read that brought their head go on within the kernel; off
     /// for none
     #[arg(long, env = "RESOUND_SPLICE_FROM", hide_env_values = true, value_name = "SIZE")]
     #[arg(default_value_t = SizeLimit(Config::default().splice_from.map(|from| Size(from as u64))))]

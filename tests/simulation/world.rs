@@ -64,7 +64,7 @@ impl World {
             backlog: 16,
             share_ports: false,
             max_memory: c.one_of(&[1 << 30, 1 << 30, 4 << 20, 1 << 20, 200_000, 3_000]),
-            splice_from: c.one_of(&[Some(96 << 10), Some(96 << 10), Some(1_000), None]),
+            splice_from: c.one_of(&[Some(96 << 10), Some(96 << 10), Some(1_000), Some(1), None]),
             idle_timeout: timeout(c),
             frame_timeout: timeout(c),
             write_timeout: timeout(c),
