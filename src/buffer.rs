@@ -245,13 +245,14 @@ impl Pool {
         self.limit - self.lent
     }
 
-    /// Counts bytes that are held elsewhere on a connection's behalf.
+    /// Counts so many more bytes as lent: what a buffer grows by, or what is held elsewhere on a connection's behalf. What is
+    /// kept makes way for them.
     pub(crate) fn charge(&mut self, bytes: usize) -> Result<(), OverLimit> {
-        if bytes > self.chargeable() {
-            return Err(OverLimit);
-        }
         if bytes > self.chargeable() - self.kept_bytes {
             self.trim();
+        }
+        if bytes > self.chargeable() {
+            return Err(OverLimit);
         }
         self.lent += bytes;
         Ok(())
@@ -263,18 +264,12 @@ impl Pool {
 
     fn grow(&mut self, buffer: &mut Buffer, wanted: usize) -> Result<(), OverLimit> {
         let added = wanted - buffer.capacity().min(wanted);
-        if self.lent + self.kept_bytes + added > self.limit {
-            self.trim();
-        }
-        if self.lent + added > self.limit {
-            return Err(OverLimit);
-        }
+        self.charge(added)?;
         buffer.move_to_front();
         if added > 0 {
             let mut memory = Memory::new(wanted);
             memory[..buffer.end].copy_from_slice(buffer.bytes());
             buffer.memory = memory;
-            self.lent += added;
         }
         Ok(())
     }

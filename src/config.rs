@@ -19,12 +19,13 @@ pub struct Config {
     /// Let other reactors of this user listen on the same TCP and UDP ports (`SO_REUSEPORT`, socket(7)): the
     /// kernel gives each connection to one of them. Default false.
     pub share_ports: bool,
-    /// Bytes in all connections' own buffers together, and in the pipes of long frames. Default 1 GiB. A connection that would need more
-    /// is ended; one that needs no buffer of its own is not touched.
+    /// Bytes in all connections' own buffers together, and in the pipes of long frames. Default 1 GiB. A
+    /// connection that would need more is ended; one that needs no buffer of its own is not touched.
     pub max_memory: usize,
-    /// Of a frame that goes back as it came, and of which so many bytes are missing after the read that brought its head, the
-    /// rest waits in a pipe and does not come to user space (splice(2)), as far as pipes reach. It spares the server's processor and memory and costs the peer more wake-ups: it
-    /// pays where many bytes come from other machines. Default 1 MiB; `None` is never.
+    /// Of a frame that goes back as it came, and of which so many bytes are missing after the read that brought
+    /// its head, the rest waits in a pipe and does not come to user space (splice(2)), as far as pipes reach. It
+    /// spares the server's processor and memory and costs the peer more wake-ups: it pays where many bytes come
+    /// from other machines. Default 1 MiB; `None` is never.
     pub splice_from: Option<usize>,
     /// Close a connection with nothing begun and nothing owed after this long. Default none.
     pub idle_timeout: Option<Duration>,

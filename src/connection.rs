@@ -20,7 +20,7 @@ use log::trace;
 
 pub use self::reason::Reason;
 pub(crate) use self::shared::{SCRATCH, Shared};
-use self::{cold::Cold, long::Long, read::Arrival, reply::Replies, write::write};
+use self::{cold::Cold, read::Arrival, reply::Replies, write::write};
 use crate::{
     Peer, Token,
     inspect::Inspected,
@@ -156,9 +156,7 @@ impl<S: Stream> Connection<S> {
     }
 
     fn owes(&self) -> bool {
-        self.cold.as_ref().is_some_and(|cold| {
-            !cold.output.is_empty() || cold.long.as_ref().is_some_and(Long::is_whole)
-        })
+        self.cold.as_ref().is_some_and(|cold| !cold.output.is_empty() || cold.owes_long())
     }
 
     fn is_stopped(&self) -> bool {
@@ -291,8 +289,7 @@ impl<S: Stream> Connection<S> {
                 }
                 Ok(arrival) => {
                     trace!("{token}: read {} B of at most {}", arrival.bytes, arrival.room);
-                    self.received += arrival.bytes as u64;
-                    shared.stats.received.add(arrival.bytes as u64);
+                    self.count_received(arrival.bytes, shared);
                     readable = until_would_block || arrival.bytes == arrival.room;
                     steps_left = steps_left.saturating_sub(arrival.bytes as u64 / STEP);
                     self.show(token, &scratch[..arrival.fresh], protocol, shared)?;
@@ -327,6 +324,16 @@ impl<S: Stream> Connection<S> {
         if paid { self.pay_long(token, shared) } else { Ok(false) }
     }
 
+    fn count_received(&mut self, bytes: usize, shared: &Shared) {
+        self.received += bytes as u64;
+        shared.stats.received.add(bytes as u64);
+    }
+
+    fn count_frames(&mut self, frames: u64, shared: &Shared) {
+        self.frames += frames;
+        shared.stats.frames.add(frames);
+    }
+
     fn count_sent(&mut self, bytes: usize, shared: &Shared) {
         self.sent += bytes as u64;
         shared.stats.sent.add(bytes as u64);
@@ -343,9 +350,7 @@ impl<S: Stream> Connection<S> {
     #[inline(never)]
     fn give_cold_back(&mut self, shared: &mut Shared) {
         let Some(cold) = &mut self.cold else { return };
-        if !matches!(self.state, State::Open(_))
-            && cold.long.as_ref().is_some_and(|long| !long.is_whole())
-        {
+        if !matches!(self.state, State::Open(_)) && cold.is_within_long() {
             shared.stock.drop_long(cold);
         }
         for buffer in [&mut cold.input, &mut cold.output] {

@@ -31,6 +31,16 @@ pub(super) struct Cold {
 }
 
 impl Cold {
+    /// Whether a long frame is whole, so that what is in its pipe is owed.
+    pub(super) fn owes_long(&self) -> bool {
+        self.long.as_ref().is_some_and(Long::is_whole)
+    }
+
+    /// Whether a long frame has begun in a pipe and is not whole.
+    pub(super) fn is_within_long(&self) -> bool {
+        self.long.as_ref().is_some_and(|long| !long.is_whole())
+    }
+
     /// Whether there is something in it that an idle connection needs too.
     pub(super) const fn lasts(&self) -> bool {
         self.peer.is_some() || self.counted.is_some()

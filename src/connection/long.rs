@@ -56,19 +56,18 @@ impl<S: Stream> Connection<S> {
             stock.pipes.put_back(pipe);
             return Ok(false);
         }
-        let charged = stock.pool.charge(beginning.len());
-        if charged.is_err() {
+        if let Err(over_limit) = stock.pool.charge(beginning.len()) {
             stock.pipes.put_back(pipe);
-            return charged.map(|()| false);
+            return Err(over_limit);
         }
-        let cold = self.cold.get_or_insert_with(|| stock.cold.pop().unwrap_or_default());
+        let cold = self.cold.get_or_insert_with(|| stock.take_cold());
         cold.long = Some(Long { pipe, missing });
         Ok(true)
     }
 
     /// Whether what comes next is more of a long frame.
     pub(super) fn is_within_long(&self) -> bool {
-        self.cold.as_ref().and_then(|cold| cold.long.as_ref()).is_some_and(|l| !l.is_whole())
+        self.cold.as_ref().is_some_and(|cold| cold.is_within_long())
             && matches!(self.state, State::Open(_))
     }
 
@@ -94,11 +93,9 @@ impl<S: Stream> Connection<S> {
                 *missing -= bytes;
                 let is_whole = *missing == 0;
                 shared.stock.pool.charge(bytes)?;
-                self.received += bytes as u64;
-                shared.stats.received.add(bytes as u64);
+                self.count_received(bytes, shared);
                 if is_whole {
-                    self.frames += 1;
-                    shared.stats.frames.add(1);
+                    self.count_frames(1, shared);
                     self.state = State::Open(Frame::AfterLong);
                     self.pay(token, shared)?;
                 }

@@ -5,7 +5,6 @@ use log::{debug, trace};
 use super::{
     Connection, Frame, Reason, Shared, State,
     cold::Answered,
-    long::Long,
     shared::Stock,
     write::{write, write_parts},
 };
@@ -132,17 +131,15 @@ impl<S: Stream> Connection<S> {
     #[inline(always)]
     fn note(&mut self, received: Received, token: Token, shared: &mut Shared) {
         trace!("{token}: {} B answered, {}", received.consumed, frames(received.frames));
-        let stats = &shared.stats;
-        self.frames += received.frames;
-        stats.frames.add(received.frames);
+        self.count_frames(received.frames, shared);
         self.state = match received.next {
             Next::Idle => State::Open(Frame::Between),
             Next::Rest { .. } | Next::Echo { .. } | Next::Full => State::Open(Frame::Within),
             Next::Finish => State::Finishing(Reason::Finished),
             Next::Refuse(refusal) => {
                 let counter = match refusal {
-                    Refusal::TooLong { .. } => &stats.too_long,
-                    Refusal::Malformed(_) => &stats.malformed,
+                    Refusal::TooLong { .. } => &shared.stats.too_long,
+                    Refusal::Malformed(_) => &shared.stats.malformed,
                 };
                 counter.add(1);
                 shared.refused = Some(refusal);
@@ -158,7 +155,7 @@ impl<S: Stream> Connection<S> {
         replies: Replies<'_>,
         shared: &mut Shared,
     ) -> Result<(), Reason> {
-        if self.cold.as_ref().and_then(|cold| cold.long.as_ref()).is_some_and(Long::is_whole) {
+        if self.cold.as_ref().is_some_and(|cold| cold.owes_long()) {
             // What is said now leaves behind it, and the output leaves first.
             self.pour(token, shared)?;
         }
