@@ -27,15 +27,13 @@ pub(crate) fn stream() -> io::Result<UnixStream> {
 /// What a signal handler may do is next to nothing, but writing to a socket is allowed, and a poll can
 /// wait for that along with everything else.
 pub(crate) fn stop_stream() -> io::Result<UnixStream> {
-    let (read_end, write_end) = UnixStream::pair()?;
+    let read_end = stream()?;
     read_end.set_nonblocking(true)?;
-    write_end.set_nonblocking(true)?;
     let stopping = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
         // Run in the order of registration: the first signal finds `stopping` false here, and sets it below.
         flag::register_conditional_shutdown(signal, 1, Arc::clone(&stopping))?;
         flag::register(signal, Arc::clone(&stopping))?;
-        low_level::pipe::register(signal, write_end.try_clone()?)?;
     }
     Ok(read_end)
 }
