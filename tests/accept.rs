@@ -99,13 +99,8 @@ fn poor_daemon(arguments: &[&str]) -> Option<Daemon> {
     let mut command = Command::new(tool("prlimit")?);
     command.args(["--nofile=24:24", env!("CARGO_BIN_EXE_resound"), "serve"]);
     command.args(["--listen", "frames://127.0.0.1:0", "--max-connections", "1000"]);
-    Some(Daemon::spawn(
-        {
-            command.args(arguments);
-            command
-        },
-        1,
-    ))
+    command.args(arguments);
+    Some(Daemon::spawn(command, 1))
 }
 
 #[test]
@@ -115,13 +110,17 @@ fn out_of_descriptors_those_who_wait_are_served_though_nobody_new_comes() {
     for stream in &mut streams {
         stream.write_all(&frame(b"hello")).unwrap();
     }
+    // No one new comes: those in the backlog are served as the first ones go.
     let mut back = [0; 9];
     for mut stream in streams {
         stream.read_exact(&mut back).unwrap();
+        assert_eq!(back[..], frame(b"hello"));
     }
     let ended = daemon.stop();
+    assert!(ended.status.success(), "{ended:?}");
     assert!(ended.stdout.contains("40 connections"), "{ended:?}");
     assert!(ended.stdout.contains("accept pause"), "{ended:?}");
+    assert!(ended.stderr.contains("Too many open files"), "{ended:?}");
 }
 
 #[test]

@@ -316,29 +316,6 @@ fn one_refusal_a_second_is_logged_without_asking_for_more() {
 }
 
 #[test]
-fn descriptors_run_out_and_those_who_wait_are_served_when_some_are_free_again() {
-    let Some(prlimit) = tool("prlimit") else { return };
-    let mut command = Command::new(prlimit);
-    command.args(["--nofile=24:24", env!("CARGO_BIN_EXE_resound"), "serve"]);
-    command.args(["--listen", "frames://127.0.0.1:0", "--max-connections", "1000"]);
-    let daemon = Daemon::spawn(command, 1);
-    let mut streams: Vec<TcpStream> = (0..40).map(|_| daemon.connect()).collect();
-    for stream in &mut streams {
-        stream.write_all(&frame(b"hello")).unwrap();
-    }
-    // No one new comes: those in the backlog are served as the first ones go.
-    let mut back = [0; 9];
-    for mut stream in streams {
-        stream.read_exact(&mut back).unwrap();
-        assert_eq!(back[..], frame(b"hello"));
-    }
-    let ended = daemon.stop();
-    assert!(ended.status.success(), "{ended:?}");
-    assert!(ended.stdout.contains("accept pause"), "{ended:?}");
-    assert!(ended.stderr.contains("Too many open files"), "{ended:?}");
-}
-
-#[test]
 fn one_frame_at_a_time_costs_one_read_and_one_write_and_no_registration() {
     let Some(strace) = tool("strace") else { return };
     let counts = std::env::temp_dir().join(format!("resound-strace-{}", std::process::id()));
