@@ -4,6 +4,8 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
 
 mod cli;
+mod common;
+mod load;
 
 use std::process::ExitCode;
 

@@ -8,7 +8,8 @@ use std::{
 
 use resound::frame::{Preset, presets};
 
-use super::{Failure, units::Size};
+use super::Failure;
+use crate::common::units::Size;
 
 /// List the framing dialects that preset= knows, each with an example frame
 #[derive(Debug, clap::Args)]

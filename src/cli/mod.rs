@@ -5,14 +5,10 @@ mod client;
 mod descriptors;
 mod dialects;
 mod log;
-mod protocols;
 mod reactors;
-mod resolve;
 mod serve;
-mod signals;
-mod units;
 
-use std::{env, process::ExitCode};
+use std::{env, io, process::ExitCode};
 
 use clap::{
     CommandFactory, FromArgMatches, Parser, Subcommand,
@@ -79,6 +75,10 @@ impl Failure {
         let _ = error.print();
         ExitCode::from(code)
     }
+}
+
+pub(crate) fn cannot(what: &str, error: &io::Error) -> Failure {
+    Failure::Failed(format!("cannot {what}: {error}"))
 }
 
 /// Reads the command line and the environment.

@@ -8,7 +8,8 @@ use resound::{
     Config, Endpoint, Handle, Listener, Reactor, Stats, dispatcher::Phase, protocol::Protocol,
 };
 
-use super::{Failure, protocols::Service, serve::cannot};
+use super::{Failure, cannot};
+use crate::common::protocols::Service;
 
 type One = Reactor<Box<dyn Protocol + Send>>;
 

@@ -18,9 +18,11 @@ use resound::{
 };
 
 use super::{
-    Failure, descriptors, protocols,
+    Failure, cannot, descriptors,
     reactors::{self, Reactors},
-    resolve, signals,
+};
+use crate::common::{
+    protocols, resolve, signals,
     units::{Size, SizeLimit, Time, TimeLimit},
 };
 
@@ -280,10 +282,6 @@ fn why_not(endpoint: &Endpoint, error: &io::Error) -> String {
         }
         _ => error.to_string(),
     }
-}
-
-pub(super) fn cannot(what: &str, error: &io::Error) -> Failure {
-    Failure::Failed(format!("cannot {what}: {error}"))
 }
 
 /// Writes to standard output. A server goes on when nobody reads that any more.

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::ValueEnum;
 use resound::Endpoint;
 
-use super::{
+use crate::load::{
     gate::Condition,
     pace::Arrivals,
     plan::{Plan, has_many_sources},
@@ -13,7 +13,7 @@ use super::{
     target::{Target, Wire},
     units::Rate,
 };
-use crate::cli::{descriptors, units::Time};
+use crate::{cli::descriptors, common::units::Time};
 
 /// The load, the same for one server as for several.
 #[derive(Debug, Clone, clap::Args)]

@@ -7,13 +7,15 @@ use std::{
     process::ExitCode,
 };
 
-use super::{
-    interval::{self, Change},
-    report::{Report, SCHEMA, WindowReport},
-    say,
-    units::{Micros, Rate},
+use super::say;
+use crate::{
+    cli::Failure,
+    load::{
+        interval::{self, Change},
+        report::{Report, SCHEMA, WindowReport},
+        units::{Micros, Rate},
+    },
 };
-use crate::cli::Failure;
 
 /// Compare reports that --json wrote, each with the first
 #[derive(Debug, clap::Args)]
@@ -144,7 +146,7 @@ fn different_loads(base: &Report, other: &Report) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::bench::gate::tests::report;
+    use crate::load::gate::tests::report;
 
     fn with_windows(rate: f64, p50: f64) -> Report {
         let mut report = report();

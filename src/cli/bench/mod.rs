@@ -1,42 +1,10 @@
 //! `resound bench`: a load generator that checks what comes back and says how sure it is.
 //!
-//! The load is a protocol of the library on connections that go out, in the same reactor as a server's.
+//! The words of its command line are here, and what becomes of the outcome; the engine is [`crate::load`].
 
 mod args;
-mod chart;
-mod check;
 mod compare;
-mod control;
-mod echo;
-mod fault;
-mod gate;
-mod hdr;
-mod html;
-mod http;
-mod interval;
-mod live;
-mod load;
-mod pace;
-mod plan;
-mod procfs;
-mod ramp;
-mod random;
-mod record;
-mod refusal;
-mod report;
-mod run;
-mod server;
-mod size;
-mod stop;
-mod tape;
-mod target;
-mod text;
-mod timer;
-mod udp;
-mod units;
 mod versus;
-mod warnings;
-mod worker;
 
 use std::{
     fs::File,
@@ -45,18 +13,21 @@ use std::{
     process::ExitCode,
 };
 
-use self::{
-    args::{LoadArgs, OutputArgs},
+use self::args::{LoadArgs, OutputArgs};
+use super::{Failure, cannot};
+use crate::load::{
     fault::{Fault, Faults},
     gate::Condition,
+    hdr, html,
     live::Live,
+    ramp,
     report::Report,
-    run::Outcome,
+    run::{self, Outcome},
     server::Server,
     stop::Stop,
     target::Target,
+    text,
 };
-use super::Failure;
 
 /// Where a server is looked for, unless another address is given.
 const ADDRESS: &str = "127.0.0.1:30000";
@@ -130,7 +101,7 @@ impl BenchArgs {
             if self.ramp.is_some() { self.load.clone().for_steps() } else { self.load.clone() };
         // Wrong words are told before anything is started.
         let plan = load.plan(&address).map_err(Failure::Usage)?;
-        let stop = Stop::on_signals()?;
+        let stop = Stop::on_signals().map_err(|error| cannot("catch signals", &error))?;
         let mut live = Live::new(self.output.quiet);
         let server =
             self.server.as_deref().map(|command| Server::start(command, &address, given, &stop));

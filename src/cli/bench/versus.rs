@@ -8,23 +8,22 @@ use std::{
 
 use resound::plural::Plural;
 
-use super::{
-    ADDRESS,
-    args::LoadArgs,
-    compare::verdict,
-    interval,
-    live::Live,
-    plan::Plan,
-    report::Report,
-    run, save, say,
-    server::Server,
-    stop::Stop,
-    target::Target,
-    text,
-    units::{Bytes, Micros, Rate},
-    wrong_answers,
+use super::{ADDRESS, args::LoadArgs, compare::verdict, save, say, wrong_answers};
+use crate::{
+    cli::{Failure, cannot},
+    load::{
+        interval,
+        live::Live,
+        plan::Plan,
+        report::Report,
+        run,
+        server::Server,
+        stop::Stop,
+        target::Target,
+        text,
+        units::{Bytes, Micros, Rate},
+    },
 };
-use crate::cli::Failure;
 
 /// Start several servers and measure them by turns, A B A B, under the same load
 #[derive(Debug, clap::Args)]
@@ -83,7 +82,7 @@ impl VersusArgs {
         };
         let load = self.load.clone().for_steps();
         load.plan(&address).map_err(Failure::Usage)?;
-        let stop = Stop::on_signals()?;
+        let stop = Stop::on_signals().map_err(|error| cannot("catch signals", &error))?;
         let mut contestants: Vec<Contestant> = Vec::new();
         for command in &self.server {
             let mut server =
@@ -236,7 +235,7 @@ const fn rounds_of(count: usize) -> Plural<'static, usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::bench::gate::tests::report;
+    use crate::load::gate::tests::report;
 
     fn rounds<const ROUNDS: usize>(rates: [f64; ROUNDS]) -> Vec<Report> {
         let round = |rate| Report { frames_per_s: rate, ..report() };

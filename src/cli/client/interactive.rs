@@ -21,7 +21,7 @@ use super::{
     socket::Socket,
     wire::{Cut, Decoder, Encoder, Piece, Wire},
 };
-use crate::cli::{Failure, units::TimeLimit};
+use crate::{cli::Failure, common::units::TimeLimit};
 
 const PROMPT: &str = "> ";
 

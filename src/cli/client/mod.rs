@@ -20,8 +20,9 @@ use self::{
     socket::Socket,
     wire::{Cut, Wire},
 };
-use super::{
-    Failure, protocols,
+use super::Failure;
+use crate::common::{
+    protocols,
     units::{Size, TimeLimit},
 };
 

@@ -25,7 +25,7 @@ use super::{
     window::{Difference, Window},
     wire::{Cut, Decoder, Encoder, Piece, Wire},
 };
-use crate::cli::{Failure, units::Time};
+use crate::{cli::Failure, common::units::Time};
 
 /// Read and sent at once at most, in bytes.
 const BLOCK: usize = 128 << 10;

@@ -10,7 +10,10 @@ use std::{
 use log::debug;
 use resound::listen::Address;
 
-use crate::cli::{Failure, resolve, units::Time};
+use crate::{
+    cli::Failure,
+    common::{resolve, units::Time},
+};
 
 #[derive(Debug)]
 pub(super) enum Socket {

@@ -1,0 +1,106 @@
+//! What all threads of a run share: one clock, and when measuring begins and ends.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+/// Nanoseconds since the run began; what a 64-bit number of them cannot hold comes after any run.
+pub(crate) type Nanos = u64;
+
+pub(crate) fn nanos(duration: Duration) -> Nanos {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+pub(crate) fn seconds(nanos: Nanos) -> f64 {
+    Duration::from_nanos(nanos).as_secs_f64()
+}
+
+/// Not set yet.
+const NEVER: Nanos = Nanos::MAX;
+
+/// Where a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// Connections are being opened, or the warm-up goes on.
+    Before,
+    /// What happens now counts.
+    Measuring,
+    /// Nothing more is sent; what is in flight is waited for.
+    After,
+}
+
+/// The run's clock. The main thread sets the times, the others go by them.
+#[derive(Debug)]
+pub(crate) struct Control {
+    epoch: Instant,
+    start: AtomicU64,
+    end: AtomicU64,
+}
+
+impl Control {
+    pub(crate) fn new() -> Self {
+        Self { epoch: Instant::now(), start: AtomicU64::new(NEVER), end: AtomicU64::new(NEVER) }
+    }
+
+    pub(crate) fn now(&self) -> Nanos {
+        nanos(self.epoch.elapsed())
+    }
+
+    /// Measures from `start` to `end`.
+    pub(crate) fn measure(&self, start: Nanos, end: Nanos) {
+        self.end.store(end, Relaxed);
+        self.start.store(start, Relaxed);
+    }
+
+    /// Ends it now, whether it has begun or not.
+    pub(crate) fn end_now(&self) {
+        let now = self.now();
+        self.end.fetch_min(now, Relaxed);
+        self.start.fetch_min(now, Relaxed);
+    }
+
+    /// From when on is measured; [`Nanos::MAX`] until that is known.
+    pub(crate) fn start(&self) -> Nanos {
+        self.start.load(Relaxed)
+    }
+
+    pub(crate) fn end(&self) -> Nanos {
+        self.end.load(Relaxed)
+    }
+
+    pub(crate) fn phase(&self, now: Nanos) -> Phase {
+        if now >= self.end() {
+            Phase::After
+        } else if now >= self.start() {
+            Phase::Measuring
+        } else {
+            Phase::Before
+        }
+    }
+
+    /// Whether something that was begun at `time` counts.
+    pub(crate) fn counts(&self, time: Nanos) -> bool {
+        self.phase(time) == Phase::Measuring
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn before_within_and_after() {
+        let control = Control::new();
+        assert_eq!(control.phase(5), Phase::Before);
+        control.measure(10, 20);
+        for (time, phase) in
+            [(9, Phase::Before), (10, Phase::Measuring), (19, Phase::Measuring), (20, Phase::After)]
+        {
+            assert_eq!(control.phase(time), phase, "{time}");
+        }
+        let control = Control::new();
+        control.end_now();
+        assert_eq!(control.phase(control.now()), Phase::After);
+    }
+}

@@ -1,0 +1,122 @@
+//! What can go wrong with an echo, each with the name that is reported.
+
+use std::{fmt, ops::AddAssign};
+
+use resound::Reason;
+
+macro_rules! faults {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, $means:literal;)*) => {
+        /// One thing gone wrong.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Fault {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Fault {
+            pub(crate) const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            pub(crate) const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// What happened, for people.
+            pub(crate) const fn means(self) -> &'static str {
+                match self { $(Self::$variant => $means,)* }
+            }
+        }
+    };
+}
+
+faults! {
+    Timeout = "TIMEOUT", "nothing came back in time";
+    Refused = "REFUSED", "the server refused the connection";
+    Reset = "RESET", "the server reset the connection";
+    Closed = "CLOSED", "the server closed the connection";
+    Mismatch = "MISMATCH", "other bytes came back than were sent";
+    Truncated = "TRUNCATED", "bytes are missing from what came back";
+    Reordered = "REORDERED", "frames came back in another order";
+    Unreachable = "UNREACHABLE", "the server could not be reached";
+}
+
+impl Fault {
+    /// Whether the server answered, and wrongly: no load excuses that.
+    pub(crate) const fn is_wrong_answer(self) -> bool {
+        matches!(self, Self::Mismatch | Self::Truncated | Self::Reordered)
+    }
+
+    /// What the end of a connection that should have gone on amounts to.
+    pub(crate) const fn of(reason: Reason, within_a_frame: bool) -> Self {
+        match reason {
+            Reason::ConnectRefused => Self::Refused,
+            Reason::ConnectTimeout | Reason::SlowReader => Self::Timeout,
+            Reason::ConnectFailed => Self::Unreachable,
+            Reason::PeerClosed if within_a_frame => Self::Truncated,
+            Reason::PeerClosed => Self::Closed,
+            _ => Self::Reset,
+        }
+    }
+}
+
+/// How often each thing went wrong.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Faults([u64; Fault::ALL.len()]);
+
+impl Faults {
+    pub(crate) fn count(&mut self, fault: Fault, times: u64) {
+        self.0[fault as usize] += times;
+    }
+
+    pub(crate) fn of(&self, fault: Fault) -> u64 {
+        self.0[fault as usize]
+    }
+
+    pub(crate) fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    pub(crate) fn wrong_answers(&self) -> u64 {
+        Fault::ALL.iter().filter(|fault| fault.is_wrong_answer()).map(|&fault| self.of(fault)).sum()
+    }
+}
+
+impl AddAssign for Faults {
+    fn add_assign(&mut self, other: Self) {
+        self.0.iter_mut().zip(other.0).for_each(|(mine, theirs)| *mine += theirs);
+    }
+}
+
+impl fmt::Display for Faults {
+    /// `3 TIMEOUT, 1 MISMATCH`, or `none`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for &fault in Fault::ALL.iter().filter(|&&fault| self.of(fault) > 0) {
+            write!(f, "{separator}{} {}", self.of(fault), fault.name())?;
+            separator = ", ";
+        }
+        if separator.is_empty() { f.write_str("none") } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_add_up_by_name() {
+        let mut faults = Faults::default();
+        assert_eq!(faults.to_string(), "none");
+        faults.count(Fault::Timeout, 3);
+        let mut more = Faults::default();
+        more.count(Fault::Mismatch, 1);
+        faults += more;
+        assert_eq!(faults.to_string(), "3 TIMEOUT, 1 MISMATCH");
+        assert_eq!((faults.total(), faults.wrong_answers()), (4, 1));
+    }
+
+    #[test]
+    fn an_end_inside_a_frame_is_a_truncation() {
+        assert_eq!(Fault::of(Reason::PeerClosed, true), Fault::Truncated);
+        assert_eq!(Fault::of(Reason::PeerClosed, false), Fault::Closed);
+        assert_eq!(Fault::of(Reason::Lost, true), Fault::Reset);
+    }
+}

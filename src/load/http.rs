@@ -1,0 +1,388 @@
+//! Answers over HTTP/1.1: taken out of what a connection received, and compared with what was asked.
+//!
+//! ```text
+//! POST / HTTP/1.1\r\nHost: …\r\nContent-Length: 64\r\n\r\n  64 bytes      a frame, as it is sent
+//!            HTTP/1.1 200 OK\r\nContent-Length: 64\r\n\r\n  64 bytes      its echo: the same bytes behind any head
+//!  HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n 40\r\n 64 bytes \r\n0\r\n\r\n         the same, in chunks
+//! ```
+//!
+//! An answer is an echo if its status is 200 and its body what was sent. A head that has not come whole is left where
+//! it was received, so that a connection keeps nothing but its place.
+
+use httparse::{ParserConfig, Status};
+use resound::plural::bytes;
+
+use super::{
+    echo::{Followed, How, Wrong, beginning},
+    fault::Fault,
+    tape::Tape,
+};
+
+/// A head may have so many fields, and so many bytes.
+const FIELDS: usize = 100;
+const LONGEST_HEAD: usize = 64 << 10;
+
+/// The longest line between chunks, and behind the last one.
+const LONGEST_LINE: usize = 4 << 10;
+
+/// Appends a request for an echo of `length` bytes, without them.
+pub(crate) fn request(host: &str, length: u64, out: &mut Vec<u8>) {
+    let head = format!("POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n");
+    out.extend_from_slice(head.as_bytes());
+}
+
+/// Where in its answers a connection is.
+#[derive(Debug, Default)]
+pub(crate) struct Answers {
+    place: Place,
+    /// Bytes of this answer's body that have come.
+    body: usize,
+    /// The server has said that this answer is its last.
+    last: bool,
+    /// A part of a head or of a line has come, and is left until there is more.
+    unfinished: bool,
+}
+
+/// Where in an answer the next byte is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Place {
+    #[default]
+    Head,
+    /// In a body of known length, of which this much is left.
+    Length(u64),
+    /// Before a chunk's size, in its data, of which this much is left, and behind that.
+    Size,
+    Data(u64),
+    DataEnd,
+    /// At the start of a line behind the last chunk.
+    Trailer,
+}
+
+impl Answers {
+    /// Whether an answer has begun and not ended.
+    pub(crate) fn is_within(&self) -> bool {
+        self.unfinished || self.place != Place::Head
+    }
+
+    /// Compares `input`, which begins where the last call ended, with what should come back: the echo of the frame at
+    /// `at` on the tape, and those of the `in_flight - 1` behind it.
+    pub(crate) fn follow(
+        &mut self,
+        tape: &Tape,
+        at: usize,
+        in_flight: u32,
+        input: &[u8],
+    ) -> Result<Followed, Wrong> {
+        let mut followed = Followed { next: at, ..Followed::default() };
+        self.unfinished = false;
+        while followed.consumed < input.len() && !followed.last {
+            let rest = &input[followed.consumed..];
+            let index = tape.index(followed.next);
+            let echo = tape.echo(index);
+            let wrong = |how| Wrong { frames: followed.frames, how };
+            let answer = |fault, what: String| {
+                wrong(How::Otherwise(fault, format!("{what}; it begins\n{}", beginning(rest))))
+            };
+            let length = match self.place {
+                Place::Head if followed.frames == u64::from(in_flight) => {
+                    return Err(wrong(How::Unasked));
+                }
+                Place::Length(left) | Place::Data(left) => {
+                    let length = rest.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+                    let expected = &tape.bytes()[echo.clone()][self.body..];
+                    let common = length.min(expected.len());
+                    if rest[..common] != expected[..common] {
+                        let alike = rest.iter().zip(expected).take_while(|(a, b)| a == b).count();
+                        let range = followed.consumed..followed.consumed + length;
+                        let offset = echo.start + self.body;
+                        return Err(wrong(How::Differs { range, offset, alike }));
+                    }
+                    if length > expected.len() {
+                        let sent = echo.len();
+                        let what = format!("a body goes on after the {} sent", bytes(sent));
+                        return Err(answer(Fault::Mismatch, what));
+                    }
+                    self.body += length;
+                    self.place = match (self.place, left - length as u64) {
+                        (Place::Length(_), left) => Place::Length(left),
+                        (_, 0) => Place::DataEnd,
+                        (_, left) => Place::Data(left),
+                    };
+                    Some(length)
+                }
+                _ => self.framing(rest).map_err(|what| answer(Fault::Mismatch, what))?,
+            };
+            let Some(length) = length else {
+                self.unfinished = true;
+                break;
+            };
+            followed.consumed += length;
+            if self.place != Place::Length(0) {
+                continue;
+            }
+            if self.body < echo.len() {
+                let what = format!("a body has {} of the {} sent", bytes(self.body), echo.len());
+                return Err(wrong(How::Otherwise(Fault::Truncated, what)));
+            }
+            (self.place, self.body) = (Place::Head, 0);
+            followed.frames += 1;
+            followed.next = tape.start(index + 1);
+            followed.last = self.last;
+        }
+        Ok(followed)
+    }
+
+    /// Reads a head, or what is around a chunk: how many bytes it was, or `None` if it is not all there. An answer is
+    /// complete when nothing is left of its length.
+    fn framing(&mut self, rest: &[u8]) -> Result<Option<usize>, String> {
+        match self.place {
+            Place::Head => {
+                let Some((length, head)) = head(rest)? else {
+                    return Ok(None);
+                };
+                if let Some(head) = head {
+                    self.last = head.last;
+                    self.place = head.length.map_or(Place::Size, Place::Length);
+                }
+                Ok(Some(length))
+            }
+            Place::Size => match httparse::parse_chunk_size(rest) {
+                Ok(Status::Complete((length, size))) => {
+                    self.place = if size == 0 { Place::Trailer } else { Place::Data(size) };
+                    Ok(Some(length))
+                }
+                Ok(Status::Partial) if rest.len() < LONGEST_LINE => Ok(None),
+                _ => Err("a chunk has no size".to_owned()),
+            },
+            Place::DataEnd | Place::Trailer => {
+                let Some(end) = memchr::memchr(b'\n', rest) else {
+                    return if rest.len() < LONGEST_LINE {
+                        Ok(None)
+                    } else {
+                        Err("a line among the chunks does not end".to_owned())
+                    };
+                };
+                let is_empty = rest[..end].trim_ascii_end().is_empty();
+                match self.place {
+                    Place::Trailer if is_empty => self.place = Place::Length(0),
+                    Place::Trailer => {}
+                    _ if is_empty => self.place = Place::Size,
+                    _ => return Err("a chunk is longer than its size".to_owned()),
+                }
+                Ok(Some(end + 1))
+            }
+            Place::Length(_) | Place::Data(_) => Ok(Some(0)),
+        }
+    }
+}
+
+/// What matters of a head.
+#[derive(Debug, Clone, Copy)]
+struct Head {
+    /// Bytes of body; `None` for chunks.
+    length: Option<u64>,
+    last: bool,
+}
+
+/// Reads the head at the start of `input`: its length, and what it says unless the real answer is still to come
+/// (RFC 9110, section 15.2); `None` if it is not all there.
+fn head(input: &[u8]) -> Result<Option<(usize, Option<Head>)>, String> {
+    let mut fields = [const { std::mem::MaybeUninit::uninit() }; FIELDS];
+    let mut response = httparse::Response::new(&mut []);
+    let config = ParserConfig::default();
+    let length = match config.parse_response_with_uninit_headers(&mut response, input, &mut fields)
+    {
+        Ok(Status::Complete(length)) => length,
+        Ok(Status::Partial) if input.len() < LONGEST_HEAD => return Ok(None),
+        Ok(Status::Partial) => return Err("an answer's head does not end".to_owned()),
+        Err(error) => return Err(format!("what came is no HTTP: {error}")),
+    };
+    let status = response.code.unwrap_or(0);
+    if (102..200).contains(&status) || status == 100 {
+        return Ok(Some((length, None)));
+    }
+    if status != 200 {
+        let reason = response.reason.unwrap_or_default();
+        return Err(format!("the answer is {}, not 200", format!("{status} {reason}").trim_end()));
+    }
+    let (mut body, mut chunked, mut last) = (None, false, response.version == Some(0));
+    for field in response.headers.iter() {
+        let value = String::from_utf8_lossy(field.value);
+        let mut words = value.split(',').map(str::trim);
+        if field.name.eq_ignore_ascii_case("content-length") {
+            let length = value.trim().parse::<u64>().ok();
+            if length.is_none() || body.is_some() && body != length {
+                return Err("an answer's Content-Length is no number".to_owned());
+            }
+            body = length;
+        } else if field.name.eq_ignore_ascii_case("transfer-encoding") {
+            chunked |= words.next_back().is_some_and(|word| word.eq_ignore_ascii_case("chunked"));
+        } else if field.name.eq_ignore_ascii_case("connection") {
+            for word in words {
+                last |= word.eq_ignore_ascii_case("close");
+                last &= !word.eq_ignore_ascii_case("keep-alive");
+            }
+        }
+    }
+    if !chunked && body.is_none() {
+        return Err("an answer has neither a Content-Length nor chunks, so its end cannot be told"
+            .to_owned());
+    }
+    Ok(Some((length, Some(Head { length: body.filter(|_| !chunked), last }))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::target::Wire;
+
+    fn tape(sizes: &str) -> Tape {
+        Tape::new(&Wire::Http { host: "x:1".to_owned() }, &sizes.parse().unwrap()).unwrap()
+    }
+
+    /// An answer with the payload of frame `index`, in one of four forms.
+    fn answer(tape: &Tape, index: usize) -> Vec<u8> {
+        let body = &tape.bytes()[tape.echo(index)];
+        let length = body.len();
+        let plain = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+        match index % 4 {
+            0 => [plain.as_bytes(), body].concat(),
+            1 => [b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n", plain.as_bytes(), body].concat(),
+            form => {
+                let mut bytes =
+                    b"HTTP/1.1 200\r\nServer: x\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+                for chunk in body.chunks(7) {
+                    bytes.extend_from_slice(format!("{:x};a=b\r\n", chunk.len()).as_bytes());
+                    bytes.extend_from_slice(chunk);
+                    bytes.extend_from_slice(b"\r\n");
+                }
+                let end: &[u8] = if form == 2 { b"0\r\n\r\n" } else { b"0\r\nX: y\r\n\r\n" };
+                [&bytes, end].concat()
+            }
+        }
+    }
+
+    /// Shows `input` in pieces of `length` bytes, each behind what was left of those before.
+    fn in_pieces(
+        tape: &Tape,
+        in_flight: u32,
+        input: &[u8],
+        length: usize,
+    ) -> Result<(Followed, bool), Wrong> {
+        let mut answers = Answers::default();
+        let mut sum = Followed::default();
+        for end in (length..input.len()).step_by(length).chain([input.len()]) {
+            let left = in_flight - u32::try_from(sum.frames).unwrap();
+            let followed = answers
+                .follow(tape, sum.next, left, &input[sum.consumed..end])
+                .map_err(|wrong| Wrong { frames: sum.frames + wrong.frames, ..wrong })?;
+            sum.consumed += followed.consumed;
+            sum.frames += followed.frames;
+            (sum.next, sum.last) = (followed.next, followed.last);
+            if sum.last {
+                break;
+            }
+        }
+        Ok((sum, answers.is_within()))
+    }
+
+    #[test]
+    fn answers_of_every_form_are_followed_in_any_pieces() {
+        for sizes in ["64", "0", "0-40", "0:50%,3000:50%"] {
+            let tape = tape(sizes);
+            let input: Vec<u8> = (0..20).flat_map(|index| answer(&tape, index)).collect();
+            for length in [1, 2, 3, 50, input.len()] {
+                let (followed, within) = in_pieces(&tape, 20, &input, length).unwrap();
+                let all = (input.len(), 20, tape.start(20));
+                assert_eq!((followed.consumed, followed.frames, followed.next), all, "{sizes}");
+                assert!(!within && !followed.last);
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_is_within_from_its_first_byte_to_its_last() {
+        let tape = tape("20");
+        for index in 0..4 {
+            let input = answer(&tape, index);
+            let first =
+                usize::from(index == 1) * b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n".len();
+            for length in 1..input.len() {
+                let mut answers = Answers::default();
+                let at = tape.start(index);
+                let followed = answers.follow(&tape, at, 1, &input[..length]).unwrap();
+                assert_eq!((followed.frames, followed.next), (0, at));
+                assert_eq!(answers.is_within(), length != first, "{index}: {length}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_answer_is_known_for_one() {
+        let tape = tape("2");
+        for (version, field, last) in [
+            ("1.1", "Connection: close", true),
+            ("1.1", "Connection: Upgrade, Close", true),
+            ("1.1", "Connection: keep-alive", false),
+            ("1.0", "X: y", true),
+            ("1.0", "Connection: Keep-Alive", false),
+        ] {
+            let head = format!("HTTP/{version} 200 OK\r\n{field}\r\nContent-Length: 2\r\n\r\n");
+            let input = [head.as_bytes(), &tape.bytes()[tape.echo(0)]].concat();
+            let (followed, _) = in_pieces(&tape, 1, &input, input.len()).unwrap();
+            assert_eq!((followed.frames, followed.last), (1, last), "{version} {field}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_echo_is_named() {
+        let tape = tape("8");
+        for (input, fault, says) in [
+            (
+                "HTTP/1.1 503 Busy\r\nContent-Length: 2\r\n\r\nno",
+                Fault::Mismatch,
+                "503 Busy, not 200",
+            ),
+            ("HTTP/1.1 204\r\n\r\n", Fault::Mismatch, "the answer is 204, not 200"),
+            ("HTTP/1.1 200 OK\r\n\r\n", Fault::Mismatch, "its end cannot be told"),
+            ("HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", Fault::Mismatch, "no number"),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", Fault::Truncated, "0 bytes of the 8"),
+            ("SSH-2.0-x\r\n", Fault::Mismatch, "no HTTP"),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nz\r\n",
+                Fault::Mismatch,
+                "no size",
+            ),
+        ] {
+            let input = [&answer(&tape, 0), input.as_bytes()].concat();
+            let wrong = in_pieces(&tape, 2, &input, input.len()).unwrap_err();
+            let How::Otherwise(named, story) = wrong.how else { panic!("{wrong:?}") };
+            assert_eq!((wrong.frames, named), (1, fault), "{story}");
+            assert!(story.contains(says), "{story}");
+        }
+        let twice = [answer(&tape, 0), answer(&tape, 0)].concat();
+        let wrong = in_pieces(&tape, 1, &twice, twice.len()).unwrap_err();
+        assert_eq!(wrong, Wrong { frames: 1, how: How::Unasked });
+    }
+
+    #[test]
+    fn a_body_with_other_bytes_differs_at_the_first_of_them() {
+        let tape = tape("30");
+        for index in 0..4 {
+            let input: Vec<u8> = (0..=index).flat_map(|index| answer(&tape, index)).collect();
+            let mut wrong = input.clone();
+            let echo = &tape.bytes()[tape.echo(index)];
+            let place = memchr::memmem::rfind(&input, &echo[21..25]).unwrap();
+            wrong[place] ^= 1;
+            let found = in_pieces(&tape, 4, &wrong, wrong.len()).unwrap_err();
+            let How::Differs { range, offset, alike } = found.how else { panic!("{found:?}") };
+            assert_eq!(found.frames, index as u64);
+            assert_eq!(range.start + alike, place);
+            assert_eq!(offset + alike, tape.echo(index).start + 21);
+        }
+        let long =
+            [b"HTTP/1.1 200 OK\r\nContent-Length: 31\r\n\r\n", &tape.bytes()[tape.echo(0)], b"x"];
+        let found = in_pieces(&tape, 4, &long.concat(), 1 << 10).unwrap_err();
+        assert!(format!("{found:?}").contains("goes on after the 30 bytes sent"), "{found:?}");
+    }
+}

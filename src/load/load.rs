@@ -1,0 +1,387 @@
+//! The load as a protocol: sends frames off the tape, compares what comes back, and takes the time.
+//!
+//! Sending is a copy, checking a comparison, and the clock is read once for all frames of a read: whatever a
+//! server does with a frame costs more.
+
+use std::{collections::VecDeque, rc::Rc};
+
+use resound::{
+    Peer, Reason, Token,
+    protocol::{Next, Output, Protocol, Received},
+};
+
+use super::{
+    check::{self, Place},
+    control::Nanos,
+    echo::{Echo, Followed, How, Wrong},
+    fault::Fault,
+    http::Answers,
+    record::Recorder,
+    tape::Tape,
+};
+
+/// When a connection sends its next frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Discipline {
+    /// When others have come back, so that there are so many in flight again.
+    Closed { depth: u32 },
+    /// When it is told to; at most so many are in flight.
+    Open { most: u32 },
+}
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Busy,
+    /// It does nothing until the very end.
+    Idle,
+}
+
+/// One connection.
+#[derive(Debug)]
+struct Flow {
+    token: Token,
+    role: Role,
+    open: bool,
+    /// Nothing that comes of it matters any more.
+    over: bool,
+    /// When connecting began.
+    began: Nanos,
+    /// Where on the tape the next frame to be sent begins, and the next byte to come back is.
+    send_at: usize,
+    back_at: usize,
+    /// Frames sent together, and when they were due.
+    in_flight: VecDeque<(Nanos, u32)>,
+    frames_in_flight: u32,
+    echo: Echo,
+    /// When something came back, or was sent with nothing in flight.
+    progress: Nanos,
+    /// Bytes and frames that have come back.
+    bytes: u64,
+    frames: u64,
+    /// Frames that it may still send, where it has a limited number.
+    trips: Option<u64>,
+    /// Whether it is in the list of those with room.
+    listed: bool,
+}
+
+/// What all connections of a thread speak.
+#[derive(Debug)]
+pub(crate) struct Load {
+    tape: Rc<Tape>,
+    pub(crate) recorder: Recorder,
+    discipline: Discipline,
+    /// Round trips of each connection, after which it is closed and another is opened.
+    churn: Option<u64>,
+    /// By slab key.
+    flows: Vec<Option<Flow>>,
+    /// Open loop: connections that may send.
+    pub(crate) room: VecDeque<Token>,
+    pub(crate) sending: bool,
+    /// Connections that are gone, and what they were for.
+    pub(crate) gone: Vec<(Role, Option<Fault>)>,
+    /// Connections that have to be closed.
+    pub(crate) condemned: Vec<Token>,
+    /// Connections that are open, frames in flight on all of them, and connections that hold their peace.
+    pub(crate) open: usize,
+    pub(crate) in_flight: u64,
+    opened: usize,
+}
+
+impl Load {
+    pub(crate) fn new(
+        tape: Tape,
+        recorder: Recorder,
+        discipline: Discipline,
+        churn: Option<u64>,
+    ) -> Self {
+        Self {
+            tape: Rc::new(tape),
+            recorder,
+            discipline,
+            churn,
+            flows: Vec::new(),
+            room: VecDeque::new(),
+            sending: false,
+            gone: Vec::new(),
+            condemned: Vec::new(),
+            open: 0,
+            in_flight: 0,
+            opened: 0,
+        }
+    }
+
+    /// Connections that were ever open.
+    pub(crate) const fn opened(&self) -> usize {
+        self.opened
+    }
+
+    /// A connection has begun to connect at `now`.
+    pub(crate) fn connecting(&mut self, token: Token, role: Role, number: usize, now: Nanos) {
+        if self.flows.len() <= token.key() {
+            self.flows.resize_with(token.key() + 1, || None);
+        }
+        let start = self.tape.start(number.wrapping_mul(7919));
+        self.flows[token.key()] = Some(Flow {
+            token,
+            role,
+            open: false,
+            over: false,
+            began: now,
+            send_at: start,
+            back_at: start,
+            in_flight: VecDeque::new(),
+            frames_in_flight: 0,
+            echo: if self.tape.is_of_requests() {
+                Echo::Answers(Answers::default())
+            } else {
+                Echo::AsSent { in_flight: 0 }
+            },
+            progress: now,
+            bytes: 0,
+            frames: 0,
+            trips: self.churn.filter(|_| role == Role::Busy),
+            listed: false,
+        });
+    }
+
+    /// The open connections of a kind.
+    pub(crate) fn tokens(&self, role: Role) -> Vec<Token> {
+        let flows = self.flows.iter().flatten();
+        flows.filter(|flow| flow.open && flow.role == role).map(|flow| flow.token).collect()
+    }
+
+    /// Puts a connection's first frames into `out`.
+    pub(crate) fn begin(&mut self, token: Token, out: &mut Output) {
+        let Some(Some(flow)) = self.flows.get_mut(token.key()) else { return };
+        let now = self.recorder.now();
+        match (flow.role, self.discipline) {
+            (Role::Idle, _) => self.in_flight += flow.send(&self.tape, 1, now, now, out),
+            (Role::Busy, Discipline::Closed { depth }) => {
+                self.in_flight += flow.send(&self.tape, depth, now, now, out);
+            }
+            (Role::Busy, Discipline::Open { .. }) => flow.list(&mut self.room),
+        }
+    }
+
+    /// How many more frames a connection may send in an open loop.
+    pub(crate) fn room_of(&self, token: Token) -> u32 {
+        let flow = self.flows.get(token.key()).and_then(Option::as_ref);
+        let Some(flow) = flow.filter(|flow| flow.token == token && !flow.over) else { return 0 };
+        let Discipline::Open { most } = self.discipline else { return 0 };
+        let trips = flow.trips.map_or(u32::MAX, |trips| u32::try_from(trips).unwrap_or(u32::MAX));
+        most.saturating_sub(flow.frames_in_flight).min(trips)
+    }
+
+    /// Puts frames into `out` that were due at `times`; the connection goes back into the list if it has room.
+    pub(crate) fn send(&mut self, token: Token, times: &[Nanos], now: Nanos, out: &mut Output) {
+        if let Some(Some(flow)) = self.flows.get_mut(token.key()) {
+            for &due in times {
+                self.in_flight += flow.send(&self.tape, 1, due, now, out);
+            }
+        }
+    }
+
+    /// Takes a connection from the list of those with room; it goes back with [`relist`](Self::relist).
+    pub(crate) fn next_with_room(&mut self) -> Option<Token> {
+        while let Some(token) = self.room.pop_front() {
+            if let Some(Some(flow)) = self.flows.get_mut(token.key())
+                && flow.token == token
+            {
+                flow.listed = false;
+                if self.room_of(token) > 0 {
+                    return Some(token);
+                }
+            }
+        }
+        None
+    }
+
+    pub(crate) fn relist(&mut self, token: Token) {
+        if self.room_of(token) > 0
+            && let Some(Some(flow)) = self.flows.get_mut(token.key())
+        {
+            flow.list(&mut self.room);
+        }
+    }
+
+    /// Gives up connections on which nothing has come back for `timeout` although something should.
+    pub(crate) fn expire(&mut self, now: Nanos, timeout: Nanos) {
+        for flow in self.flows.iter_mut().flatten().filter(|flow| flow.open && !flow.over) {
+            if flow.frames_in_flight > 0 && now.saturating_sub(flow.progress) >= timeout {
+                flow.over = true;
+                self.recorder.fault(Fault::Timeout, flow.frames_in_flight.into());
+                self.condemned.push(flow.token);
+            }
+        }
+    }
+
+    /// What came back on a flow that is not an echo of what was sent.
+    fn differs(&mut self, key: usize, input: &[u8], wrong: Wrong) {
+        let Some(Some(flow)) = self.flows.get_mut(key) else { return };
+        flow.over = true;
+        self.condemned.push(flow.token);
+        let frames = flow.frames + wrong.frames;
+        match wrong.how {
+            How::Differs { range, offset, alike } => {
+                let place = Place {
+                    tape: &self.tape,
+                    offset,
+                    bytes: flow.bytes + range.start as u64,
+                    received: &input[range],
+                    alike,
+                    frames,
+                    in_flight: usize::try_from(flow.frames_in_flight).unwrap_or(usize::MAX),
+                };
+                let difference = place.judge();
+                self.recorder.fault(difference.fault, 1);
+                self.recorder.difference(|| difference.to_string());
+            }
+            How::Unasked => {
+                self.recorder.fault(Fault::Mismatch, 1);
+                self.recorder.difference(|| check::unasked(flow.bytes, frames, input));
+            }
+            How::Otherwise(fault, story) => {
+                self.recorder.fault(fault, 1);
+                self.recorder.difference(|| format!("{}: frame {frames}: {story}", fault.name()));
+            }
+        }
+    }
+}
+
+impl Flow {
+    /// Sends up to `frames` frames that were due at `due`; how many it was.
+    fn send(&mut self, tape: &Tape, frames: u32, due: Nanos, now: Nanos, out: &mut Output) -> u64 {
+        let left = self.trips.map_or(u32::MAX, |trips| u32::try_from(trips).unwrap_or(u32::MAX));
+        let frames = frames.min(left);
+        if frames == 0 {
+            return 0;
+        }
+        if let Some(trips) = &mut self.trips {
+            *trips -= u64::from(frames);
+        }
+        if self.frames_in_flight == 0 {
+            self.progress = now;
+        }
+        let out = out.as_mut_vec();
+        let before = out.len();
+        self.send_at = tape.copy(self.send_at, usize::try_from(frames).unwrap_or(0), out);
+        self.echo.sent(out.len() - before);
+        self.frames_in_flight += frames;
+        match self.in_flight.back_mut() {
+            Some((last, count)) if *last == due => *count += frames,
+            _ => self.in_flight.push_back((due, frames)),
+        }
+        frames.into()
+    }
+
+    /// Takes note of `frames` frames that came back.
+    fn back(&mut self, frames: u64, now: Nanos, recorder: &mut Recorder) {
+        let mut left = frames;
+        while left > 0
+            && let Some((due, count)) = self.in_flight.front_mut()
+        {
+            let these = left.min(u64::from(*count));
+            recorder.latency(*due, now, these);
+            left -= these;
+            *count -= u32::try_from(these).unwrap_or(*count);
+            if *count == 0 {
+                self.in_flight.pop_front();
+            }
+        }
+    }
+
+    /// Enters it into the list of those with room, once.
+    fn list(&mut self, room: &mut VecDeque<Token>) {
+        if !std::mem::replace(&mut self.listed, true) {
+            room.push_back(self.token);
+        }
+    }
+}
+
+impl Protocol for Load {
+    fn opened(&mut self, token: Token, _: &Peer, out: &mut Output) {
+        let now = self.recorder.now();
+        let Some(Some(flow)) = self.flows.get_mut(token.key()) else { return };
+        flow.open = true;
+        self.recorder.connected(flow.began, now);
+        self.open += 1;
+        self.opened += 1;
+        if self.sending && flow.role == Role::Busy {
+            self.begin(token, out);
+        }
+    }
+
+    fn receive(&mut self, token: Token, input: &[u8], _: usize, out: &mut Output) -> Received {
+        let all = input.len();
+        let received = |consumed, frames, next| Received { consumed, echo: false, frames, next };
+        let key = token.key();
+        let Some(Some(flow)) = self.flows.get_mut(key) else {
+            return received(all, 0, Next::Finish);
+        };
+        if flow.over {
+            return received(all, 0, Next::Idle);
+        }
+        let followed = flow.echo.follow(&self.tape, flow.back_at, flow.frames_in_flight, input);
+        let Followed { consumed, frames, next, last } = match followed {
+            Ok(followed) => followed,
+            Err(wrong) => {
+                self.differs(key, input, wrong);
+                return received(all, 0, Next::Idle);
+            }
+        };
+        let now = self.recorder.now();
+        flow.back_at = next;
+        flow.bytes += consumed as u64;
+        flow.frames += frames;
+        flow.progress = now;
+        flow.back(frames, now, &mut self.recorder);
+        self.recorder.back(now, frames, consumed);
+        let back = u32::try_from(frames).unwrap_or(u32::MAX);
+        flow.frames_in_flight -= back;
+        self.in_flight -= frames;
+        if flow.trips == Some(0) && flow.frames_in_flight == 0 {
+            flow.over = true;
+            self.recorder.cycle(now);
+            return received(consumed, frames, Next::Finish);
+        }
+        if last {
+            flow.over = true;
+            self.condemned.push(token);
+            self.recorder.fault(Fault::Closed, 1);
+            return received(all, frames, Next::Idle);
+        }
+        if self.sending && flow.role == Role::Busy {
+            match self.discipline {
+                // Half of them in one write: what is refilled one by one would arrive one by one, and then the
+                // measured rate would be one of system calls, on both sides.
+                Discipline::Closed { depth } if flow.frames_in_flight <= depth / 2 => {
+                    let missing = depth - flow.frames_in_flight;
+                    self.in_flight += flow.send(&self.tape, missing, now, now, out);
+                }
+                Discipline::Closed { .. } => {}
+                Discipline::Open { .. } => flow.list(&mut self.room),
+            }
+        }
+        let next = if consumed < all { Next::Rest { need: 0 } } else { Next::Idle };
+        received(consumed, frames, next)
+    }
+
+    fn closed(&mut self, token: Token, reason: Reason) {
+        let Some(flow) = self.flows.get_mut(token.key()).and_then(Option::take) else { return };
+        self.in_flight -= u64::from(flow.frames_in_flight);
+        if flow.open {
+            self.open -= 1;
+        }
+        let fault =
+            (!flow.over).then(|| Fault::of(reason, flow.echo.is_within(&self.tape, flow.back_at)));
+        if let Some(fault) = fault {
+            self.recorder.fault(fault, 1);
+        }
+        self.gone.push((flow.role, fault));
+    }
+
+    fn reads_while_owed(&self) -> bool {
+        true
+    }
+}

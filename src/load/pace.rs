@@ -1,0 +1,115 @@
+//! When frames are due in an open loop: evenly, or at random like people who know nothing of each other.
+//!
+//! What is due does not wait for what came before it to come back: that is the whole point. Latency counts from
+//! the time in here, so a frame that could not be sent when it was due is late, and says so.
+
+use super::{
+    control::Nanos,
+    random::{Random, whole},
+};
+
+/// How the times between frames are distributed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arrivals {
+    Constant,
+    Poisson,
+}
+
+impl Arrivals {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Constant => "constant",
+            Self::Poisson => "poisson",
+        }
+    }
+}
+
+/// The times at which one thread's frames are due.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    arrivals: Arrivals,
+    /// On average, in nanoseconds.
+    interval: f64,
+    next: f64,
+    random: Random,
+}
+
+impl Pace {
+    /// `rate` frames a second from `start` on; `thread` sets those of several threads apart.
+    pub(crate) fn new(
+        arrivals: Arrivals,
+        rate: f64,
+        start: Nanos,
+        thread: u32,
+        threads: u32,
+    ) -> Self {
+        let interval = 1e9 / rate;
+        let phase = interval * f64::from(thread) / f64::from(threads);
+        Self {
+            arrivals,
+            interval,
+            next: start as f64 + phase,
+            random: Random::new(u64::from(thread) + 1),
+        }
+    }
+
+    /// When the next frame is due.
+    pub(crate) const fn next(&self) -> Nanos {
+        whole(self.next)
+    }
+
+    /// How many are due by `now`: with random times a guess, but 0 only if it is none.
+    pub(crate) fn due(&self, now: Nanos) -> u64 {
+        let since = now as f64 - self.next;
+        if since < 0.0 { 0 } else { whole(since / self.interval) + 1 }
+    }
+
+    /// Takes the next frame's time, if it is due by `now`.
+    pub(crate) fn take(&mut self, now: Nanos) -> Option<Nanos> {
+        let due = self.next();
+        if due > now {
+            return None;
+        }
+        self.next += match self.arrivals {
+            Arrivals::Constant => self.interval,
+            Arrivals::Poisson => self.random.exponential(self.interval),
+        };
+        Some(due)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn times(arrivals: Arrivals, until: Nanos) -> Vec<Nanos> {
+        let mut pace = Pace::new(arrivals, 1e6, 5_000, 0, 1);
+        std::iter::from_fn(|| pace.take(until)).collect()
+    }
+
+    #[test]
+    fn constant_times_do_not_drift() {
+        let times = times(Arrivals::Constant, 1_000_000_000);
+        assert_eq!(
+            (times.len(), times[0], times[1], times[999_994]),
+            (999_996, 5_000, 6_000, 999_999_000)
+        );
+    }
+
+    #[test]
+    fn random_times_have_the_rate_and_bursts() {
+        let times = times(Arrivals::Poisson, 100_000_000);
+        assert!((98_000..102_000).contains(&times.len()), "{}", times.len());
+        let close = times.windows(2).filter(|pair| pair[1] - pair[0] < 100).count();
+        // 1 - e^-0.1 of the gaps are shorter than a tenth of the mean.
+        assert!((9_000..10_000).contains(&close), "{close}");
+    }
+
+    #[test]
+    fn none_is_due_before_its_time() {
+        let mut pace = Pace::new(Arrivals::Constant, 1000.0, 0, 1, 2);
+        assert_eq!((pace.next(), pace.due(499_999), pace.take(499_999)), (500_000, 0, None));
+        assert_eq!((pace.due(500_000), pace.due(2_600_000)), (1, 3));
+        assert_eq!(pace.take(500_000), Some(500_000));
+    }
+}

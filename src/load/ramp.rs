@@ -1,0 +1,138 @@
+//! Looks for the knee: the highest rate at which a condition still holds.
+//!
+//! First the rate doubles until the condition fails, then the gap is halved until it is small.
+
+use super::{
+    gate::Condition,
+    live::Live,
+    plan::Plan,
+    report::{Ramp, Step},
+    run::{self, Outcome},
+    server::Server,
+    stop::Stop,
+    units::Rate,
+};
+
+/// Where it begins, unless `--rate` says.
+const FIRST: f64 = 1000.0;
+
+/// The knee is known well enough when the rates around it are this close.
+const CLOSE: f64 = 1.05;
+
+/// Less than this of a rate that came is not that rate.
+const ACHIEVED: f64 = 0.97;
+
+const MOST_STEPS: usize = 30;
+
+/// Runs the plan at one rate after the other; the outcome is the knee's, or the last one's where there is none.
+///
+/// # Errors
+///
+/// As [`run::run`].
+pub(crate) fn ramp(
+    plan: &Plan,
+    condition: &Condition,
+    name: &str,
+    server: Option<&Server>,
+    live: &mut Live,
+    stop: &Stop,
+) -> Result<Outcome, String> {
+    let mut search = Search::new(plan.rate.unwrap_or(FIRST));
+    let mut steps = Vec::new();
+    let mut best: Option<Outcome> = None;
+    let mut last: Option<Outcome> = None;
+    while steps.len() < MOST_STEPS
+        && !stop.is_asked_for()
+        && let Some(rate) = search.next()
+    {
+        live.title(format!("{}/s", Rate(rate)));
+        let plan = Plan { rate: Some(rate), ..plan.clone() };
+        let outcome = run::run(&plan, name, server, live, stop)?;
+        let report = &outcome.report;
+        if report.ended_early {
+            break;
+        }
+        let came = report.frames_per_s >= ACHIEVED * rate;
+        let held = came && report.errors == 0 && condition.holds(report);
+        steps.push(Step {
+            rate,
+            frames_per_s: report.frames_per_s,
+            p50_us: report.latency_us.p50,
+            p99_us: report.latency_us.p99,
+            errors: report.errors,
+            client_cpu_share: report.client_cpu_share,
+            held,
+        });
+        search.tell(rate, held);
+        if held && best.as_ref().is_none_or(|best| best.report.config.rate < Some(rate)) {
+            best = Some(outcome);
+        } else {
+            last = Some(outcome);
+        }
+    }
+    let knee_per_s = search.good;
+    let mut outcome = best.or(last).ok_or("stopped before the first step was over")?;
+    outcome.report.ramp = Some(Ramp { condition: condition.to_string(), knee_per_s, steps });
+    Ok(outcome)
+}
+
+/// The highest rate that was good, the lowest that was not.
+#[derive(Debug)]
+struct Search {
+    first: f64,
+    good: Option<f64>,
+    bad: Option<f64>,
+}
+
+impl Search {
+    const fn new(first: f64) -> Self {
+        Self { first, good: None, bad: None }
+    }
+
+    /// The next rate to try; `None` when it is known well enough.
+    fn next(&self) -> Option<f64> {
+        match (self.good, self.bad) {
+            (None, None) => Some(self.first),
+            (Some(good), None) => Some(good * 2.0),
+            (None, Some(bad)) => (bad > 1.0).then_some(bad / 2.0),
+            (Some(good), Some(bad)) => (bad / good > CLOSE).then(|| (good * bad).sqrt()),
+        }
+    }
+
+    fn tell(&mut self, rate: f64, held: bool) {
+        if held {
+            self.good = Some(self.good.map_or(rate, |good| good.max(rate)));
+        } else {
+            self.bad = Some(self.bad.map_or(rate, |bad| bad.min(rate)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_knee_is_found_from_below_and_from_above() {
+        for knee in [130_000.0, 1_500.0, 40.0] {
+            let mut search = Search::new(FIRST);
+            let mut steps = 0;
+            while let Some(rate) = search.next() {
+                search.tell(rate, rate <= knee);
+                steps += 1;
+                assert!(steps <= MOST_STEPS);
+            }
+            let found = search.good.unwrap();
+            assert!(found <= knee && found * CLOSE * 1.001 >= knee, "{found} for {knee}");
+        }
+    }
+
+    #[test]
+    fn where_nothing_holds_it_gives_up() {
+        let mut search = Search::new(FIRST);
+        while let Some(rate) = search.next() {
+            search.tell(rate, false);
+        }
+        assert_eq!(search.good, None);
+    }
+}

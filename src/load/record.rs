@@ -1,0 +1,220 @@
+//! What one thread measures, and how it tells the main thread: a window of time after the other.
+
+use std::sync::{Arc, mpsc::Sender};
+
+use hdrhistogram::Histogram;
+
+use super::{
+    control::{Control, Nanos, Phase},
+    fault::{Fault, Faults},
+};
+
+/// So many digits of every latency are kept.
+const DIGITS: u8 = 3;
+
+/// An empty histogram of nanoseconds, which grows as it must.
+pub(crate) fn histogram() -> Histogram<u64> {
+    Histogram::new(DIGITS).unwrap_or_else(|error| unreachable!("{DIGITS} digits: {error}"))
+}
+
+/// Enters a time.
+fn record(histogram: &mut Histogram<u64>, time: Nanos, times: u64) {
+    // It grows as it must, so only a time that no 64 bits hold could fail.
+    let _ = histogram.record_n(time.max(1), times);
+}
+
+/// What happened in one window of time, in one thread.
+#[derive(Debug, Clone)]
+pub(crate) struct Window {
+    /// The window's number; what happens before the first belongs to that, what happens after the last to the last.
+    pub(crate) index: usize,
+    /// Frames that came back within the window, and their bytes.
+    pub(crate) frames: u64,
+    pub(crate) bytes: u64,
+    /// Of frames due within the time of measuring.
+    pub(crate) latency: Histogram<u64>,
+    /// By how much the client itself was late to send.
+    pub(crate) lag: Histogram<u64>,
+    /// From the first attempt to connect until it was done.
+    pub(crate) connecting: Histogram<u64>,
+    pub(crate) faults: Faults,
+    /// Churn: connections that had all their round trips.
+    pub(crate) cycles: u64,
+    /// Frames in flight at its end.
+    pub(crate) in_flight: u64,
+}
+
+impl Window {
+    pub(crate) fn new(index: usize) -> Self {
+        Self {
+            index,
+            frames: 0,
+            bytes: 0,
+            latency: histogram(),
+            lag: histogram(),
+            connecting: histogram(),
+            faults: Faults::default(),
+            cycles: 0,
+            in_flight: 0,
+        }
+    }
+}
+
+/// What a thread tells the main thread.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// All its connections are open, or as many as ever will be.
+    Filled {
+        missing: usize,
+    },
+    Window(Box<Window>),
+    /// The first wrong answer, with both sides.
+    Difference(String),
+    /// It is done.
+    Done(Summary),
+    /// It cannot go on; the text has the cause and the remedy.
+    Failed(String),
+}
+
+/// What only the end shows.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Summary {
+    /// Of the CPU, while measuring.
+    pub(crate) cpu: Nanos,
+    /// Frames that were due and never sent, because too many were in flight.
+    pub(crate) unsent: u64,
+    /// Idle connections that still echoed at the end.
+    pub(crate) held: u64,
+}
+
+/// One thread's measurements.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    control: Arc<Control>,
+    sender: Sender<Message>,
+    window: Window,
+    /// In nanoseconds.
+    window_length: Nanos,
+    told_of_a_difference: bool,
+    cpu_at_start: Option<Nanos>,
+    cpu: Nanos,
+}
+
+impl Recorder {
+    pub(crate) fn new(
+        control: Arc<Control>,
+        sender: Sender<Message>,
+        window_length: Nanos,
+    ) -> Self {
+        Self {
+            control,
+            sender,
+            window: Window::new(0),
+            window_length,
+            told_of_a_difference: false,
+            cpu_at_start: None,
+            cpu: 0,
+        }
+    }
+
+    pub(crate) fn now(&self) -> Nanos {
+        self.control.now()
+    }
+
+    pub(crate) fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// `frames` of `bytes` together came back.
+    pub(crate) fn back(&mut self, now: Nanos, frames: u64, bytes: usize) {
+        if self.control.counts(now) {
+            self.window.frames += frames;
+            self.window.bytes += bytes as u64;
+        }
+    }
+
+    /// `frames` came back that were due at `due`.
+    pub(crate) fn latency(&mut self, due: Nanos, now: Nanos, frames: u64) {
+        if self.control.counts(due) {
+            record(&mut self.window.latency, now.saturating_sub(due), frames);
+        }
+    }
+
+    /// A frame was sent so much after it was due, and nobody but this program is to blame.
+    pub(crate) fn lag(&mut self, due: Nanos, now: Nanos) {
+        if self.control.counts(due) {
+            record(&mut self.window.lag, now.saturating_sub(due), 1);
+        }
+    }
+
+    pub(crate) fn connected(&mut self, began: Nanos, now: Nanos) {
+        record(&mut self.window.connecting, now.saturating_sub(began), 1);
+    }
+
+    pub(crate) fn cycle(&mut self, now: Nanos) {
+        if self.control.counts(now) {
+            self.window.cycles += 1;
+        }
+    }
+
+    pub(crate) fn fault(&mut self, fault: Fault, times: u64) {
+        self.window.faults.count(fault, times);
+    }
+
+    /// Hands on how the first wrong answer looked.
+    pub(crate) fn difference(&mut self, show: impl FnOnce() -> String) {
+        if !std::mem::replace(&mut self.told_of_a_difference, true) {
+            self.tell(Message::Difference(show()));
+        }
+    }
+
+    pub(crate) fn tell(&self, message: Message) {
+        // The main thread is gone only when the whole run has failed.
+        let _ = self.sender.send(message);
+    }
+
+    /// When the present window ends.
+    pub(crate) fn window_end(&self) -> Nanos {
+        let windows = (self.window.index as u64 + 1).saturating_mul(self.window_length);
+        self.control.start().saturating_add(windows).min(self.control.end())
+    }
+
+    /// Hands on windows that are over; where the run stands.
+    pub(crate) fn tick(&mut self, now: Nanos, in_flight: u64) -> Phase {
+        let phase = self.control.phase(now);
+        if phase >= Phase::Measuring && self.cpu_at_start.is_none() {
+            self.cpu_at_start = Some(thread_cpu());
+        }
+        if phase == Phase::Measuring && now >= self.window_end() {
+            let past = (now - self.control.start()) / self.window_length.max(1);
+            let index = usize::try_from(past).unwrap_or(usize::MAX);
+            self.hand_on(index, in_flight);
+        }
+        if phase == Phase::After
+            && self.cpu == 0
+            && let Some(before) = self.cpu_at_start
+        {
+            self.cpu = thread_cpu() - before;
+        }
+        phase
+    }
+
+    fn hand_on(&mut self, next: usize, in_flight: u64) {
+        let mut window = std::mem::replace(&mut self.window, Window::new(next));
+        window.in_flight = in_flight;
+        self.tell(Message::Window(Box::new(window)));
+    }
+
+    /// Hands on the rest.
+    pub(crate) fn finish(&mut self, unsent: u64, held: u64) {
+        self.hand_on(0, 0);
+        self.tell(Message::Done(Summary { cpu: self.cpu, unsent, held }));
+    }
+}
+
+/// How much of the CPU the calling thread has had.
+fn thread_cpu() -> Nanos {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let (seconds, rest) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));
+    seconds.unwrap_or(0) * 1_000_000_000 + rest.unwrap_or(0)
+}

@@ -1,0 +1,316 @@
+//! One run: starts the threads, says when to measure, gathers what they tell, and makes the report of it.
+
+use std::{
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, RecvTimeoutError},
+    },
+    thread,
+    time::{Duration, Instant, SystemTime},
+};
+
+use hdrhistogram::Histogram;
+
+use super::{
+    control::{Control, Nanos, Phase, nanos, seconds},
+    live::Live,
+    plan::Plan,
+    procfs::Usage,
+    record::{self, Message, Summary, Window},
+    report::{
+        self, Configuration, Connections, Latency, Report, SCHEMA, ServerUsage, WindowReport,
+        microseconds,
+    },
+    server::Server,
+    stop::Stop,
+    target::Wire,
+    udp, warnings, worker,
+};
+
+/// How often it is looked whether somebody wants to stop, and whether a phase has begun.
+const TICK: Duration = Duration::from_millis(10);
+
+/// What came of a run.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) report: Report,
+    pub(crate) started: SystemTime,
+    pub(crate) window: Duration,
+    /// Latencies of each window, for `--hdr`.
+    pub(crate) windows: Vec<Histogram<u64>>,
+}
+
+/// Does what `plan` says; `server`, where it is ours, is watched meanwhile.
+///
+/// # Errors
+///
+/// Text with the cause and the remedy, where nothing could be measured.
+pub(crate) fn run(
+    plan: &Plan,
+    name: &str,
+    server: Option<&Server>,
+    live: &mut Live,
+    stop: &Stop,
+) -> Result<Outcome, String> {
+    let control = Arc::new(Control::new());
+    let (sender, messages) = mpsc::channel();
+    let shared = Arc::new(plan.clone());
+    let work = if *plan.wire() == Wire::Udp { udp::run } else { worker::run };
+    let mut threads = Vec::new();
+    for thread in 0..plan.threads {
+        let (plan, control, sender) = (Arc::clone(&shared), Arc::clone(&control), sender.clone());
+        let job = worker::Job { plan, thread, control, sender };
+        let spawned =
+            thread::Builder::new().name(format!("load-{thread}")).spawn(move || work(job));
+        threads.push(spawned.map_err(|error| format!("cannot start thread {thread}: {error}"))?);
+    }
+    drop(sender);
+    let mut gathering = Gathering::new(plan, &control, server);
+    let gathered = gathering.gather(&messages, live, stop);
+    live.clear();
+    if gathered.is_err() {
+        // The others need not finish what has failed.
+        control.end_now();
+        return gathered.map(|()| unreachable!("an error"));
+    }
+    for thread in threads {
+        thread.join().map_err(|_| "a thread of the load has panicked".to_owned())?;
+    }
+    gathering.outcome(name)
+}
+
+/// What is known so far.
+#[derive(Debug)]
+struct Gathering<'a> {
+    plan: &'a Plan,
+    control: &'a Control,
+    server: Option<&'a Server>,
+    started: SystemTime,
+    windows: Vec<Window>,
+    /// Windows handed on by each thread, whose sums are not shown yet.
+    shown: usize,
+    total: Histogram<u64>,
+    summaries: Vec<Summary>,
+    filled: u32,
+    missing: usize,
+    difference: Option<String>,
+    stopped: bool,
+    usage: [Option<(Instant, Usage)>; 2],
+}
+
+impl<'a> Gathering<'a> {
+    fn new(plan: &'a Plan, control: &'a Control, server: Option<&'a Server>) -> Self {
+        Self {
+            plan,
+            control,
+            server,
+            started: SystemTime::now(),
+            windows: Vec::new(),
+            shown: 0,
+            total: record::histogram(),
+            summaries: Vec::new(),
+            filled: 0,
+            missing: 0,
+            difference: None,
+            stopped: false,
+            usage: [None; 2],
+        }
+    }
+
+    /// Listens to the threads until all are done.
+    fn gather(
+        &mut self,
+        messages: &Receiver<Message>,
+        live: &mut Live,
+        stop: &Stop,
+    ) -> Result<(), String> {
+        while self.summaries.len() < self.plan.threads as usize {
+            match messages.recv_timeout(TICK) {
+                Ok(Message::Filled { missing }) => {
+                    self.filled += 1;
+                    self.missing += missing;
+                    if self.filled == self.plan.threads {
+                        self.begin();
+                    }
+                }
+                Ok(Message::Window(window)) => self.window(*window),
+                Ok(Message::Difference(difference)) => {
+                    self.difference.get_or_insert(difference);
+                }
+                Ok(Message::Done(summary)) => self.summaries.push(summary),
+                Ok(Message::Failed(text)) => return Err(text),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err("a thread of the load has ended early".to_owned());
+                }
+            }
+            self.watch();
+            self.show(live);
+            if !self.stopped && stop.is_asked_for() {
+                self.stopped = true;
+                self.control.end_now();
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self) {
+        let start = self.control.now() + nanos(self.plan.warm_up);
+        self.started = SystemTime::now() + self.plan.warm_up;
+        if !self.stopped {
+            self.control.measure(start, start + nanos(self.plan.duration));
+        }
+    }
+
+    /// Looks at the server when measuring begins and when it ends.
+    fn watch(&mut self) {
+        let phase = self.control.phase(self.control.now());
+        let due = [phase >= Phase::Measuring, phase == Phase::After];
+        for (usage, due) in self.usage.iter_mut().zip(due) {
+            if due && usage.is_none() {
+                let used = self.server.and_then(Server::usage);
+                *usage = used.map(|used| (Instant::now(), used));
+            }
+        }
+    }
+
+    /// Adds what one thread saw in a window to what the others did.
+    fn window(&mut self, window: Window) {
+        // It fails only for values that the sum cannot hold, and the sum grows.
+        let _ = self.total.add(&window.latency);
+        while self.windows.len() <= window.index {
+            self.windows.push(Window::new(self.windows.len()));
+        }
+        let sum = &mut self.windows[window.index];
+        sum.frames += window.frames;
+        sum.bytes += window.bytes;
+        sum.faults += window.faults;
+        sum.cycles += window.cycles;
+        sum.in_flight += window.in_flight;
+        for (mine, theirs) in [
+            (&mut sum.latency, &window.latency),
+            (&mut sum.lag, &window.lag),
+            (&mut sum.connecting, &window.connecting),
+        ] {
+            let _ = mine.add(theirs);
+        }
+    }
+
+    /// Shows the last window that must be whole by now.
+    fn show(&mut self, live: &mut Live) {
+        let now = self.control.now();
+        let start = self.control.start();
+        match self.control.phase(now) {
+            Phase::Before if self.filled < self.plan.threads => live.filling(self.plan),
+            Phase::Before => live.warming_up(self.plan),
+            Phase::Measuring | Phase::After => {
+                let window = nanos(self.plan.window());
+                // A tick later the threads have told.
+                let past = now.saturating_sub(start + nanos(TICK)) / window.max(1);
+                let past = usize::try_from(past).unwrap_or(usize::MAX).min(self.windows.len());
+                if past > self.shown {
+                    self.shown = past;
+                    let share = seconds(now - start) / self.plan.duration.as_secs_f64();
+                    live.window(&self.windows[past - 1], self.plan.window(), share);
+                }
+            }
+        }
+    }
+
+    /// Puts it together.
+    fn outcome(mut self, name: &str) -> Result<Outcome, String> {
+        let measured = self.control.end().saturating_sub(self.control.start());
+        if self.stopped && measured == 0 {
+            return Err("stopped before anything was measured".to_owned());
+        }
+        let length = nanos(self.plan.window());
+        let report = self.report(name, measured);
+        let last = usize::try_from(measured.div_ceil(length.max(1))).unwrap_or(usize::MAX);
+        self.windows.truncate(last.max(1));
+        Ok(Outcome {
+            report,
+            started: self.started,
+            window: self.plan.window(),
+            windows: self.windows.into_iter().map(|window| window.latency).collect(),
+        })
+    }
+
+    fn report(&self, name: &str, measured: Nanos) -> Report {
+        let plan = self.plan;
+        let duration_s = seconds(measured).max(1e-9);
+        let mut all = Window::new(0);
+        for window in &self.windows {
+            all.frames += window.frames;
+            all.bytes += window.bytes;
+            all.cycles += window.cycles;
+            all.faults += window.faults;
+            let _ = all.lag.add(&window.lag);
+            let _ = all.connecting.add(&window.connecting);
+        }
+        let busiest = self.summaries.iter().map(|summary| summary.cpu).max().unwrap_or(0);
+        let mut report = Report {
+            schema: SCHEMA,
+            tool: concat!("resound ", env!("CARGO_PKG_VERSION")).to_owned(),
+            name: name.to_owned(),
+            started_at: self
+                .started
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .map_or(0, |since| since.as_secs()),
+            config: Configuration::from(plan),
+            duration_s,
+            ended_early: self.stopped,
+            frames: all.frames,
+            frames_per_s: all.frames as f64 / duration_s,
+            megabytes_per_s: all.bytes as f64 / 1e6 / duration_s,
+            latency_us: Latency::from(&self.total),
+            errors: all.faults.total(),
+            errors_by_name: report::by_name(&all.faults),
+            first_difference: self.difference.clone(),
+            unsent: self.summaries.iter().map(|summary| summary.unsent).sum(),
+            send_lag_us: plan.rate.map(|_| Latency::from(&all.lag)),
+            connections: Connections {
+                opened: all.connecting.len(),
+                connect_us: Latency::from(&all.connecting),
+                cycles_per_s: all.cycles as f64 / duration_s,
+                held: self.summaries.iter().map(|summary| summary.held).sum(),
+            },
+            client_cpu_share: seconds(busiest) / duration_s,
+            server: self.server_usage(all.frames),
+            windows: self.window_reports(measured),
+            distribution: report::distribution(&self.total),
+            ramp: None,
+            warnings: Vec::new(),
+        };
+        report.warnings = warnings::warnings(&report, self.missing);
+        report
+    }
+
+    fn window_reports(&self, measured: Nanos) -> Vec<WindowReport> {
+        let length = nanos(self.plan.window());
+        let whole = usize::try_from(measured / length.max(1)).unwrap_or(usize::MAX);
+        let reported = self.windows.iter().take(whole);
+        reported
+            .map(|window| WindowReport {
+                start_s: seconds(window.index as u64 * length),
+                frames_per_s: window.frames as f64 / seconds(length),
+                p50_us: microseconds(window.latency.value_at_quantile(0.5)),
+                p99_us: microseconds(window.latency.value_at_quantile(0.99)),
+                max_us: microseconds(window.latency.max()),
+                errors: window.faults.total(),
+            })
+            .collect()
+    }
+
+    fn server_usage(&self, frames: u64) -> Option<ServerUsage> {
+        let [Some((began, before)), Some((ended, after))] = self.usage else { return None };
+        let cpu = after.cpu.saturating_sub(before.cpu);
+        let connections = self.plan.connections + self.plan.hold;
+        Some(ServerUsage {
+            cpu_share: cpu.as_secs_f64() / (ended - began).as_secs_f64().max(1e-9),
+            cpu_us_per_frame: cpu.as_secs_f64() * 1e6 / frames.max(1) as f64,
+            peak_memory_bytes: after.peak_memory,
+            memory_per_connection_bytes: after.memory as f64 / connections.max(1) as f64,
+            context_switches: after.context_switches.saturating_sub(before.context_switches),
+        })
+    }
+}

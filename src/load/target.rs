@@ -1,0 +1,263 @@
+//! Whom the load goes to, and what is spoken there.
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+};
+
+use resound::{
+    Endpoint,
+    frame::Dialect,
+    listen::{Address, Listen},
+};
+
+use super::{http, random::Random};
+use crate::common::{protocols, resolve, units::Size};
+
+/// What both ends speak.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Wire {
+    /// A length and so many bytes.
+    Frames(Dialect),
+    /// Text up to a newline.
+    Lines,
+    /// Bytes; a frame is so many of them.
+    Raw,
+    /// Datagrams, each with its number in front.
+    Udp,
+    /// HTTP/1.1: a frame is the body of a POST to this host, and of the answer.
+    Http { host: String },
+}
+
+/// The number in front of a datagram, in bytes.
+pub(crate) const NUMBER: usize = 8;
+
+/// The most that a datagram over IPv4 holds: 65,535 less the IP and UDP headers.
+const MOST_IN_A_DATAGRAM: u64 = 65_507;
+
+impl Wire {
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::Frames(_) => "frames",
+            Self::Lines => "lines",
+            Self::Raw => "raw",
+            Self::Udp => "udp",
+            Self::Http { .. } => "http",
+        }
+    }
+
+    /// Why no frame of `size` bytes can be sent, if none can.
+    pub(crate) fn refuses(&self, size: u64) -> Option<String> {
+        match self {
+            Self::Frames(dialect) => {
+                let error = dialect.encode_head(size, &mut Vec::new()).err()?;
+                Some(format!(
+                    "{error} ({dialect}); write max= behind the address if the server takes more"
+                ))
+            }
+            Self::Raw if size == 0 => {
+                Some("nothing at all is no echo; 1 byte is the least".to_owned())
+            }
+            Self::Udp if size < NUMBER as u64 => Some(format!(
+                "each datagram begins with its number, so {NUMBER} bytes are the least"
+            )),
+            Self::Udp if size > MOST_IN_A_DATAGRAM => {
+                Some(format!("a datagram holds {MOST_IN_A_DATAGRAM} bytes at most"))
+            }
+            Self::Lines | Self::Raw | Self::Udp | Self::Http { .. } => None,
+        }
+    }
+
+    /// Appends one frame with `size` random bytes of payload.
+    ///
+    /// # Errors
+    ///
+    /// Text, for a size that [`refuses`](Self::refuses) tells the reason of.
+    pub(crate) fn frame(
+        &self,
+        size: u64,
+        random: &mut Random,
+        out: &mut Vec<u8>,
+    ) -> Result<(), String> {
+        if let Some(reason) = self.refuses(size) {
+            return Err(format!("--size {}: {reason}", Size(size)));
+        }
+        match self {
+            Self::Frames(dialect) => {
+                dialect.encode_head(size, out).map_err(|error| error.to_string())?;
+            }
+            Self::Http { host } => http::request(host, size, out),
+            Self::Lines | Self::Raw | Self::Udp => {}
+        }
+        for _ in 0..size {
+            out.push(match self {
+                // Printable, so that it is a line to every server that has its own opinion of the rest.
+                Self::Lines => b' ' + u8::try_from(random.below(95)).unwrap_or(0),
+                _ => random.byte(),
+            });
+        }
+        if *self == Self::Lines {
+            out.push(b'\n');
+        }
+        Ok(())
+    }
+}
+
+/// A server's address, and what it speaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    listen: Listen,
+    wire: Wire,
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let whole = match text.strip_prefix("unix:") {
+            _ if text.contains("://") => text.to_owned(),
+            Some(path) => format!("frames+unix://{path}"),
+            None => format!("frames://{text}"),
+        };
+        // As addresses of web servers are often written.
+        let whole = match whole.strip_suffix('/') {
+            Some(address) if whole.starts_with("http://") => address,
+            _ => &whole,
+        };
+        let listen: Listen = whole.parse().map_err(|error| format!("{error}"))?;
+        let is_unix = matches!(listen.address, Address::Unix(_));
+        let wire = match listen.protocol.as_str() {
+            "frames" => Wire::Frames(protocols::dialect(&listen, protocols::DEFAULT_MAX_FRAME)?),
+            "lines" => Wire::Lines,
+            "raw" => Wire::Raw,
+            "udp" if !is_unix => Wire::Udp,
+            "http" => Wire::Http { host: host(&listen.address) },
+            other => {
+                return Err(format!(
+                    "there is no load for {other}{}; there is frames, lines, raw, http, udp, and all but the last \
+                     with +unix",
+                    if is_unix { "+unix" } else { "" }
+                ));
+            }
+        };
+        if !matches!(wire, Wire::Frames(_)) && !listen.keys.is_empty() {
+            return Err(format!(
+                "{} has no keys here; leave out all from the comma on",
+                wire.name()
+            ));
+        }
+        Ok(Self { listen, wire })
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.listen.fmt(f)
+    }
+}
+
+impl Target {
+    pub(crate) const fn wire(&self) -> &Wire {
+        &self.wire
+    }
+
+    /// The same wire at another address, as a server told that it listens there.
+    pub(crate) fn at(&self, address: Address) -> Self {
+        let wire = match &self.wire {
+            Wire::Http { .. } => Wire::Http { host: host(&address) },
+            other => other.clone(),
+        };
+        Self { listen: Listen { address, ..self.listen.clone() }, wire }
+    }
+
+    /// Where to connect to. Names are looked up.
+    ///
+    /// # Errors
+    ///
+    /// Text, for a name that has no address.
+    pub(crate) fn endpoint(&self) -> Result<Endpoint, String> {
+        match &self.listen.address {
+            Address::Ip(address) => Ok(Endpoint::Tcp(reachable(*address))),
+            Address::Name { host, port } => {
+                resolve::look_up_to_listen(host, *port).map(Endpoint::Tcp)
+            }
+            Address::Unix(path) => Ok(Endpoint::Unix(path.clone())),
+        }
+    }
+}
+
+/// An address as a request names it (RFC 9110, section 7.2).
+fn host(address: &Address) -> String {
+    match address {
+        Address::Unix(_) => "localhost".to_owned(),
+        address => address.to_string(),
+    }
+}
+
+/// A server that listens at every address is reached by loopback.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => std::net::Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => std::net::Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_and_what_is_spoken_there() {
+        for (text, shown, wire) in [
+            ("127.0.0.1:1", "frames://127.0.0.1:1", "frames"),
+            (":1,length=u16be", "frames://127.0.0.1:1,length=u16be", "frames"),
+            ("unix:/run/x", "frames+unix:///run/x", "frames"),
+            ("lines+unix:///run/x", "lines+unix:///run/x", "lines"),
+            ("raw://localhost:7", "raw://localhost:7", "raw"),
+            ("udp://[::1]:7", "udp://[::1]:7", "udp"),
+            ("http://localhost:80/", "http://localhost:80", "http"),
+            ("http+unix:///x", "http+unix:///x", "http"),
+        ] {
+            let target: Target = text.parse().unwrap();
+            assert_eq!((target.to_string().as_str(), target.wire().name()), (shown, wire));
+        }
+        for (text, says) in [
+            ("ws://:1", "no load for ws"),
+            ("http://:1/path", "not a port"),
+            ("udp+unix:///x", "no load for udp+unix"),
+            ("raw://:1,max=3", "raw has no keys"),
+            (":1,length=u17", "length takes one of"),
+            ("127.0.0.1", "no port"),
+        ] {
+            let error = text.parse::<Target>().unwrap_err();
+            assert!(error.contains(says), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn everywhere_is_reached_by_loopback() {
+        let target: Target = "0.0.0.0:9".parse().unwrap();
+        assert_eq!(target.endpoint(), Ok(Endpoint::Tcp("127.0.0.1:9".parse().unwrap())));
+    }
+
+    #[test]
+    fn sizes_that_cannot_be_sent_are_refused_with_the_reason() {
+        let wire = |text: &str| text.parse::<Target>().unwrap().wire;
+        for (target, size, says) in [
+            (":1,length=u8", 256, Some("over the limit of 255")),
+            (":1,length=u8", 255, None),
+            ("raw://:1", 0, Some("1 byte is the least")),
+            ("lines://:1", 0, None),
+            ("udp://:1", 7, Some("its number")),
+            ("udp://:1", 65_508, Some("65507")),
+            ("udp://:1", 8, None),
+        ] {
+            let reason = wire(target).refuses(size);
+            assert_eq!(reason.is_some(), says.is_some(), "{target} {size}");
+            assert!(reason.unwrap_or_default().contains(says.unwrap_or_default()));
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! One thread of the load over datagrams: no connection, no order, nothing sent again; so each one is numbered.
+
+use std::{
+    collections::VecDeque,
+    io::{self, ErrorKind},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::fd::{AsFd, AsRawFd},
+    time::Duration,
+};
+
+use mio::{Events, Interest, Poll, Token, net::UdpSocket, unix::SourceFd};
+use resound::Endpoint;
+
+use super::{
+    check::Place,
+    control::{Nanos, Phase, nanos},
+    fault::Fault,
+    load::Discipline,
+    pace::Pace,
+    record::{Message, Recorder},
+    refusal::why_not,
+    tape::Tape,
+    target::NUMBER,
+    timer::Timer,
+    worker::Job,
+};
+
+const EVENTS: usize = 1024;
+const TIMER: Token = Token(usize::MAX);
+const LONGEST_WAIT: Nanos = 20_000_000;
+
+/// Longer than any datagram.
+const SCRATCH: usize = 64 << 10;
+
+/// Runs until the plan is done.
+pub(crate) fn run(job: Job) {
+    let sender = job.sender.clone();
+    if let Err(text) = Datagrams::new(job).and_then(Datagrams::work) {
+        // Nobody listens any more where the whole run has failed.
+        let _ = sender.send(Message::Failed(text));
+    }
+}
+
+/// A datagram that is to come back.
+#[derive(Debug, Clone, Copy)]
+struct Sent {
+    due: Nanos,
+    at: Nanos,
+    back: bool,
+}
+
+/// One socket.
+#[derive(Debug)]
+struct Flow {
+    socket: UdpSocket,
+    /// Where on the tape it began.
+    first: usize,
+    /// The number of the first in flight; those behind it count on from there.
+    number: u64,
+    in_flight: VecDeque<Sent>,
+    missing: u32,
+}
+
+#[derive(Debug)]
+struct Datagrams {
+    job: Job,
+    endpoint: SocketAddr,
+    poll: Poll,
+    timer: Timer,
+    flows: Vec<Flow>,
+    tape: Tape,
+    recorder: Recorder,
+    discipline: Discipline,
+    pace: Option<Pace>,
+    timeout: Nanos,
+    next_flow: usize,
+    next_expiry: Nanos,
+    packet: Vec<u8>,
+    sending: bool,
+    any_back: bool,
+}
+
+impl Datagrams {
+    fn new(job: Job) -> Result<Self, String> {
+        let plan = &job.plan;
+        let Endpoint::Tcp(endpoint) = plan.endpoint else {
+            return Err("datagrams go to HOST:PORT".to_owned());
+        };
+        let cannot = |error: io::Error| format!("cannot set up the sockets: {error}");
+        let poll = Poll::new().map_err(cannot)?;
+        let timer = Timer::new().map_err(cannot)?;
+        let descriptor = timer.as_fd().as_raw_fd();
+        poll.registry()
+            .register(&mut SourceFd(&descriptor), TIMER, Interest::READABLE)
+            .map_err(cannot)?;
+        let tape = Tape::new(plan.wire(), &plan.sizes)?;
+        let anywhere = match endpoint.ip() {
+            IpAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
+        };
+        let mut flows = Vec::new();
+        for index in 0..plan.part(plan.connections, job.thread) {
+            let socket = UdpSocket::bind(SocketAddr::new(anywhere, 0)).map_err(cannot)?;
+            socket.connect(endpoint).map_err(|error| why_not(&plan.endpoint, &error, plan))?;
+            let mut flow = Flow {
+                socket,
+                first: index * 7919,
+                number: 0,
+                in_flight: VecDeque::new(),
+                missing: 0,
+            };
+            poll.registry()
+                .register(&mut flow.socket, Token(index), Interest::READABLE)
+                .map_err(cannot)?;
+            flows.push(flow);
+        }
+        let recorder = Recorder::new(job.control.clone(), job.sender.clone(), nanos(plan.window()));
+        Ok(Self {
+            endpoint,
+            discipline: plan.discipline(tape.mean()),
+            timeout: nanos(plan.timeout),
+            poll,
+            timer,
+            flows,
+            tape,
+            recorder,
+            pace: None,
+            next_flow: 0,
+            next_expiry: 0,
+            packet: Vec::new(),
+            sending: true,
+            any_back: false,
+            job,
+        })
+    }
+
+    fn work(mut self) -> Result<(), String> {
+        self.recorder.tell(Message::Filled { missing: 0 });
+        let now = self.recorder.now();
+        let (plan, thread) = (self.job.plan.clone(), self.job.thread);
+        match (self.discipline, plan.rate) {
+            (Discipline::Open { .. }, Some(rate)) => {
+                let rate = rate / f64::from(plan.threads);
+                self.pace = Some(Pace::new(plan.arrivals, rate, now, thread, plan.threads));
+            }
+            (Discipline::Closed { depth } | Discipline::Open { most: depth }, _) => {
+                for index in 0..self.flows.len() {
+                    (0..depth).try_for_each(|_| self.send(index, now, now))?;
+                }
+            }
+        }
+        let mut events = Events::with_capacity(EVENTS);
+        let mut scratch = vec![0; SCRATCH];
+        loop {
+            let now = self.recorder.now();
+            let in_flight = self.in_flight();
+            if self.recorder.tick(now, in_flight) == Phase::After {
+                break;
+            }
+            self.send_what_is_due(now)?;
+            self.expire(now)?;
+            self.turn(now, &mut events, &mut scratch)?;
+        }
+        let end = self.recorder.control().end();
+        let unsent = self.pace.take().map_or(0, |pace| pace.due(end.saturating_sub(1)));
+        self.sending = false;
+        while self.in_flight() > 0 {
+            let now = self.recorder.now();
+            self.next_expiry = self.next_expiry.min(now);
+            self.expire(now)?;
+            self.turn(now, &mut events, &mut scratch)?;
+        }
+        self.recorder.finish(unsent, 0);
+        Ok(())
+    }
+
+    fn in_flight(&self) -> u64 {
+        self.flows.iter().map(|flow| u64::from(flow.missing)).sum()
+    }
+
+    /// Sends the next datagram of a socket, which was due at `due`.
+    fn send(&mut self, index: usize, due: Nanos, now: Nanos) -> Result<(), String> {
+        let flow = &mut self.flows[index];
+        let number = flow.number + flow.in_flight.len() as u64;
+        datagram(&self.tape, flow.first, number, &mut self.packet);
+        let back = match flow.socket.send(&self.packet) {
+            Ok(_) => false,
+            Err(error) => match error.kind() {
+                // Lost before it left, as others are on the way: missing it will be told by time.
+                ErrorKind::WouldBlock | ErrorKind::Interrupted => false,
+                ErrorKind::ConnectionRefused => return self.refused(index),
+                _ => return Err(format!("cannot send to {}: {error}", self.endpoint)),
+            },
+        };
+        flow.in_flight.push_back(Sent { due, at: now, back });
+        flow.missing += 1;
+        Ok(())
+    }
+
+    /// The server's host answered that nobody is there.
+    fn refused(&mut self, index: usize) -> Result<(), String> {
+        if !self.any_back {
+            let error = ErrorKind::ConnectionRefused.into();
+            return Err(why_not(&self.job.plan.endpoint, &error, &self.job.plan));
+        }
+        self.recorder.fault(Fault::Refused, 1);
+        self.next_flow = index + 1;
+        Ok(())
+    }
+
+    fn send_what_is_due(&mut self, now: Nanos) -> Result<(), String> {
+        let (Some(mut pace), Discipline::Open { most }) = (self.pace.take(), self.discipline)
+        else {
+            return Ok(());
+        };
+        let mut tried = 0;
+        while pace.next() <= now && tried < self.flows.len() {
+            let index = self.next_flow % self.flows.len();
+            self.next_flow = index + 1;
+            if self.flows[index].missing >= most {
+                tried += 1;
+                continue;
+            }
+            tried = 0;
+            if let Some(due) = pace.take(now) {
+                self.recorder.lag(due, now);
+                self.send(index, due, now)?;
+            }
+        }
+        self.pace = Some(pace);
+        Ok(())
+    }
+
+    /// Gives up datagrams that have not come back in time.
+    fn expire(&mut self, now: Nanos) -> Result<(), String> {
+        if now < self.next_expiry {
+            return Ok(());
+        }
+        self.next_expiry = now + (self.timeout / 10).min(LONGEST_WAIT);
+        for index in 0..self.flows.len() {
+            let flow = &mut self.flows[index];
+            let mut lost = 0;
+            while let Some(first) = flow.in_flight.front()
+                && (first.back || now.saturating_sub(first.at) >= self.timeout)
+            {
+                lost += u32::from(!first.back);
+                flow.number += 1;
+                flow.in_flight.pop_front();
+            }
+            flow.missing -= lost;
+            self.recorder.fault(Fault::Timeout, lost.into());
+            self.replace(index, lost.into(), now)?;
+        }
+        Ok(())
+    }
+
+    /// Closed loop: sends one more for each that is no longer in flight.
+    fn replace(&mut self, index: usize, times: u64, now: Nanos) -> Result<(), String> {
+        if self.sending && matches!(self.discipline, Discipline::Closed { .. }) {
+            return (0..times).try_for_each(|_| self.send(index, now, now));
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, now: Nanos, events: &mut Events, scratch: &mut [u8]) -> Result<(), String> {
+        let until = (now + LONGEST_WAIT).min(self.recorder.window_end().max(now + 1_000_000));
+        let mut wait = Duration::from_nanos(until - now);
+        if let Some(pace) = &self.pace {
+            let due = Duration::from_nanos(pace.next().saturating_sub(now));
+            if due < wait && (due.is_zero() || self.timer.arm(due).is_err()) {
+                wait = Duration::ZERO;
+            }
+        }
+        match self.poll.poll(events, Some(wait)) {
+            Err(error) if error.kind() != ErrorKind::Interrupted => {
+                return Err(format!("cannot go on polling: {error}"));
+            }
+            _ => {}
+        }
+        for event in &*events {
+            if event.token() != TIMER {
+                self.receive(event.token().0, scratch)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes all that has come to a socket.
+    fn receive(&mut self, index: usize, scratch: &mut [u8]) -> Result<(), String> {
+        let now = self.recorder.now();
+        let (mut back, mut bytes) = (0, 0);
+        loop {
+            match self.flows[index].socket.recv(scratch) {
+                Ok(length) => {
+                    back += self.take(index, &scratch[..length], now);
+                    bytes += length;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                    self.refused(index)?;
+                }
+                Err(error) => {
+                    return Err(format!("cannot receive from {}: {error}", self.endpoint));
+                }
+            }
+        }
+        self.recorder.back(now, back, bytes);
+        self.replace(index, back, now)
+    }
+
+    /// Takes note of one datagram; 1 if it was one that was waited for.
+    fn take(&mut self, index: usize, received: &[u8], now: Nanos) -> u64 {
+        let flow = &mut self.flows[index];
+        self.any_back = true;
+        let number = received.first_chunk().map(|number| u64::from_le_bytes(*number));
+        let place = number.and_then(|number| number.checked_sub(flow.number));
+        let place = place.and_then(|place| usize::try_from(place).ok());
+        let Some(sent) = place.and_then(|place| flow.in_flight.get_mut(place)) else {
+            // One that was given up comes late, or twice: not an error of datagrams. All else is.
+            let known = number.is_some_and(|number| number < flow.number);
+            self.recorder.fault(Fault::Mismatch, u64::from(!known));
+            return 0;
+        };
+        if std::mem::replace(&mut sent.back, true) {
+            return 0;
+        }
+        let due = sent.due;
+        flow.missing -= 1;
+        let number = number.unwrap_or(0);
+        datagram(&self.tape, flow.first, number, &mut self.packet);
+        if received != self.packet {
+            self.wrong(index, number, received);
+            return 1;
+        }
+        self.recorder.latency(due, now, 1);
+        let flow = &mut self.flows[index];
+        while flow.in_flight.front().is_some_and(|first| first.back) {
+            flow.number += 1;
+            flow.in_flight.pop_front();
+        }
+        1
+    }
+
+    fn wrong(&mut self, index: usize, number: u64, received: &[u8]) {
+        if received.len() < self.packet.len() && self.packet.starts_with(received) {
+            self.recorder.fault(Fault::Truncated, 1);
+            return;
+        }
+        self.recorder.fault(Fault::Mismatch, 1);
+        let alike = received.iter().zip(&self.packet).take_while(|(a, b)| a == b).count();
+        let place = Place {
+            tape: &self.tape,
+            offset: self.tape.start(self.flows[index].first + usize::try_from(number).unwrap_or(0)),
+            received,
+            alike: alike.min(self.packet.len() - 1),
+            bytes: 0,
+            frames: number,
+            in_flight: 1,
+        };
+        self.recorder.difference(|| place.judge().to_string());
+    }
+}
+
+/// Makes the datagram of that number: a frame of the tape, with the number in front.
+fn datagram(tape: &Tape, first: usize, number: u64, packet: &mut Vec<u8>) {
+    let index = first.wrapping_add(usize::try_from(number).unwrap_or(0));
+    packet.clear();
+    packet.extend_from_slice(tape.frame(index));
+    packet[..NUMBER].copy_from_slice(&number.to_le_bytes());
+}

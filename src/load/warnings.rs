@@ -1,0 +1,205 @@
+//! What a reader of the numbers should know before believing them, each with what to do about it.
+
+use resound::plural::{Plural, connections, frames};
+
+use super::{
+    pace::Arrivals,
+    report::Report,
+    units::{Micros, Rate},
+};
+
+/// From this share of a CPU on, the client may be what is measured.
+const SATURATED: f64 = 0.95;
+
+/// Less than this of the asked rate is not that rate.
+const ACHIEVED: f64 = 0.99;
+
+/// What has to be said of `report`; `missing` connections could not be opened.
+pub(crate) fn warnings(report: &Report, missing: usize) -> Vec<String> {
+    let found = [
+        omission(report),
+        saturation(report),
+        achieved(report),
+        lag(report),
+        samples(report),
+        missing_connections(report, missing),
+        held(report),
+        datagrams(report),
+    ];
+    found.into_iter().flatten().collect()
+}
+
+/// A closed loop sends nothing while it waits, so one long wait counts once.
+fn omission(report: &Report) -> Option<String> {
+    let latency = &report.latency_us;
+    let longest = latency.max / 1e6;
+    // It lasted longer than what a percentile leaves out, and yet the percentile does not show it.
+    let hidden = longest / report.duration_s > 0.01 && latency.p99 < latency.max / 2.0;
+    (report.config.rate.is_none() && hidden).then(|| {
+        format!(
+            "coordinated omission: a frame took {}, {:.0} % of the whole time, and p99 is {}. This is a closed loop: \
+             while it waits it sends nothing, so a stall counts once per connection and not for every frame that \
+             was due meanwhile. To see what those would have met, use an open loop: --rate {}",
+            Micros(latency.max),
+            100.0 * longest / report.duration_s,
+            Micros(latency.p99),
+            Rate(report.frames_per_s * 0.8)
+        )
+    })
+}
+
+fn saturation(report: &Report) -> Option<String> {
+    let share = report.client_cpu_share;
+    let server_is_busier = report.server.is_some_and(|server| server.cpu_share > share);
+    (share > SATURATED && !server_is_busier).then(|| {
+        format!(
+            "the client is saturated: its busiest thread had {:.0} % of a CPU, so this may be its limit and not the \
+             server's. Use more --threads, or a client with a CPU of its own",
+            share * 100.0
+        )
+    })
+}
+
+fn achieved(report: &Report) -> Option<String> {
+    let asked = report.config.rate?;
+    // What comes at random comes more and less often: four standard deviations of its number are nobody's fault.
+    let random = report.config.arrivals.as_deref() == Some(Arrivals::Poisson.name());
+    let chance = if random { 4.0 * (asked / report.duration_s).sqrt() } else { 0.0 };
+    (report.frames_per_s < (ACHIEVED * asked).min(asked - chance)).then(|| {
+        format!(
+            "{} frames a second were asked for and {} came back: the server was behind for good, and latency mostly \
+             says how long this went on ({} never sent). Ask for less with --rate, or find its limit with \
+             --ramp 'p99<2ms'",
+            Rate(asked),
+            Rate(report.frames_per_s),
+            frames(report.unsent)
+        )
+    })
+}
+
+fn lag(report: &Report) -> Option<String> {
+    let lag = report.send_lag_us?;
+    (lag.p99 > 0.2 * report.latency_us.p99 && lag.p99 > 100.0).then(|| {
+        format!(
+            "the client was late itself: by {} at p99, of {} in all. Other work on this machine, or too few --threads",
+            Micros(lag.p99),
+            Micros(report.latency_us.p99)
+        )
+    })
+}
+
+fn samples(report: &Report) -> Option<String> {
+    let count = report.latency_us.count;
+    let (percentile, needed) = match count {
+        0 => return Some("no frame came back: there is nothing to report but errors".to_owned()),
+        1..1_000 => ("p99, p99.9 and p99.99", 100_000),
+        1_000..10_000 => ("p99.9 and p99.99", 100_000),
+        10_000..100_000 => ("p99.99", 100_000),
+        _ => return None,
+    };
+    Some(format!(
+        "{} came back, too few for {percentile}: fewer than ten of them are beyond. Measure {:.0} times as long \
+         with --duration",
+        frames(count),
+        (f64::from(needed) / count as f64).ceil()
+    ))
+}
+
+fn missing_connections(report: &Report, missing: usize) -> Option<String> {
+    let asked = report.config.connections + report.config.hold;
+    (missing > 0).then(|| {
+        format!(
+            "{missing} of {} could not be opened: see the errors; the server may limit how many it \
+             takes (--max-connections of resound serve, ulimit -n)",
+            connections(asked)
+        )
+    })
+}
+
+fn held(report: &Report) -> Option<String> {
+    let (asked, held) = (report.config.hold as u64, report.connections.held);
+    (held < asked && !report.ended_early).then(|| {
+        format!(
+            "of {} {held} echoed at the end; the others are among the errors",
+            Plural(asked, ["idle connection", "idle connections"])
+        )
+    })
+}
+
+fn datagrams(report: &Report) -> Option<String> {
+    let lost = *report.errors_by_name.get("TIMEOUT").unwrap_or(&0);
+    (report.config.target.starts_with("udp://") && lost > 0).then(|| {
+        format!(
+            "{} did not come back: lost anywhere, or the server limits its answers (resound serve does: \
+             udp://ADDRESS,rate=0 lifts it)",
+            Plural(lost, ["datagram", "datagrams"])
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::gate::tests::report;
+
+    fn said(report: &Report) -> String {
+        warnings(report, 0).join("\n")
+    }
+
+    #[test]
+    fn a_good_run_needs_no_warning() {
+        assert_eq!(said(&report()), "");
+    }
+
+    #[test]
+    fn a_stall_in_a_closed_loop_is_explained_and_in_an_open_one_it_shows() {
+        let mut report = report();
+        report.duration_s = 5.0;
+        report.latency_us.max = 100_000.0;
+        let text = said(&report);
+        assert!(text.contains("coordinated omission") && text.contains("--rate 80.0k"), "{text}");
+        report.config.rate = Some(100_000.0);
+        assert_eq!(said(&report), "");
+    }
+
+    #[test]
+    fn fewer_random_arrivals_than_asked_for_may_be_chance() {
+        let mut report = report();
+        report.config.rate = Some(1_000.0);
+        report.frames_per_s = 970.0;
+        assert!(said(&report).contains("--ramp"));
+        report.config.arrivals = Some("poisson".to_owned());
+        assert_eq!(said(&report), "", "of 10,000 100 more or fewer are usual");
+        report.frames_per_s = 950.0;
+        assert!(said(&report).contains("--ramp"));
+    }
+
+    #[test]
+    fn each_doubt_has_its_remedy() {
+        let mut saturated = report();
+        saturated.client_cpu_share = 0.99;
+        let mut behind = report();
+        behind.config.rate = Some(200_000.0);
+        let mut few = report();
+        few.latency_us.count = 5_000;
+        let mut nothing = report();
+        nothing.latency_us = Default::default();
+        let mut lost = report();
+        lost.config.target = "udp://127.0.0.1:1".to_owned();
+        lost.errors_by_name.insert("TIMEOUT".to_owned(), 3);
+        for (report, says) in [
+            (&saturated, "--threads"),
+            (&behind, "--ramp"),
+            (
+                &few,
+                "5000 frames came back, too few for p99.9 and p99.99: fewer than ten of them are beyond. Measure 20 times",
+            ),
+            (&nothing, "no frame came back"),
+            (&lost, "rate=0"),
+        ] {
+            let text = said(report);
+            assert!(text.contains(says), "{text}");
+        }
+        assert!(warnings(&report(), 3)[0].contains("3 of 10 connections"));
+    }
+}

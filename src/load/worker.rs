@@ -1,0 +1,381 @@
+//! One thread of the load: a reactor with the connections, kept filled, fed and timed.
+
+use std::{
+    collections::VecDeque,
+    io::{self, ErrorKind},
+    sync::{Arc, mpsc::Sender},
+    time::Duration,
+};
+
+use resound::{Config, Lane, Reactor};
+
+use super::{
+    control::{Control, Nanos, Phase, nanos},
+    fault::Fault,
+    load::{Load, Role},
+    pace::Pace,
+    plan::Plan,
+    record::{Message, Recorder},
+    refusal::why_not,
+    tape::Tape,
+    timer::Timer,
+};
+
+/// Connections that are being opened at once: more than a usual backlog would only wait, some of them a second.
+const CONNECTING_AT_ONCE: usize = 100;
+
+/// After a connection failed, the next one is tried so much later.
+const RETRY: Nanos = 50_000_000;
+
+/// Among a thread's frames in an open loop, so many times are handed out at once.
+const MOST_AT_ONCE: u64 = 4096;
+
+/// Nothing is waited for longer than this, so that a change of phase is seen.
+const LONGEST_WAIT: Nanos = 20_000_000;
+
+/// What one thread needs to know.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) thread: u32,
+    pub(crate) control: Arc<Control>,
+    pub(crate) sender: Sender<Message>,
+}
+
+/// Runs until the plan is done; what comes of it is told by messages.
+pub(crate) fn run(job: Job) {
+    let sender = job.sender.clone();
+    let done = Worker::new(job).and_then(Worker::work);
+    if let Err(text) = done {
+        // Nobody listens any more where the whole run has failed.
+        let _ = sender.send(Message::Failed(text));
+    }
+}
+
+/// A connection that is to be opened.
+#[derive(Debug, Clone, Copy)]
+struct Vacancy {
+    role: Role,
+    not_before: Nanos,
+}
+
+#[derive(Debug)]
+struct Worker {
+    plan: Arc<Plan>,
+    thread: u32,
+    reactor: Reactor<Load>,
+    lane: Lane,
+    timer: Timer,
+    timeout: Nanos,
+    vacant: VecDeque<Vacancy>,
+    /// Attempts to connect so far.
+    attempts: usize,
+    /// When the next one may be made.
+    next_connect: Nanos,
+    connecting: usize,
+    filled: bool,
+    pace: Option<Pace>,
+    times: Vec<Nanos>,
+    /// Open loop: the last round left frames unsent because no connection had room.
+    starved: bool,
+    next_expiry: Nanos,
+}
+
+impl Worker {
+    fn new(job: Job) -> Result<Self, String> {
+        let Job { plan, thread, control, sender } = job;
+        let config = Config {
+            max_connections: u32::MAX as usize,
+            max_memory: usize::MAX >> 8,
+            idle_timeout: None,
+            frame_timeout: None,
+            write_timeout: Some(plan.timeout),
+            ..Config::default()
+        };
+        let cannot = |error: io::Error| format!("cannot set up the event loop: {error}");
+        let mut reactor = Reactor::new(config).map_err(cannot)?;
+        let timer = Timer::new().map_err(cannot)?;
+        reactor.wake_on(&timer).map_err(cannot)?;
+        let tape = Tape::new(plan.wire(), &plan.sizes)?;
+        let discipline = plan.discipline(tape.mean());
+        let recorder = Recorder::new(control, sender, nanos(plan.window()));
+        let load = Load::new(tape, recorder, discipline, plan.churn);
+        let lane = reactor.outbound(load).map_err(cannot)?;
+        let busy = plan.part(plan.connections, thread);
+        let idle = plan.part(plan.hold, thread);
+        let vacancy = |role| Vacancy { role, not_before: 0 };
+        Ok(Self {
+            vacant: std::iter::repeat_n(vacancy(Role::Idle), idle)
+                .chain(std::iter::repeat_n(vacancy(Role::Busy), busy))
+                .collect(),
+            timeout: nanos(plan.timeout),
+            plan,
+            thread,
+            reactor,
+            lane,
+            timer,
+            attempts: 0,
+            next_connect: 0,
+            connecting: 0,
+            filled: false,
+            pace: None,
+            times: Vec::new(),
+            starved: false,
+            next_expiry: 0,
+        })
+    }
+
+    fn load(&mut self) -> &mut Load {
+        self.reactor.protocol_mut(self.lane)
+    }
+
+    fn now(&mut self) -> Nanos {
+        self.load().recorder.now()
+    }
+
+    fn work(mut self) -> Result<(), String> {
+        loop {
+            let now = self.now();
+            let load = self.load();
+            let in_flight = load.in_flight;
+            if load.recorder.tick(now, in_flight) == Phase::After {
+                break;
+            }
+            self.connect(now)?;
+            if !self.filled {
+                self.fill(now);
+            }
+            self.send_what_is_due(now);
+            self.give_up(now);
+            self.turn(now)?;
+            self.replace()?;
+        }
+        self.end()
+    }
+
+    /// Opens what is vacant, as fast as is allowed.
+    fn connect(&mut self, now: Nanos) -> Result<(), String> {
+        if self.vacant.is_empty() {
+            return Ok(());
+        }
+        let open = self.load().open;
+        let wanted = self.plan.part(self.plan.connections, self.thread)
+            + self.plan.part(self.plan.hold, self.thread);
+        self.connecting = wanted.saturating_sub(open + self.vacant.len());
+        while self.connecting < CONNECTING_AT_ONCE
+            && now >= self.next_connect
+            && let Some(vacancy) = self.vacant.front().copied()
+            && vacancy.not_before <= now
+        {
+            self.vacant.pop_front();
+            if let Some(rate) = self.plan.connect_rate {
+                let interval = 1e9 / (rate / f64::from(self.plan.threads));
+                // As if it had been in time, unless it was far from it.
+                let due = self.next_connect.max(now.saturating_sub(100_000_000));
+                self.next_connect = due + super::random::whole(interval);
+            }
+            let number = self.attempts * self.plan.threads as usize + self.thread as usize;
+            self.attempts += 1;
+            let source = self.plan.source(number);
+            match self.reactor.connect(self.lane, &self.plan.endpoint, source) {
+                Ok(token) => {
+                    self.connecting += 1;
+                    self.load().connecting(token, vacancy.role, number, now);
+                }
+                // A Unix socket's backlog is full: it will take others soon.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.vacant.push_back(Vacancy { not_before: now + 1_000_000, ..vacancy });
+                    break;
+                }
+                Err(error) => self.failed(vacancy, &error, now)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn failed(&mut self, vacancy: Vacancy, error: &io::Error, now: Nanos) -> Result<(), String> {
+        let fault = match error.kind() {
+            ErrorKind::ConnectionRefused => Fault::Refused,
+            ErrorKind::AddrNotAvailable | ErrorKind::PermissionDenied | ErrorKind::NotFound => {
+                return Err(why_not(&self.plan.endpoint, error, &self.plan));
+            }
+            _ if error.raw_os_error() == Some(libc::EMFILE) => {
+                return Err(why_not(&self.plan.endpoint, error, &self.plan));
+            }
+            _ => Fault::Unreachable,
+        };
+        if self.load().opened() == 0 {
+            return Err(why_not(&self.plan.endpoint, error, &self.plan));
+        }
+        self.load().recorder.fault(fault, 1);
+        self.vacant.push_back(Vacancy { not_before: now + RETRY, ..vacancy });
+        Ok(())
+    }
+
+    /// Makes up for connections that are gone, and closes those that have to go.
+    fn replace(&mut self) -> Result<(), String> {
+        let load = self.load();
+        if load.condemned.is_empty() && load.gone.is_empty() {
+            return Ok(());
+        }
+        let condemned = std::mem::take(&mut load.condemned);
+        for token in condemned {
+            self.reactor.close(token);
+        }
+        let now = self.now();
+        let load = self.load();
+        let opened = load.opened();
+        for (role, fault) in std::mem::take(&mut load.gone) {
+            if opened == 0
+                && let Some(fault) = fault
+            {
+                let kind = match fault {
+                    Fault::Refused => ErrorKind::ConnectionRefused,
+                    Fault::Timeout => ErrorKind::TimedOut,
+                    Fault::Reset => ErrorKind::ConnectionReset,
+                    _ => ErrorKind::HostUnreachable,
+                };
+                return Err(why_not(&self.plan.endpoint, &kind.into(), &self.plan));
+            }
+            let not_before = if fault.is_some() { now + RETRY } else { now };
+            self.vacant.push_back(Vacancy { role, not_before });
+        }
+        Ok(())
+    }
+
+    /// Lets the load begin once all connections are open, or have had time enough.
+    fn fill(&mut self, now: Nanos) {
+        let wanted = self.plan.part(self.plan.connections, self.thread)
+            + self.plan.part(self.plan.hold, self.thread);
+        let timeout = self.timeout;
+        let load = self.load();
+        let progress = load.opened();
+        let missing = wanted.saturating_sub(load.open);
+        let all_tried = missing == 0 || progress >= wanted;
+        if !all_tried && (now < timeout || self.plan.connect_rate.is_some()) {
+            return;
+        }
+        self.filled = true;
+        let load = self.load();
+        load.recorder.tell(Message::Filled { missing });
+        load.sending = true;
+        for token in self.load().tokens(Role::Busy) {
+            self.reactor.speak(token, |load, out| load.begin(token, out));
+        }
+        if let Some(rate) = self.plan.rate {
+            let (thread, threads) = (self.thread, self.plan.threads);
+            let rate = rate / f64::from(threads);
+            self.pace = Some(Pace::new(self.plan.arrivals, rate, now, thread, threads));
+        }
+    }
+
+    /// Open loop: sends what is due, spread over the connections with room, a write for each.
+    fn send_what_is_due(&mut self, now: Nanos) {
+        let Some(mut pace) = self.pace.take() else { return };
+        let due = pace.due(now).min(MOST_AT_ONCE);
+        let with_room = self.load().room.len().max(1) as u64;
+        let each = due.div_ceil(with_room).max(1);
+        let mut times = std::mem::take(&mut self.times);
+        let starved = std::mem::take(&mut self.starved);
+        while pace.next() <= now {
+            let load = self.load();
+            let Some(token) = load.next_with_room() else {
+                self.starved = true;
+                break;
+            };
+            let most = each.min(load.room_of(token).into());
+            times.clear();
+            times.extend((0..most).map_while(|_| pace.take(now)));
+            if !starved {
+                times.iter().for_each(|&due| load.recorder.lag(due, now));
+            }
+            self.reactor.speak(token, |load, out| load.send(token, &times, now, out));
+            self.load().relist(token);
+        }
+        self.times = times;
+        self.pace = Some(pace);
+    }
+
+    fn give_up(&mut self, now: Nanos) {
+        if now >= self.next_expiry {
+            self.next_expiry = now + (self.timeout / 10).min(LONGEST_WAIT);
+            let timeout = self.timeout;
+            self.load().expire(now, timeout);
+        }
+    }
+
+    /// Polls until something happens or the next thing is due.
+    fn turn(&mut self, now: Nanos) -> Result<(), String> {
+        let mut until = now + LONGEST_WAIT;
+        let load = self.load();
+        until = until.min(load.recorder.window_end().max(now));
+        let has_room = !load.room.is_empty();
+        let condemned = !load.condemned.is_empty();
+        if let Some(vacancy) = self.vacant.front()
+            && self.connecting < CONNECTING_AT_ONCE
+        {
+            until = until.min(vacancy.not_before.max(self.next_connect));
+        }
+        if condemned {
+            until = now;
+        }
+        let mut wait = Duration::from_nanos(until.saturating_sub(now));
+        if let Some(pace) = &self.pace
+            && has_room
+        {
+            let due = Duration::from_nanos(pace.next().saturating_sub(now));
+            if due < wait {
+                // A poll counts in milliseconds, a timer in nanoseconds.
+                wait = if due.is_zero() || self.timer.arm(due).is_err() {
+                    Duration::ZERO
+                } else {
+                    wait
+                };
+            }
+        }
+        match self.reactor.turn(Some(wait)) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(format!("cannot go on polling: {error}")),
+        }
+    }
+
+    /// Waits for what is in flight, and sees whether those who held their peace still echo.
+    fn end(mut self) -> Result<(), String> {
+        let end = self.load().recorder.control().end();
+        let unsent =
+            self.pace.take().map_or(0, |pace| if end == 0 { 0 } else { pace.due(end - 1) });
+        self.load().sending = false;
+        self.wait_for_all()?;
+        let idle = self.load().tokens(Role::Idle);
+        let held = idle.len();
+        for chunk in idle.chunks(256) {
+            for &token in chunk {
+                self.reactor.speak(token, |load, out| load.begin(token, out));
+            }
+            self.wait_for_all()?;
+        }
+        let lost = held - self.load().tokens(Role::Idle).len().min(held);
+        self.load().recorder.finish(unsent, (held - lost) as u64);
+        Ok(())
+    }
+
+    /// Turns until nothing is in flight any more; what does not come back is counted as such.
+    fn wait_for_all(&mut self) -> Result<(), String> {
+        loop {
+            let now = self.now();
+            self.next_expiry = self.next_expiry.min(now);
+            self.give_up(now);
+            let condemned = std::mem::take(&mut self.load().condemned);
+            for token in condemned {
+                self.reactor.close(token);
+            }
+            if self.load().in_flight == 0 {
+                return Ok(());
+            }
+            let wait = Duration::from_nanos((self.timeout / 10).clamp(1_000_000, LONGEST_WAIT));
+            self.reactor
+                .turn(Some(wait))
+                .map_err(|error| format!("cannot go on polling: {error}"))?;
+        }
+    }
+}
