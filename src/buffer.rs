@@ -146,7 +146,7 @@ pub(crate) struct OverLimit;
 #[derive(Debug)]
 pub(crate) struct Pool {
     limit: usize,
-    /// Capacity of all buffers out there, and bytes in pipes; at most `limit`, together with `kept_bytes`.
+    /// Capacity of all buffers out there; at most `limit`, together with `kept_bytes`.
     lent: usize,
     kept: Vec<Memory>,
     kept_bytes: usize,
@@ -227,27 +227,13 @@ impl Pool {
         self.grow(buffer, wanted).or_else(|OverLimit| self.grow(buffer, least))
     }
 
-    /// Makes room for `count` bytes behind those in `buffer`, which are there already and only have to be moved; see
-    /// [`reserve`](Self::reserve).
-    pub(crate) fn room_for<'a>(
-        &mut self,
-        buffer: &'a mut Buffer,
-        count: usize,
-        likely: usize,
-    ) -> Result<&'a mut [u8], OverLimit> {
-        let there = buffer.len() + count;
-        self.reserve(buffer, count, likely, there)?;
-        Ok(&mut buffer.room()[..count])
-    }
-
     /// How many bytes may still be charged.
-    pub(crate) const fn chargeable(&self) -> usize {
+    const fn chargeable(&self) -> usize {
         self.limit - self.lent
     }
 
-    /// Counts so many more bytes as lent: what a buffer grows by, or what is held elsewhere on a connection's behalf. What is
-    /// kept makes way for them.
-    pub(crate) fn charge(&mut self, bytes: usize) -> Result<(), OverLimit> {
+    /// Counts what a buffer grows by as lent. What is kept makes way for it.
+    fn charge(&mut self, bytes: usize) -> Result<(), OverLimit> {
         if bytes > self.chargeable() - self.kept_bytes {
             self.trim();
         }
@@ -256,10 +242,6 @@ impl Pool {
         }
         self.lent += bytes;
         Ok(())
-    }
-
-    pub(crate) const fn discharge(&mut self, bytes: usize) {
-        self.lent -= bytes;
     }
 
     fn grow(&mut self, buffer: &mut Buffer, wanted: usize) -> Result<(), OverLimit> {

@@ -19,14 +19,9 @@ pub struct Config {
     /// Let other reactors of this user listen on the same TCP and UDP ports (`SO_REUSEPORT`, socket(7)): the
     /// kernel gives each connection to one of them. Default false.
     pub share_ports: bool,
-    /// Bytes in all connections' own buffers together, and in the pipes of long frames. Default 1 GiB. A
+    /// Bytes in all connections' own buffers together. Default 1 GiB. A
     /// connection that would need more is ended; one that needs no buffer of its own is not touched.
     pub max_memory: usize,
-    /// Of a frame that goes back as it came, and of which so many bytes are missing after the read that brought
-    /// its head, the rest waits in a pipe and does not come to user space (splice(2)), as far as pipes reach. It
-    /// spares the server's processor and memory and costs the peer more wake-ups: it pays where many bytes come
-    /// from other machines. Default 1 MiB; `None` is never.
-    pub splice_from: Option<usize>,
     /// Close a connection with nothing begun and nothing owed after this long. Default none.
     pub idle_timeout: Option<Duration>,
     /// A frame that has begun must be whole within this time, however steadily its bytes drip in. Default 60 s.
@@ -54,8 +49,8 @@ pub enum Overload {
 
 impl Config {
     /// Descriptors that a reactor may have open beside its listeners and connections: the poll and its waker, the one
-    /// held in reserve, what accepting is tried with, and the pipes for long frames.
-    pub const OWN_DESCRIPTORS: u64 = 8 + 2 * crate::pipe::MOST;
+    /// held in reserve, and what accepting is tried with.
+    pub const OWN_DESCRIPTORS: u64 = 8;
 }
 
 impl Default for Config {
@@ -67,7 +62,6 @@ impl Default for Config {
             backlog: 4096,
             share_ports: false,
             max_memory: 1 << 30,
-            splice_from: Some(1 << 20),
             idle_timeout: None,
             frame_timeout: Some(Duration::from_secs(60)),
             write_timeout: Some(Duration::from_secs(60)),

@@ -9,7 +9,7 @@
 //!                 does not take goes to `output`
 //! ```
 //!
-//! A long frame may wait in a pipe instead ([`long`]). A connection with none of these owns no buffer at all. One that owes output does not read: back-pressure
+//! A connection with none of these owns no buffer at all. One that owes output does not read: back-pressure
 //! reaches the peer through the kernel's own windows, and what a slow reader can make the server hold is
 //! one batch of replies. Only a client's protocol may have it otherwise
 //! ([`Protocol::reads_while_owed`]).
@@ -32,7 +32,6 @@ use crate::{
 
 mod cold;
 mod end;
-mod long;
 mod outbound;
 mod read;
 mod reason;
@@ -68,8 +67,6 @@ enum State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Frame {
     Between,
-    /// The same, and the last one was long.
-    AfterLong,
     Within,
 }
 
@@ -156,7 +153,7 @@ impl<S: Stream> Connection<S> {
     }
 
     fn owes(&self) -> bool {
-        self.cold.as_ref().is_some_and(|cold| !cold.output.is_empty() || cold.owes_long())
+        self.cold.as_ref().is_some_and(|cold| !cold.output.is_empty())
     }
 
     fn is_stopped(&self) -> bool {
@@ -166,14 +163,8 @@ impl<S: Stream> Connection<S> {
     /// What it holds, for tests.
     pub(crate) fn inspect(&self, token: Token) -> Inspected {
         let (held, owed, capacity) = self.cold.as_ref().map_or((0, 0, 0), |cold| {
-            let Cold { input, output, long, .. } = &**cold;
-            let (mut held, mut owed) = (input.len(), output.len());
-            let mut capacity = input.capacity() + output.capacity();
-            if let Some(long) = long {
-                *(if long.is_whole() { &mut owed } else { &mut held }) += long.held();
-                capacity += long.held();
-            }
-            (held, owed, capacity)
+            let Cold { input, output, .. } = &**cold;
+            (input.len(), output.len(), input.capacity() + output.capacity())
         });
         let (queued, ended_for) = (self.queued, self.ended_for());
         Inspected { token, held, owed, capacity, queued, entries: 0, deadline: None, ended_for }
@@ -276,12 +267,6 @@ impl<S: Stream> Connection<S> {
                 self.show(token, &[], protocol, shared)?;
                 continue;
             }
-            if self.is_within_long() {
-                let before = self.received;
-                readable = self.read_long(token, shared)?;
-                steps_left = steps_left.saturating_sub((self.received - before) / STEP);
-                continue;
-            }
             match self.read(scratch, &mut shared.stock.pool) {
                 Ok(Arrival { bytes: 0, .. }) => {
                     trace!("{token}: read EOF");
@@ -297,9 +282,7 @@ impl<S: Stream> Connection<S> {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     trace!("{token}: read would block");
                     readable = false;
-                    if shared.draining
-                        && matches!(self.state, State::Open(Frame::Between | Frame::AfterLong))
-                    {
+                    if shared.draining && matches!(self.state, State::Open(Frame::Between)) {
                         self.finish(Reason::Drained, Ending::Stopping, token, protocol, shared)?;
                     }
                 }
@@ -321,7 +304,7 @@ impl<S: Stream> Connection<S> {
         cold.output.consume(taken);
         let paid = cold.output.is_empty();
         self.count_sent(taken, shared);
-        if paid { self.pay_long(token, shared) } else { Ok(false) }
+        Ok(paid)
     }
 
     fn count_received(&mut self, bytes: usize, shared: &Shared) {
@@ -350,9 +333,6 @@ impl<S: Stream> Connection<S> {
     #[inline(never)]
     fn give_cold_back(&mut self, shared: &mut Shared) {
         let Some(cold) = &mut self.cold else { return };
-        if !matches!(self.state, State::Open(_)) && cold.is_within_long() {
-            shared.stock.drop_long(cold);
-        }
         for buffer in [&mut cold.input, &mut cold.output] {
             if buffer.is_empty() && buffer.capacity() > 0 {
                 shared.stock.pool.release(buffer);
@@ -360,7 +340,6 @@ impl<S: Stream> Connection<S> {
         }
         if cold.input.is_empty()
             && cold.output.is_empty()
-            && cold.long.is_none()
             && !cold.lasts()
             && let Some(cold) = self.cold.take()
         {

@@ -96,7 +96,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         Self {
             net,
             scratch: vec![0; SCRATCH].into_boxed_slice(),
-            shared: Shared::new(config.max_memory, config.splice_from),
+            shared: Shared::new(config.max_memory),
             crowd: Crowd::new(config.max_connections_per_ip),
             config,
             doors: Vec::new(),

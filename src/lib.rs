@@ -80,7 +80,6 @@ pub mod listen;
 pub mod listener;
 pub mod net;
 pub mod peer;
-mod pipe;
 #[doc(hidden)]
 pub mod plural;
 pub mod protocol;

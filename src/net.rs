@@ -6,7 +6,6 @@ use std::{
     time::Duration,
 };
 
-pub use crate::pipe::Pipe;
 use crate::{Endpoint, Peer, Token};
 
 /// Sockets and the time.
@@ -87,28 +86,6 @@ pub trait Stream: Read + Write {
     /// As connect(2).
     fn connected(&mut self) -> io::Result<()> {
         Ok(())
-    }
-
-    /// Moves at most `most` bytes that have arrived into `pipe`, uncopied; how many, 0 at the end of the stream.
-    /// A stream that cannot do that need not implement it: `Unsupported`.
-    ///
-    /// # Errors
-    ///
-    /// As [`Pipe::fill_from`].
-    fn splice_to(&mut self, pipe: &mut Pipe, most: usize) -> io::Result<usize> {
-        let _ = (pipe, most);
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    /// Sends what is in `pipe`, uncopied, as much as can be taken; how much. A stream that cannot do that need
-    /// not implement it: `Unsupported`.
-    ///
-    /// # Errors
-    ///
-    /// As [`Pipe::empty_into`].
-    fn splice_from(&mut self, pipe: &mut Pipe) -> io::Result<usize> {
-        let _ = pipe;
-        Err(io::ErrorKind::Unsupported.into())
     }
 }
 

@@ -12,7 +12,7 @@ use mio::{
 };
 use socket2::{Domain, Socket as RawSocket, Type};
 
-use crate::{Endpoint, net::Pipe};
+use crate::Endpoint;
 
 /// A non-blocking socket that is connected, or soon will be.
 #[derive(Debug)]
@@ -80,14 +80,6 @@ impl Write for Socket {
 impl crate::net::Stream for Socket {
     fn shutdown_write(&mut self) -> io::Result<()> {
         either!(self, socket => socket.shutdown(Shutdown::Write))
-    }
-
-    fn splice_to(&mut self, pipe: &mut Pipe, most: usize) -> io::Result<usize> {
-        either!(self, socket => pipe.fill_from(socket, most))
-    }
-
-    fn splice_from(&mut self, pipe: &mut Pipe) -> io::Result<usize> {
-        either!(self, socket => pipe.empty_into(socket))
     }
 
     fn connected(&mut self) -> io::Result<()> {

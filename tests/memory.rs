@@ -114,7 +114,7 @@ fn a_large_frame_then_idle_gives_the_memory_back() {
         }
     }
     assert!(daemon.memory("VmHWM") > base + (60 << 10), "nothing was measured");
-    // Pieces that are kept for the next taker, for a while: of a length that does not go through a pipe.
+    // Pieces that are kept for the next taker, for a while.
     let middling = frame(&vec![8; 90_000]);
     let mut others = connect(&daemon, 40);
     for part in [&middling[..50_000], &middling[50_000..]] {

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::common::{
     protocols, resolve, signals,
-    units::{Size, SizeLimit, Time, TimeLimit},
+    units::{Size, Time, TimeLimit},
 };
 
 /// Run the echo server
@@ -105,12 +105,6 @@ struct LimitArgs {
     #[arg(long, env = "RESOUND_MAX_MEMORY", hide_env_values = true, value_name = "SIZE")]
     #[arg(default_value_t = Size(Config::default().max_memory as u64))]
     max_memory: Size,
-
-    /// Frames of which so many bytes are missing after the read that brought their head go on within the kernel; off
-    /// for none
-    #[arg(long, env = "RESOUND_SPLICE_FROM", hide_env_values = true, value_name = "SIZE")]
-    #[arg(default_value_t = SizeLimit(Config::default().splice_from.map(|from| Size(from as u64))))]
-    splice_from: SizeLimit,
 }
 
 /// [`Overload`] as a word.
@@ -193,7 +187,6 @@ impl ServeArgs {
             max_connections_per_ip: limits.max_connections_per_ip,
             overload: limits.overload.into(),
             max_memory: limits.max_memory.in_memory(),
-            splice_from: limits.splice_from.0.map(Size::in_memory),
             idle_timeout: timeouts.idle_timeout.0,
             frame_timeout: timeouts.frame_timeout.0,
             write_timeout: timeouts.write_timeout.0,

@@ -40,32 +40,6 @@ impl fmt::Display for Size {
     }
 }
 
-/// A [`Size`], or none at all (`off`, `none`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SizeLimit(pub(crate) Option<Size>);
-
-impl FromStr for SizeLimit {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if matches!(text, "off" | "none") {
-            return Ok(Self(None));
-        }
-        text.parse()
-            .map(|size| Self(Some(size)))
-            .map_err(|error: String| format!("{error}, or off"))
-    }
-}
-
-impl fmt::Display for SizeLimit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            None => f.write_str("off"),
-            Some(size) => size.fmt(f),
-        }
-    }
-}
-
 /// A time that has to be given: `100ms`, `30s`, `1m 30s`; `0` is at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Time(pub(crate) Duration);
@@ -150,14 +124,6 @@ mod tests {
             let error = text.parse::<Size>().unwrap_err();
             assert!(error.contains("64KiB"), "{text:?}: {error}");
         }
-    }
-
-    #[test]
-    fn sizes_and_none() {
-        for (text, shown) in [("off", "off"), ("none", "off"), ("1MiB", "1MiB"), ("1024", "1KiB")] {
-            assert_eq!(text.parse::<SizeLimit>().unwrap().to_string(), shown);
-        }
-        assert!("0".parse::<SizeLimit>().unwrap_err().ends_with(", or off"));
     }
 
     #[test]

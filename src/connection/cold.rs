@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Shared, long::Long};
+use super::Shared;
 use crate::{
     Peer, Token,
     buffer::{Buffer, OverLimit, Pool},
@@ -22,8 +22,6 @@ pub(super) struct Cold {
     pub(super) stopped: bool,
     /// Owed to the peer, which was not ready to take it.
     pub(super) output: Buffer,
-    /// Behind all of that: a long frame on its way through a pipe.
-    pub(super) long: Option<Long>,
     /// Kept only where somebody asks for it; see [`Connection::new`](super::Connection::new).
     pub(super) peer: Option<Peer>,
     /// The address under which it is counted, where that is limited.
@@ -31,16 +29,6 @@ pub(super) struct Cold {
 }
 
 impl Cold {
-    /// Whether a long frame is whole, so that what is in its pipe is owed.
-    pub(super) fn owes_long(&self) -> bool {
-        self.long.as_ref().is_some_and(Long::is_whole)
-    }
-
-    /// Whether a long frame has begun in a pipe and is not whole.
-    pub(super) fn is_within_long(&self) -> bool {
-        self.long.as_ref().is_some_and(|long| !long.is_whole())
-    }
-
     /// Whether there is something in it that an idle connection needs too.
     pub(super) const fn lasts(&self) -> bool {
         self.peer.is_some() || self.counted.is_some()
@@ -74,7 +62,7 @@ impl Cold {
             self.remember(received.next, self.input.len() - received.consumed);
             if received.consumed > 0
                 || fresh.is_empty()
-                || !matches!(received.next, Next::Rest { .. } | Next::Echo { .. })
+                || !matches!(received.next, Next::Rest { .. })
             {
                 return Ok(Some(received));
             }

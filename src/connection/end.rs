@@ -4,7 +4,7 @@ use std::io;
 
 use log::debug;
 
-use super::{Connection, Frame, Reason, Shared, State, long::Long, reply::Replies};
+use super::{Connection, Frame, Reason, Shared, State, reply::Replies};
 use crate::{
     Token,
     net::Stream,
@@ -48,7 +48,6 @@ impl<S: Stream> Connection<S> {
         self.end_input(State::Finishing(reason));
         if let Some(cold) = &mut self.cold {
             cold.output.clear();
-            shared.stock.drop_long(cold);
         }
         shared.over_memory |= reason == Reason::Memory;
         self.give_back(shared);
@@ -72,17 +71,14 @@ impl<S: Stream> Connection<S> {
         match self.state {
             State::Open(Frame::Within) => {
                 shared.stats.truncated.add(1);
-                let held = self
-                    .cold
-                    .as_ref()
-                    .map_or(0, |cold| cold.input.len() + cold.long.as_ref().map_or(0, Long::held));
+                let held = self.cold.as_ref().map_or(0, |cold| cold.input.len());
                 debug!(
                     "{token}: the peer closed inside a frame, of which {} had come",
                     plural::bytes(held)
                 );
                 self.end_input(State::HalfClosed);
             }
-            State::Open(Frame::Between | Frame::AfterLong) => self.end_input(State::HalfClosed),
+            State::Open(Frame::Between) => self.end_input(State::HalfClosed),
             State::Connecting | State::HalfClosed => {}
             State::Finishing(reason) | State::Lingering(reason) => return Err(reason),
         }

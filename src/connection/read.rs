@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Connection, Frame, State, long::HEAD};
+use super::{Connection, State};
 use crate::{buffer::Pool, net::Stream};
 
 /// A frame of which so many bytes are held, and so many more are missing, is read straight into the
@@ -39,8 +39,7 @@ impl<S: Stream> Connection<S> {
                 return Ok(Arrival { bytes, fresh: bytes.saturating_sub(direct_length), room });
             }
         }
-        let room = if self.state == State::Open(Frame::AfterLong) { HEAD } else { scratch.len() };
-        let bytes = self.stream.read(&mut scratch[..room])?;
-        Ok(Arrival { bytes, fresh: bytes, room })
+        let bytes = self.stream.read(scratch)?;
+        Ok(Arrival { bytes, fresh: bytes, room: scratch.len() })
     }
 }

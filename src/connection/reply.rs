@@ -105,11 +105,6 @@ impl<S: Stream> Connection<S> {
         next: Next,
         stock: &mut Stock,
     ) -> Result<(), OverLimit> {
-        if let Next::Echo { need } = next
-            && self.begin_long(beginning, need, stock)?
-        {
-            return Ok(());
-        }
         let cold = self.cold.get_or_insert_with(|| stock.take_cold());
         stock.pool.append(&mut cold.input, beginning, next.need())?;
         cold.remember(next, cold.input.len());
@@ -134,7 +129,7 @@ impl<S: Stream> Connection<S> {
         self.count_frames(received.frames, shared);
         self.state = match received.next {
             Next::Idle => State::Open(Frame::Between),
-            Next::Rest { .. } | Next::Echo { .. } | Next::Full => State::Open(Frame::Within),
+            Next::Rest { .. } | Next::Full => State::Open(Frame::Within),
             Next::Finish => State::Finishing(Reason::Finished),
             Next::Refuse(refusal) => {
                 let counter = match refusal {
@@ -155,10 +150,6 @@ impl<S: Stream> Connection<S> {
         replies: Replies<'_>,
         shared: &mut Shared,
     ) -> Result<(), Reason> {
-        if self.cold.as_ref().is_some_and(|cold| cold.owes_long()) {
-            // What is said now leaves behind it, and the output leaves first.
-            self.pour(token, shared)?;
-        }
         let Shared { output, stock, .. } = shared;
         let Replies { split, held, fresh } = replies;
         let (before, after) = output.bytes().split_at(split);

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::cold::Cold;
 use crate::{
     buffer::Pool,
-    pipe::Pipes,
     protocol::{Output, Refusal},
     stats::Stats,
 };
@@ -35,14 +34,10 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(max_memory: usize, splice_from: Option<usize>) -> Self {
+    pub(crate) fn new(max_memory: usize) -> Self {
         Self {
             output: Output::new(HIGH_WATER),
-            stock: Stock {
-                pool: Pool::new(max_memory),
-                pipes: Pipes::new(splice_from),
-                cold: Vec::new(),
-            },
+            stock: Stock { pool: Pool::new(max_memory), cold: Vec::new() },
             stats: Arc::default(),
             draining: false,
             over_memory: false,
@@ -52,13 +47,12 @@ impl Shared {
 
     /// Whether there is memory that nobody may want any more.
     pub(crate) const fn keeps_any(&self) -> bool {
-        self.stock.pool.keeps_any() || self.stock.pipes.keeps_any() || self.output.is_oversized()
+        self.stock.pool.keeps_any() || self.output.is_oversized()
     }
 
     /// Gives back what memory nobody has wanted since the last call.
     pub(crate) fn trim(&mut self) {
         self.stock.pool.trim_unused();
-        self.stock.pipes.trim_unused();
         self.stock.cold.clear();
         self.output.trim();
     }
@@ -68,7 +62,6 @@ impl Shared {
 #[derive(Debug)]
 pub(crate) struct Stock {
     pub(crate) pool: Pool,
-    pub(crate) pipes: Pipes,
     #[expect(
         clippy::vec_box,
         reason = "the boxes are what is kept: connections hold them as such"
@@ -82,7 +75,6 @@ impl Stock {
     }
 
     pub(super) fn put_back(&mut self, mut cold: Box<Cold>) {
-        self.drop_long(&mut cold);
         self.pool.release(&mut cold.input);
         self.pool.release(&mut cold.output);
         if self.cold.len() < SPARE_COLD {

@@ -8,15 +8,11 @@ use std::{
 
 use proptest::prelude::*;
 
-mod long;
 mod outbound;
 mod protocols;
 
 use super::*;
-use crate::{
-    net::Pipe,
-    protocol::{Frames, Next, Output, Raw, Received},
-};
+use crate::protocol::{Frames, Next, Output, Raw, Received};
 
 /// What one read of a script does; behind the end of the script every read would block.
 #[derive(Debug, Clone)]
@@ -47,8 +43,6 @@ struct Script {
     writes: usize,
     /// How much the last read asked for.
     asked: usize,
-    /// Whether it can be spliced; each splice then is a read or a write.
-    splices: bool,
 }
 
 impl Script {
@@ -126,23 +120,6 @@ impl Stream for Script {
         Ok(())
     }
 
-    fn splice_to(&mut self, pipe: &mut Pipe, most: usize) -> io::Result<usize> {
-        if !self.splices {
-            return Err(ErrorKind::Unsupported.into());
-        }
-        let mut bytes = vec![0; most];
-        let count = self.read(&mut bytes)?;
-        assert_eq!(pipe.push(&bytes[..count]).unwrap_or(0), count, "it is larger than that");
-        Ok(count)
-    }
-
-    fn splice_from(&mut self, pipe: &mut Pipe) -> io::Result<usize> {
-        let count = self.write(&vec![0; pipe.held()])?;
-        let written = self.written.len();
-        assert_eq!(pipe.pull(&mut self.written[written - count..])?, count);
-        Ok(count)
-    }
-
     fn connected(&mut self) -> io::Result<()> {
         self.connecting.pop_front().map_or(Ok(()), |kind| Err(kind.into()))
     }
@@ -190,9 +167,8 @@ impl<P: Protocol> Bench<P> {
     }
 }
 
-/// With a limit on memory, and pipes for frames that a few reads do not end.
 fn shared(max_memory: usize) -> Shared {
-    Shared::new(max_memory, Some(96 << 10))
+    Shared::new(max_memory)
 }
 
 fn frame(payload: &[u8]) -> Vec<u8> {
@@ -542,7 +518,6 @@ proptest! {
         cuts in prop::collection::vec(1..40_000_usize, 1..40),
         takes in prop::collection::vec((1..50_000_usize, any::<bool>()), 0..60),
         short in 0..8_usize,
-        splices in any::<bool>(),
     ) {
         let whole: Vec<u8> = payloads.iter().flat_map(|payload| frame(payload)).collect();
         let mut stream = whole.clone();
@@ -558,7 +533,7 @@ proptest! {
         let outgoing = takes.iter().flat_map(|&(count, blocks)| {
             [Some(Outgoing::Take(count)), blocks.then_some(Outgoing::WouldBlock)].into_iter().flatten()
         });
-        let script = Script { splices, ..Script::new(incoming).taking(outgoing) };
+        let script = Script::new(incoming).taking(outgoing);
         let mut bench = Bench::new(script);
         let mut turns = 0;
         while !matches!(bench.turn(Readiness::ALL), Turn::Gone(_)) {

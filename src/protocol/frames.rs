@@ -84,13 +84,7 @@ impl Protocol for Frames {
             consumed: scan.whole,
             echo: true,
             frames: scan.frames,
-            next: after(scan.rest, &input[scan.whole..], |need| {
-                // How long the frame is, only its whole head tells.
-                match self.dialect.head(&input[scan.whole..]) {
-                    Ok(Some(_)) => Next::Echo { need },
-                    _ => Next::Rest { need },
-                }
-            }),
+            next: after(scan.rest, &input[scan.whole..], |need| Next::Rest { need }),
         }
     }
 }

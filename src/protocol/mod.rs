@@ -145,13 +145,6 @@ pub enum Next {
         /// In bytes, counted from the first unconsumed one.
         need: usize,
     },
-    /// As [`Rest`](Self::Rest), of a unit that is `need` bytes long and of which every byte will go back as it came:
-    /// it need not be shown again. The loop may send it, and count it as one frame, once all of it has come; or
-    /// it may show it, as the rest of any other.
-    Echo {
-        /// In bytes, counted from the first unconsumed one.
-        need: usize,
-    },
     /// The output is full ([`Output::is_full`]) and there is more to answer: show me the rest when it has gone.
     Full,
     /// The conversation is over: send what there is, then close.
@@ -164,7 +157,7 @@ impl Next {
     /// How many bytes the unconsumed input must reach before it is shown again; 0 where that is not known.
     pub(crate) const fn need(self) -> usize {
         match self {
-            Self::Rest { need } | Self::Echo { need } => need,
+            Self::Rest { need } => need,
             _ => 0,
         }
     }

@@ -17,7 +17,7 @@ use std::{
 
 use resound::{
     Peer, Token,
-    net::{Net, Pipe, Readiness, Stream},
+    net::{Net, Readiness, Stream},
 };
 
 use super::choices::Choices;
@@ -139,7 +139,6 @@ pub(crate) struct Faults {
     pub(crate) meanwhile: usize,
     pub(crate) register: usize,
     pub(crate) accept: usize,
-    pub(crate) pipe_full: usize,
 }
 
 #[derive(Debug)]
@@ -150,8 +149,6 @@ pub(crate) struct Kernel {
     /// Sockets that the server may have open at once.
     pub(crate) descriptors: usize,
     pub(crate) open: usize,
-    /// Whether its sockets can be spliced.
-    pub(crate) splices: bool,
     pub(crate) wires: Vec<Option<Wire>>,
     pub(crate) doors: Vec<Door>,
     ready: VecDeque<Ready>,
@@ -167,7 +164,6 @@ impl Kernel {
             faults,
             descriptors,
             open: 0,
-            splices: true,
             wires: Vec::new(),
             doors: Vec::new(),
             ready: VecDeque::new(),
@@ -509,33 +505,6 @@ impl Write for Socket {
 }
 
 impl Stream for Socket {
-    /// The pipe is a real one.
-    fn splice_to(&mut self, pipe: &mut Pipe, most: usize) -> io::Result<usize> {
-        {
-            let kernel = &mut *self.kernel.borrow_mut();
-            if !kernel.splices {
-                return Err(io::Error::from_raw_os_error(libc::EINVAL));
-            }
-            if pipe.held() > 0 && kernel.choices.chance(kernel.faults.pipe_full) {
-                return Err(ErrorKind::StorageFull.into());
-            }
-        }
-        self.receive(most, |bytes| match pipe.push(bytes) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                Err(ErrorKind::StorageFull.into())
-            }
-            other => other,
-        })
-    }
-
-    fn splice_from(&mut self, pipe: &mut Pipe) -> io::Result<usize> {
-        self.send(pipe.held(), |count| {
-            let mut bytes = vec![0; count];
-            assert_eq!(pipe.pull(&mut bytes).unwrap(), count);
-            bytes
-        })
-    }
-
     fn shutdown_write(&mut self) -> io::Result<()> {
         let mut kernel = self.kernel.borrow_mut();
         let at = kernel.now;

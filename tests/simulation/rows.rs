@@ -24,14 +24,8 @@ const SECOND: Duration = Duration::from_secs(1);
 
 impl Calm {
     fn new(config: Config) -> Self {
-        let faults = Faults {
-            interrupted: 0,
-            short_write: 0,
-            meanwhile: 0,
-            register: 0,
-            accept: 0,
-            pipe_full: 0,
-        };
+        let faults =
+            Faults { interrupted: 0, short_write: 0, meanwhile: 0, register: 0, accept: 0 };
         let no_choice = Choices::Script { bytes: Vec::new(), next: 0 };
         let kernel = Rc::new(RefCell::new(Kernel::new(no_choice, faults, 10_000)));
         let mut dispatcher = Dispatcher::new(Simulated(Rc::clone(&kernel)), config);

@@ -64,7 +64,6 @@ impl World {
             backlog: 16,
             share_ports: false,
             max_memory: c.one_of(&[1 << 30, 1 << 30, 4 << 20, 1 << 20, 200_000, 3_000]),
-            splice_from: c.one_of(&[Some(96 << 10), Some(96 << 10), Some(1_000), Some(1), None]),
             idle_timeout: timeout(c),
             frame_timeout: timeout(c),
             write_timeout: timeout(c),
@@ -77,12 +76,9 @@ impl World {
             meanwhile: c.one_of(&[0, 5, 50, 95]),
             register: c.one_of(&[0, 0, 3]),
             accept: c.one_of(&[0, 0, 5]),
-            pipe_full: c.one_of(&[0, 0, 20]),
         };
         let descriptors = c.one_of(&[1_000, 1_000, 8]);
-        let splices = c.chance(90);
-        let mut kernel = Kernel::new(choices, faults, descriptors);
-        kernel.splices = splices;
+        let kernel = Kernel::new(choices, faults, descriptors);
         let kernel = Rc::new(RefCell::new(kernel));
         let mut dispatcher = Dispatcher::new(Simulated(Rc::clone(&kernel)), config.clone());
         let dialect = Dialect::new(Width::U32Le).with_max(LIMIT as u64).unwrap();
