@@ -66,37 +66,32 @@ compile_error!(
     "resound needs a 64-bit Unix: a token packs two 32-bit numbers into what epoll carries"
 );
 
-mod buffer;
-pub mod config;
-mod connection;
-mod crowd;
-mod datagram;
-pub mod dispatcher;
-mod door;
+pub mod control;
 pub mod frame;
-#[doc(hidden)]
-pub mod inspect;
-pub mod listen;
-pub mod listener;
-pub mod net;
-pub mod peer;
+mod memory;
 #[doc(hidden)]
 pub mod plural;
 pub mod protocol;
-mod reactor;
-mod stats;
-mod stream;
+pub mod reactor;
+mod reason;
+pub mod socket;
 mod throttle;
-mod timer;
 mod token;
 
-pub use config::{Config, Overload};
-pub use connection::Reason;
-pub use door::Lane;
-pub use listener::{Endpoint, Listener};
-pub use peer::Peer;
-pub use reactor::{Handle, Reactor};
-pub use stats::{Counter, Stats};
+pub use control::stats::{Counter, Stats};
+pub use reactor::{
+    Handle, Reactor,
+    config::{Config, Overload},
+    dispatcher, inspect,
+    listening::Lane,
+    net,
+};
+pub use reason::Reason;
+pub use socket::{
+    listen,
+    listener::{Endpoint, Listener},
+    peer::Peer,
+};
 pub use token::Token;
 
 /// The examples of the README are tested with the others.

@@ -8,10 +8,10 @@ use std::{
 use resound::Endpoint;
 
 use super::{
-    load::Discipline,
     pace::Arrivals,
     size::Sizes,
     target::{Target, Wire},
+    traffic::Discipline,
 };
 
 /// One run.

@@ -15,13 +15,13 @@ use super::{
     check::Place,
     control::{Nanos, Phase, nanos},
     fault::Fault,
-    load::Discipline,
     pace::Pace,
     record::{Message, Recorder},
     refusal::why_not,
     tape::Tape,
     target::NUMBER,
     timer::Timer,
+    traffic::Discipline,
     worker::Job,
 };
 

@@ -12,13 +12,13 @@ use resound::{Config, Lane, Reactor};
 use super::{
     control::{Control, Nanos, Phase, nanos},
     fault::Fault,
-    load::{Load, Role},
     pace::Pace,
     plan::Plan,
     record::{Message, Recorder},
     refusal::why_not,
     tape::Tape,
     timer::Timer,
+    traffic::{Load, Role},
 };
 
 /// Connections that are being opened at once: more than a usual backlog would only wait, some of them a second.

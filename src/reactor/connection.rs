@@ -18,23 +18,20 @@ use std::{fmt, io::ErrorKind, net::IpAddr};
 
 use log::trace;
 
-pub use self::reason::Reason;
 pub(crate) use self::shared::{SCRATCH, Shared};
 use self::{cold::Cold, read::Arrival, reply::Replies, write::write};
 use crate::{
-    Peer, Token,
-    inspect::Inspected,
-    net::{Readiness, Stream},
-    plural,
+    Peer, Reason, Token, plural,
     protocol::{Ending, Protocol},
-    timer::Class,
+    reactor::deadlines::Class,
+    reactor::inspect::Inspected,
+    reactor::net::{Readiness, Stream},
 };
 
 mod cold;
 mod end;
 mod outbound;
 mod read;
-mod reason;
 mod reply;
 mod shared;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind};
 
-use crate::buffer::OverLimit;
+use crate::memory::OverLimit;
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $text:literal),* $(,)?) => {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    connection::Reason,
+    Reason,
     plural::{Plural, bytes, connections, frames},
 };
 

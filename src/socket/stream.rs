@@ -77,7 +77,7 @@ impl Write for Socket {
     }
 }
 
-impl crate::net::Stream for Socket {
+impl crate::reactor::net::Stream for Socket {
     fn shutdown_write(&mut self) -> io::Result<()> {
         either!(self, socket => socket.shutdown(Shutdown::Write))
     }

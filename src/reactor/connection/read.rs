@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{Connection, State};
-use crate::{buffer::Pool, net::Stream};
+use crate::{memory::Pool, reactor::net::Stream};
 
 /// A frame of which so many bytes are held, and so many more are missing, is read straight into the
 /// connection's own buffer.

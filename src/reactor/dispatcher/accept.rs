@@ -10,13 +10,13 @@ use log::{Level, debug, log_enabled, warn};
 
 use super::{ACCEPTS_PER_TURN, Dispatcher, house_token};
 use crate::{
-    Peer, Token,
-    config::Overload,
-    connection::{Connection, Reason},
-    door::{self, Door, Remedy},
-    net::Net,
+    Peer, Reason, Token,
     plural::connections,
     protocol::Protocol,
+    reactor::config::Overload,
+    reactor::connection::Connection,
+    reactor::listening::{self, Door, Remedy},
+    reactor::net::Net,
 };
 
 /// How accepting goes on after an attempt.
@@ -44,7 +44,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
                 Attempt::Stop => return,
             }
         }
-        self.doors[index].state = door::State::Queued;
+        self.doors[index].state = listening::State::Queued;
         self.run_queue.push_back(house_token(index));
     }
 
@@ -72,7 +72,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             }
             Remedy::Pause(pause) => {
                 let refuses = self.config.overload == Overload::Refuse;
-                if refuses && door::is_out_of_descriptors(error) {
+                if refuses && listening::is_out_of_descriptors(error) {
                     self.shed(index, error, pause)
                 } else {
                     self.pause(index, error, pause)
@@ -85,7 +85,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     fn pause(&mut self, index: usize, error: &io::Error, pause: Duration) -> Attempt {
         let now = self.net.now();
         let door = &mut self.doors[index];
-        door.state = door::State::Paused(now + pause);
+        door.state = listening::State::Paused(now + pause);
         self.shared.stats.accept_pauses.add(1);
         if let Some(more) = self.warnings.paused.admit(now) {
             let name = &door.name;
@@ -131,7 +131,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
                 Err(error) => self.accept_failed(index, &error),
             },
             (Overload::Wait | Overload::Refuse, _) => {
-                door.state = door::State::Full;
+                door.state = listening::State::Full;
                 self.shared.stats.accept_waits.add(1);
                 if let Some(more) = self.warnings.full.admit(self.net.now()) {
                     warn!("{name}: {limit} open, as many as allowed; others wait ({more} more)");
@@ -185,8 +185,8 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     /// There is room for one more.
     pub(super) fn reopen_full_doors(&mut self) {
         for (index, door) in self.doors.iter_mut().enumerate() {
-            if door.state == door::State::Full {
-                door.state = door::State::Queued;
+            if door.state == listening::State::Full {
+                door.state = listening::State::Queued;
                 self.run_queue.push_back(house_token(index));
             }
         }

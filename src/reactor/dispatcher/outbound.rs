@@ -4,12 +4,12 @@ use std::{io, net::IpAddr};
 
 use super::{Dispatcher, Phase};
 use crate::{
-    Endpoint, Lane, Peer, Token,
-    connection::{Connection, Reason},
-    door::Door,
-    net::Net,
+    Endpoint, Lane, Peer, Reason, Token,
     protocol::{Output, Protocol},
-    timer::Class,
+    reactor::connection::Connection,
+    reactor::deadlines::Class,
+    reactor::listening::Door,
+    reactor::net::Net,
 };
 
 impl<N: Net, P: Protocol> Dispatcher<N, P> {

@@ -3,17 +3,18 @@
 use log::{debug, trace};
 
 use super::{
-    Connection, Frame, Reason, Shared, State,
+    Connection, Frame, Shared, State,
     cold::Answered,
     shared::Stock,
     write::{write, write_parts},
 };
+use crate::Reason;
 use crate::{
     Token,
-    buffer::OverLimit,
-    net::Stream,
+    memory::OverLimit,
     plural::frames,
     protocol::{Next, Protocol, Received, Refusal},
+    reactor::net::Stream,
 };
 
 /// The replies of one batch, in the order in which they leave: output up to `split`, the echo of what was

@@ -6,12 +6,11 @@ use log::{info, warn};
 
 use super::{Dispatcher, LAST_ACCEPT_BATCHES, Phase};
 use crate::{
-    Token,
-    connection::Reason,
-    door,
-    net::{Net, Readiness},
+    Reason, Token,
     plural::connections,
     protocol::{Ending, Protocol},
+    reactor::listening,
+    reactor::net::{Net, Readiness},
 };
 
 impl<N: Net, P: Protocol> Dispatcher<N, P> {
@@ -26,7 +25,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             // Closing a listener resets those in its backlog, who have been told that they are connected.
             for _ in 0..LAST_ACCEPT_BATCHES {
                 self.accept(index);
-                if self.doors[index].state != door::State::Queued {
+                if self.doors[index].state != listening::State::Queued {
                     break;
                 }
             }

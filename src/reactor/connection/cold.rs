@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::Shared;
 use crate::{
     Peer, Token,
-    buffer::{Buffer, OverLimit, Pool},
+    memory::{Buffer, OverLimit, Pool},
     protocol::{Next, Protocol, Received},
 };
 

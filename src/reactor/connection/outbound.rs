@@ -4,11 +4,12 @@ use std::io::ErrorKind;
 
 use log::{Level, debug, log_enabled};
 
-use super::{Connection, Frame, Reason, Replies, Shared, State, Turn};
+use super::{Connection, Frame, Replies, Shared, State, Turn};
+use crate::Reason;
 use crate::{
     Peer, Token,
-    net::{Readiness, Stream},
     protocol::{Output, Protocol},
+    reactor::net::{Readiness, Stream},
 };
 
 impl<S: Stream> Connection<S> {

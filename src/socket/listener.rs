@@ -16,7 +16,7 @@ use mio::{
 };
 use socket2::{Domain, Protocol, SockAddr, Socket as RawSocket, Type};
 
-use crate::{Peer, stream::Socket};
+use crate::{Peer, socket::stream::Socket};
 
 /// Where to listen, or to connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]

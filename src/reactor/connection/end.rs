@@ -4,12 +4,12 @@ use std::io;
 
 use log::debug;
 
-use super::{Connection, Frame, Reason, Shared, State, reply::Replies};
+use super::{Connection, Frame, Shared, State, reply::Replies};
+use crate::Reason;
 use crate::{
-    Token,
-    net::Stream,
-    plural,
+    Token, plural,
     protocol::{Ending, Protocol},
+    reactor::net::Stream,
 };
 
 impl<S: Stream> Connection<S> {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::cold::Cold;
 use crate::{
-    buffer::Pool,
+    control::stats::Stats,
+    memory::Pool,
     protocol::{Output, Refusal},
-    stats::Stats,
 };
 
 /// The most that one read asks for, in bytes: a frame of 1 MiB, and a little more, as frames of round sizes have heads. Only

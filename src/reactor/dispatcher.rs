@@ -10,15 +10,15 @@ use log::{debug, info, trace, warn};
 use slab::Slab;
 
 use crate::{
-    Config, Stats, Token,
-    connection::{Connection, Reason, SCRATCH, Shared, Turn},
-    crowd::Crowd,
-    door::{self, Door},
-    inspect::{Accepting, Inspected, Inspection},
-    net::{Net, Readiness},
+    Config, Reason, Stats, Token,
     protocol::{Ending, Protocol},
+    reactor::connection::{Connection, SCRATCH, Shared, Turn},
+    reactor::deadlines::{Class, Timers},
+    reactor::inspect::{Accepting, Inspected, Inspection},
+    reactor::listening::{self, Door},
+    reactor::net::{Net, Readiness},
+    reactor::per_address::Crowd,
     throttle::Throttle,
-    timer::{Class, Timers},
 };
 
 mod accept;
@@ -163,7 +163,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
 
     fn next_deadline(&self) -> Option<Duration> {
         let doors = self.doors.iter().filter_map(|door| match door.state {
-            door::State::Paused(until) => Some(until),
+            listening::State::Paused(until) => Some(until),
             _ => None,
         });
         let end = match self.phase {
@@ -182,7 +182,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     pub fn event(&mut self, token: Token, readiness: Readiness) {
         trace!("{token}: {readiness:?}");
         if let Some(index) = house_index(token) {
-            if self.doors.get(index).is_some_and(|door| door.state == door::State::Open) {
+            if self.doors.get(index).is_some_and(|door| door.state == listening::State::Open) {
                 self.accept(index);
             }
             return;
@@ -203,7 +203,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
                 return;
             };
             if let Some(index) = house_index(token) {
-                self.doors[index].state = door::State::Open;
+                self.doors[index].state = listening::State::Open;
                 self.accept(index);
             } else if let Some(connection) = self.connections.get_mut(token.key())
                 && connection.generation() == token.generation()
@@ -226,10 +226,10 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             }
         });
         let listeners = self.doors.iter().map(|door| match door.state {
-            door::State::Open => Accepting::Event,
-            door::State::Queued => Accepting::Turn,
-            door::State::Full => Accepting::Room,
-            door::State::Paused(until) => Accepting::Until(until),
+            listening::State::Open => Accepting::Event,
+            listening::State::Queued => Accepting::Turn,
+            listening::State::Full => Accepting::Room,
+            listening::State::Paused(until) => Accepting::Until(until),
         });
         Inspection {
             connections: connections.collect(),
@@ -337,8 +337,8 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             self.time_out(key, class);
         }
         for index in 0..self.doors.len() {
-            if matches!(self.doors[index].state, door::State::Paused(until) if until <= now) {
-                self.doors[index].state = door::State::Open;
+            if matches!(self.doors[index].state, listening::State::Paused(until) if until <= now) {
+                self.doors[index].state = listening::State::Open;
                 self.accept(index);
             }
         }

@@ -1,5 +1,16 @@
 //! The shell that polls: epoll through mio, and every event handed to the [`Dispatcher`].
 
+pub(crate) mod config;
+mod connection;
+mod datagram;
+mod deadlines;
+pub mod dispatcher;
+#[doc(hidden)]
+pub mod inspect;
+pub(crate) mod listening;
+pub mod net;
+mod per_address;
+
 use std::{
     fmt,
     fs::File,
@@ -13,6 +24,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use self::{
+    datagram::Datagrams,
+    dispatcher::{Dispatcher, Phase},
+    net::{Net, Readiness},
+};
 use log::debug;
 use mio::{
     Events, Interest, Poll, Registry, Waker, event::Source, net::UnixStream, unix::SourceFd,
@@ -20,13 +36,10 @@ use mio::{
 
 use crate::{
     Config, Lane, Overload, Stats, Token,
-    datagram::{self, Datagrams},
-    dispatcher::{Dispatcher, Phase},
-    listener::{Endpoint, Listener},
-    net::{Net, Readiness},
-    peer::Peer,
     protocol::{Output, Protocol},
-    stream::Socket,
+    socket::listener::{Endpoint, Listener},
+    socket::peer::Peer,
+    socket::stream::Socket,
 };
 
 /// Events taken from the kernel at once. One poll a batch is what makes a busy loop cheap.

@@ -1,0 +1,3 @@
+//! What a reactor counts.
+
+pub(crate) mod stats;
