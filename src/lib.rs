@@ -83,8 +83,9 @@ pub use reactor::{
     Handle, Reactor,
     config::{Config, Overload},
     dispatcher, inspect,
-    listening::Lane,
+    limits::Limits,
     net,
+    service::Lane,
 };
 pub use reason::Reason;
 pub use socket::{

@@ -11,7 +11,13 @@
 //! read can go straight into it in safe code; the pool keeps it initialised between owners, and so a
 //! connection's second large frame costs neither an allocation nor a `memset`.
 
-use std::ops::{Deref, DerefMut};
+use std::{
+    ops::{Deref, DerefMut},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
 
 use memmap2::MmapMut;
 
@@ -26,8 +32,12 @@ const KEPT_PIECES: usize = 64;
 /// The least a buffer is given, in bytes: what the allocator would round up to anyway is not worth a return trip.
 const LEAST: usize = 512;
 
-/// An empty buffer this much larger than what it is wanted for is swapped for a smaller one.
+/// A buffer that owns this many times what it holds gets a smaller piece of memory.
 const OVERSIZE: usize = 4;
+
+/// A pool leases its share of the budget in pieces of at least this many bytes, so that the counter that all loops
+/// share is seldom touched.
+const LEASE: usize = 1 << 20;
 
 /// Initialised memory.
 #[derive(Debug)]
@@ -138,15 +148,44 @@ impl Buffer {
     }
 }
 
-/// More memory was wanted than `--max-memory` allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct OverLimit;
+/// Bytes that all buffers may own together. The loops of one process share it, each through its [`Pool`].
+#[derive(Debug)]
+pub(crate) struct Budget {
+    limit: usize,
+    leased: AtomicUsize,
+}
 
-/// Lends memory to buffers, counts what is lent, and never lends more than its limit.
+impl Budget {
+    pub(crate) const fn new(limit: usize) -> Self {
+        Self { limit, leased: AtomicUsize::new(0) }
+    }
+
+    /// Takes `bytes` of it, or nothing if there are not that many left.
+    fn lease(&self, bytes: usize) -> bool {
+        let add = |leased: usize| leased.checked_add(bytes).filter(|&sum| sum <= self.limit);
+        self.leased.fetch_update(Relaxed, Relaxed, add).is_ok()
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.leased.fetch_sub(bytes, Relaxed);
+    }
+
+    fn left(&self) -> usize {
+        self.limit - self.leased.load(Relaxed)
+    }
+}
+
+/// Lends memory to buffers and counts it.
+///
+/// What bytes have really arrived is always lent, even over the limit: they cannot be left lying in the loop's
+/// scratch. The dispatcher looks at [`is_over`](Self::is_over) after each turn and ends the connections that hold
+/// most, so the limit holds between turns. Within one turn it can be exceeded by one read and its replies.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    limit: usize,
-    /// Capacity of all buffers out there; at most `limit`, together with `kept_bytes`.
+    budget: Arc<Budget>,
+    /// Bytes of the budget that are this pool's; at least `lent + kept_bytes`, unless the budget is used up.
+    leased: usize,
+    /// Capacity of all buffers that own memory.
     lent: usize,
     kept: Vec<Memory>,
     kept_bytes: usize,
@@ -155,13 +194,18 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    pub(crate) const fn new(limit: usize) -> Self {
-        Self { limit, lent: 0, kept: Vec::new(), kept_bytes: 0, in_demand: false }
+    pub(crate) const fn new(budget: Arc<Budget>) -> Self {
+        Self { budget, leased: 0, lent: 0, kept: Vec::new(), kept_bytes: 0, in_demand: false }
     }
 
-    /// Bytes that connections hold.
+    /// Bytes that buffers own.
     pub(crate) const fn lent(&self) -> usize {
         self.lent
+    }
+
+    /// Whether buffers own more than the budget has.
+    pub(crate) const fn is_over(&self) -> bool {
+        self.lent > self.leased
     }
 
     pub(crate) const fn keeps_any(&self) -> bool {
@@ -169,100 +213,100 @@ impl Pool {
     }
 
     /// Appends `bytes`; see [`reserve`](Self::reserve).
-    pub(crate) fn append(
-        &mut self,
-        buffer: &mut Buffer,
-        bytes: &[u8],
-        likely: usize,
-    ) -> Result<(), OverLimit> {
+    pub(crate) fn append(&mut self, buffer: &mut Buffer, bytes: &[u8], likely: usize) {
         let there = buffer.len() + bytes.len();
-        self.reserve(buffer, bytes.len(), likely, there)?;
+        self.reserve(buffer, bytes.len(), likely, there);
         buffer.append(bytes);
-        Ok(())
     }
 
-    /// Makes room for what is to be read, of which nothing is there yet: as much again as `buffer` holds.
-    pub(crate) fn read_ahead(
-        &mut self,
-        buffer: &mut Buffer,
-        likely: usize,
-    ) -> Result<(), OverLimit> {
+    /// Makes room for what is to be read, of which nothing is there yet: as much again as `buffer` holds. Without
+    /// the budget for it there is less room, or none.
+    pub(crate) fn read_ahead(&mut self, buffer: &mut Buffer, likely: usize) {
         let there = buffer.len();
-        self.reserve(buffer, there.min(likely.saturating_sub(there)), likely, there)
+        let more = there.min(likely.saturating_sub(there)).min(self.available());
+        self.reserve(buffer, more, likely, there);
     }
 
     /// Makes room for `more` bytes behind those in `buffer`.
     ///
     /// `likely` is how long the peer says it will become, or 0. It is believed as far as twice what is
-    /// really `there`: memory grows with bytes received, not with bytes announced. Only a piece that the pool
-    /// keeps anyway is given whole.
-    fn reserve(
-        &mut self,
-        buffer: &mut Buffer,
-        more: usize,
-        likely: usize,
-        there: usize,
-    ) -> Result<(), OverLimit> {
+    /// really `there`: memory grows with bytes received, not with bytes announced.
+    ///
+    /// Growth is amortised, also where the budget is nearly used up: then a buffer gets all that is left, and the
+    /// next to grow is over the limit.
+    fn reserve(&mut self, buffer: &mut Buffer, more: usize, likely: usize, there: usize) {
         let least = buffer.len() + more;
-        // One that grows by small steps, none knows how far, must not be copied at each.
+        // A buffer that grows by small steps towards an unknown length must not be copied at each.
         let likely = if likely == 0 && !buffer.is_empty() { least + least / 2 } else { likely };
         let wanted = least.max(likely.min(2 * there)).max(LEAST);
-        if buffer.is_empty() && buffer.capacity() > OVERSIZE * wanted.max(likely) {
+        if buffer.is_empty() && buffer.capacity() > OVERSIZE * wanted {
             self.release(buffer);
         }
         if buffer.capacity() - buffer.end >= more {
-            return Ok(());
+            return;
         }
         if buffer.capacity() >= least && buffer.capacity() >= 2 * buffer.len() {
             buffer.move_to_front();
-            return Ok(());
+            return;
         }
-        if let Some(piece) = self.take_kept(least, wanted.max(likely)) {
-            let mut grown = Buffer { memory: piece, start: 0, end: 0 };
-            grown.append(buffer.bytes());
-            self.release(buffer);
-            *buffer = grown;
-            return Ok(());
-        }
-        self.grow(buffer, wanted).or_else(|OverLimit| self.grow(buffer, least))
+        let most = buffer.capacity() + self.available();
+        let wanted = wanted.min(most).max(least);
+        let memory = self.take_kept(least, wanted).unwrap_or_else(|| Memory::new(wanted));
+        self.replace(buffer, memory);
     }
 
-    /// How many bytes may still be charged.
-    const fn chargeable(&self) -> usize {
-        self.limit - self.lent
+    /// Gives the bytes in `buffer` a smaller piece of memory where they use little of what they have; none where there
+    /// are no bytes. Memory follows what is held, not what was held before.
+    pub(crate) fn shrink(&mut self, buffer: &mut Buffer) {
+        if buffer.is_empty() {
+            if buffer.capacity() > 0 {
+                self.release(buffer);
+            }
+        } else if buffer.capacity() > OVERSIZE * buffer.len().max(LEAST) {
+            self.replace(buffer, Memory::new(buffer.len().max(LEAST)));
+        }
     }
 
-    /// Counts what a buffer grows by as lent. What is kept makes way for it.
-    fn charge(&mut self, bytes: usize) -> Result<(), OverLimit> {
-        if bytes > self.chargeable() - self.kept_bytes {
-            self.trim();
+    /// Moves the bytes in `buffer` to `memory`.
+    fn replace(&mut self, buffer: &mut Buffer, memory: Memory) {
+        let mut replaced = Buffer { memory, start: 0, end: 0 };
+        replaced.append(buffer.bytes());
+        self.release(buffer);
+        self.lent += replaced.capacity();
+        if self.lent + self.kept_bytes > self.leased {
+            self.lease_more();
         }
-        if bytes > self.chargeable() {
-            return Err(OverLimit);
-        }
-        self.lent += bytes;
-        Ok(())
+        *buffer = replaced;
     }
 
-    fn grow(&mut self, buffer: &mut Buffer, wanted: usize) -> Result<(), OverLimit> {
-        let added = wanted - buffer.capacity().min(wanted);
-        self.charge(added)?;
-        buffer.move_to_front();
-        if added > 0 {
-            let mut memory = Memory::new(wanted);
-            memory[..buffer.end].copy_from_slice(buffer.bytes());
-            buffer.memory = memory;
+    /// How much more may be lent without going over the limit.
+    fn available(&self) -> usize {
+        (self.leased + self.budget.left()).saturating_sub(self.lent)
+    }
+
+    /// Leases what is lent and kept, or gives up what is kept, or stays over the limit.
+    #[cold]
+    fn lease_more(&mut self) {
+        let missing = self.lent + self.kept_bytes - self.leased;
+        for wanted in [missing.max(LEASE), missing] {
+            if self.budget.lease(wanted) {
+                self.leased += wanted;
+                return;
+            }
         }
-        Ok(())
+        self.trim();
+        let missing = self.lent.saturating_sub(self.leased);
+        if missing > 0 && self.budget.lease(missing) {
+            self.leased += missing;
+        }
     }
 
     /// The most recently returned, hence warmest, piece of at least `least` bytes that is not a waste.
-    fn take_kept(&mut self, least: usize, fitting: usize) -> Option<Memory> {
-        let fits = |piece: &Memory| piece.len() >= least && piece.len() <= OVERSIZE * fitting;
+    fn take_kept(&mut self, least: usize, wanted: usize) -> Option<Memory> {
+        let fits = |piece: &Memory| piece.len() >= least && piece.len() <= 2 * wanted;
         let index = self.kept.iter().rposition(fits)?;
         let piece = self.kept.remove(index);
         self.kept_bytes -= piece.len();
-        self.lent += piece.len();
         self.in_demand = true;
         Some(piece)
     }
@@ -271,11 +315,18 @@ impl Pool {
     pub(crate) fn release(&mut self, buffer: &mut Buffer) {
         let piece = std::mem::take(buffer).memory;
         self.lent -= piece.len();
-        let keep = self.kept_bytes + piece.len() <= KEPT_BYTES.min(self.limit - self.lent)
-            && self.kept.len() < KEPT_PIECES;
-        if keep && !piece.is_empty() {
+        let room = KEPT_BYTES.min(self.leased.saturating_sub(self.lent));
+        if !piece.is_empty()
+            && self.kept_bytes + piece.len() <= room
+            && self.kept.len() < KEPT_PIECES
+        {
             self.kept_bytes += piece.len();
             self.kept.push(piece);
+        }
+        let used = self.lent + self.kept_bytes;
+        if self.leased > used + 2 * LEASE {
+            self.budget.give_back(self.leased - used - LEASE);
+            self.leased = used + LEASE;
         }
     }
 
@@ -293,18 +344,28 @@ impl Pool {
     }
 }
 
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.budget.give_back(self.leased);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn pool(limit: usize) -> Pool {
+        Pool::new(Arc::new(Budget::new(limit)))
+    }
+
     #[test]
     fn bytes_come_out_as_they_went_in_while_the_front_is_consumed() {
-        let (mut pool, mut buffer) = (Pool::new(1 << 20), Buffer::default());
+        let (mut pool, mut buffer) = (pool(1 << 20), Buffer::default());
         let mut model = std::collections::VecDeque::<u8>::new();
         for round in 0_u32..500 {
             let piece: Vec<u8> =
                 (0..round % 97).map(|i| (i * 31 + round).to_le_bytes()[0]).collect();
-            pool.append(&mut buffer, &piece, 0).unwrap();
+            pool.append(&mut buffer, &piece, 0);
             model.extend(&piece);
             let gone = buffer.len() * (round as usize % 5) / 5;
             buffer.consume(gone);
@@ -315,27 +376,27 @@ mod tests {
 
     #[test]
     fn an_announced_length_reserves_no_more_than_twice_what_came() {
-        let (mut pool, mut buffer) = (Pool::new(1 << 30), Buffer::default());
-        pool.append(&mut buffer, &[0; 4], 16 << 20).unwrap();
+        let (mut pool, mut buffer) = (pool(1 << 30), Buffer::default());
+        pool.append(&mut buffer, &[0; 4], 16 << 20);
         assert_eq!(pool.lent(), LEAST);
-        pool.append(&mut buffer, &[0; 10_000], 16 << 20).unwrap();
+        pool.append(&mut buffer, &[0; 10_000], 16 << 20);
         assert_eq!(pool.lent(), 20_008);
     }
 
     #[test]
     fn reading_ahead_reserves_as_much_again_as_came() {
-        let (mut pool, mut buffer) = (Pool::new(1 << 30), Buffer::default());
-        pool.append(&mut buffer, &[0; 100_000], 100_000).unwrap();
-        pool.read_ahead(&mut buffer, 16 << 20).unwrap();
+        let (mut pool, mut buffer) = (pool(1 << 30), Buffer::default());
+        pool.append(&mut buffer, &[0; 100_000], 100_000);
+        pool.read_ahead(&mut buffer, 16 << 20);
         assert_eq!(pool.lent(), 200_000);
     }
 
     #[test]
     fn a_buffer_that_grows_byte_by_byte_is_seldom_copied() {
-        let (mut pool, mut buffer) = (Pool::new(1 << 30), Buffer::default());
+        let (mut pool, mut buffer) = (pool(1 << 30), Buffer::default());
         let mut capacities = std::collections::BTreeSet::new();
         for _ in 0..100_000 {
-            pool.append(&mut buffer, b"x", 0).unwrap();
+            pool.append(&mut buffer, b"x", 0);
             capacities.insert(buffer.capacity());
         }
         assert!(capacities.len() < 20, "{} times", capacities.len());
@@ -343,31 +404,78 @@ mod tests {
 
     #[test]
     fn a_likely_length_that_is_near_is_given_exactly() {
-        let (mut pool, mut buffer) = (Pool::new(1 << 30), Buffer::default());
-        pool.append(&mut buffer, &[0; 40_000], 65_540).unwrap();
+        let (mut pool, mut buffer) = (pool(1 << 30), Buffer::default());
+        pool.append(&mut buffer, &[0; 40_000], 65_540);
         assert_eq!(buffer.capacity(), 65_540);
     }
 
     #[test]
-    fn the_limit_is_never_passed_and_release_makes_room() {
-        let mut pool = Pool::new(100_000);
+    fn what_arrives_over_the_limit_is_held_and_told_until_there_is_room() {
+        let mut pool = pool(100_000);
         let (mut first, mut second) = (Buffer::default(), Buffer::default());
-        pool.append(&mut first, &[1; 60_000], 0).unwrap();
-        assert_eq!(pool.append(&mut second, &[2; 60_000], 0), Err(OverLimit));
-        assert_eq!(pool.lent(), 60_000);
+        pool.append(&mut first, &[1; 60_000], 0);
+        assert!(!pool.is_over());
+        pool.append(&mut second, &[2; 60_000], 0);
+        assert!(pool.is_over());
+        assert_eq!(second.bytes(), [2; 60_000]);
         pool.release(&mut first);
-        assert_eq!(pool.lent(), 0);
-        pool.append(&mut second, &[2; 90_000], 0).unwrap();
+        assert!(!pool.is_over());
         assert!(pool.lent + pool.kept_bytes <= 100_000);
     }
 
     #[test]
+    fn near_the_limit_growth_by_single_bytes_still_copies_seldom() {
+        let mut pool = pool(1 << 20);
+        let mut buffer = Buffer::default();
+        pool.append(&mut buffer, &[1; 900_000], 0);
+        let mut pieces = 0;
+        while !pool.is_over() {
+            let capacity = buffer.capacity();
+            pool.append(&mut buffer, b"x", 0);
+            pieces += usize::from(buffer.capacity() != capacity);
+        }
+        assert!(buffer.len() >= 1 << 20, "over the limit with {} bytes held", buffer.len());
+        assert!(pieces <= 3, "moved {pieces} times");
+    }
+
+    #[test]
+    fn two_pools_share_a_budget_and_give_it_back() {
+        let budget = Arc::new(Budget::new(10 << 20));
+        let pools = || (Pool::new(Arc::clone(&budget)), Buffer::default());
+        let ((mut one, mut mine), (mut two, mut yours)) = (pools(), pools());
+        one.append(&mut mine, &[1; 8 << 20], 0);
+        two.append(&mut yours, &[2; 1 << 20], 0);
+        assert!(!one.is_over() && !two.is_over());
+        two.append(&mut yours, &[2; 2 << 20], 0);
+        assert!(two.is_over() && !one.is_over());
+        two.release(&mut yours);
+        one.release(&mut mine);
+        drop(one);
+        two.append(&mut yours, &[2; 9 << 20], 0);
+        assert!(!two.is_over());
+        drop(two);
+        assert_eq!(budget.leased.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn capacity_follows_what_is_held() {
+        let (mut pool, mut buffer) = (pool(1 << 30), Buffer::default());
+        pool.append(&mut buffer, &[7; 16 << 20], 0);
+        buffer.consume((16 << 20) - 1);
+        pool.shrink(&mut buffer);
+        assert_eq!((buffer.bytes(), pool.lent()), (&[7][..], LEAST));
+        buffer.consume(1);
+        pool.shrink(&mut buffer);
+        assert_eq!((buffer.capacity(), pool.lent()), (0, 0));
+    }
+
+    #[test]
     fn what_is_kept_is_lent_again_and_given_back_when_unused() {
-        let (mut pool, mut buffer) = (Pool::new(1 << 30), Buffer::default());
-        pool.append(&mut buffer, &[7; 1 << 20], 0).unwrap();
+        let (mut pool, mut buffer) = (pool(1 << 30), Buffer::default());
+        pool.append(&mut buffer, &[7; 1 << 20], 0);
         pool.release(&mut buffer);
         assert_eq!((pool.lent(), pool.kept_bytes), (0, 1 << 20));
-        pool.append(&mut buffer, &[8; 300_000], 1 << 20).unwrap();
+        pool.append(&mut buffer, &[8; 300_000], 1 << 20);
         assert_eq!((pool.lent(), pool.kept_bytes), (1 << 20, 0));
         pool.release(&mut buffer);
         pool.trim_unused();
@@ -378,10 +486,10 @@ mod tests {
 
     #[test]
     fn a_large_buffer_is_not_pinned_by_a_few_bytes() {
-        let (mut pool, mut buffer) = (Pool::new(1 << 30), Buffer::default());
-        pool.append(&mut buffer, &[7; 1 << 20], 0).unwrap();
+        let (mut pool, mut buffer) = (pool(1 << 30), Buffer::default());
+        pool.append(&mut buffer, &[7; 1 << 20], 0);
         buffer.consume(1 << 20);
-        pool.append(&mut buffer, &[8; 20], 68).unwrap();
+        pool.append(&mut buffer, &[8; 20], 68);
         assert_eq!(pool.lent(), LEAST);
     }
 }

@@ -28,6 +28,17 @@ pub const fn frames<N>(count: N) -> Plural<'static, N> {
     Plural(count, ["frame", "frames"])
 }
 
+/// How often something else happened that was not logged: ` (3 more)`, or nothing.
+pub fn and_more(count: u64) -> impl Display {
+    struct More(u64);
+    impl Display for More {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            if self.0 == 0 { Ok(()) } else { write!(f, " ({} more)", self.0) }
+        }
+    }
+    More(count)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

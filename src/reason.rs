@@ -2,20 +2,19 @@
 
 use std::io::{self, ErrorKind};
 
-use crate::memory::OverLimit;
-
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $text:literal),* $(,)?) => {
         /// Why a connection was closed.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         #[repr(u8)]
+        #[non_exhaustive]
         pub enum Reason {
             $($(#[$doc])* $name,)*
         }
 
         impl Reason {
             /// Every reason, in the order of their counters.
-            pub const ALL: [Self; [$($text),*].len()] = [$(Self::$name),*];
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
 
             /// In the words of the log and the summary.
             #[must_use]
@@ -37,24 +36,26 @@ reasons! {
     Reset = "reset",
     /// Reading or writing failed otherwise: timed out, unreachable.
     Lost = "lost",
-    /// Nobody listens where it was to go.
+    /// Nothing listens where it was to go.
     ConnectRefused = "refused at connecting",
     /// No answer to connecting came within the write timeout, or the kernel's own.
     ConnectTimeout = "no answer to connecting",
     /// Connecting failed otherwise: unreachable, not permitted.
     ConnectFailed = "connecting failed",
     /// Nothing was begun for longer than the idle timeout.
-    Idle = "idle too long",
+    Idle = "on idle timeout",
     /// A frame was not whole within the frame timeout.
-    SlowFrame = "a frame took too long",
-    /// The peer took nothing of what it is owed within the write timeout.
-    SlowReader = "the peer does not read",
-    /// All connections' buffers together would have passed the memory limit.
-    Memory = "the memory limit",
+    SlowFrame = "on frame timeout",
+    /// The handshake was not complete within the handshake timeout.
+    SlowHandshake = "on handshake timeout",
+    /// The peer took nothing of what it was owed within the write timeout.
+    SlowReader = "on write timeout",
+    /// All connections together held more than the memory limit, and this one held most.
+    Memory = "at the memory limit",
     /// The reactor stops, and all that was received had been answered.
     Drained = "drained",
     /// The reactor stopped before the connection was finished.
-    CutOff = "cut off at the end of the grace time",
+    CutOff = "at the end of the grace time",
     /// The program closed it: [`Reactor::close`](crate::Reactor::close).
     Closed = "by the program",
     /// It could not be registered with the poll.
@@ -63,7 +64,7 @@ reasons! {
 
 impl Reason {
     /// Why a connection ends whose connecting ended in `error`.
-    pub(super) fn of_connecting(error: &io::Error) -> Self {
+    pub(crate) fn of_connecting(error: &io::Error) -> Self {
         match error.kind() {
             ErrorKind::ConnectionRefused => Self::ConnectRefused,
             ErrorKind::TimedOut => Self::ConnectTimeout,
@@ -72,16 +73,10 @@ impl Reason {
     }
 
     /// Why a connection ends whose reading or writing ended in `error`.
-    pub(super) fn of_loss(error: &io::Error) -> Self {
+    pub(crate) fn of_loss(error: &io::Error) -> Self {
         match error.kind() {
             ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Self::Reset,
             _ => Self::Lost,
         }
-    }
-}
-
-impl From<OverLimit> for Reason {
-    fn from(OverLimit: OverLimit) -> Self {
-        Self::Memory
     }
 }

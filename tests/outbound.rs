@@ -139,12 +139,12 @@ fn what_is_said_first_and_later_comes_back() {
     let mut both = Both::new(b"hello");
     let token = both.connect(None);
     both.turn_until(|both| both.caller().heard == b"hello");
-    assert!(both.reactor.speak(token, |_, out| out.extend(b" again, and bye")));
+    assert!(both.reactor.speak(token, |_, out| out.extend(b" again, and bye")).is_some());
     both.turn_until(|both| !both.caller().closed.is_empty());
     assert_eq!(both.caller().heard, b"hello again, and bye");
     assert_eq!(both.caller().closed, [(token, Reason::Finished)]);
     assert_eq!(both.reactor.stats().closed(Reason::PeerClosed), 1, "the server saw FIN");
-    assert!(!both.reactor.speak(token, |_, _| panic!("it is gone")));
+    assert_eq!(both.reactor.speak(token, |_, _| panic!("it is gone")), None);
 }
 
 #[test]

@@ -16,7 +16,7 @@ pub mod proxy;
 mod raw;
 pub mod websocket;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 pub use frames::{Frames, looks_like};
 pub use handler::{Framed, Handler, Reply};
@@ -58,6 +58,17 @@ pub trait Protocol {
         let _ = (connection, cause, out);
     }
 
+    /// All that was put into an output has been sent, as [`Output::call_when_sent`] asked. What is put into `out` goes
+    /// to the peer; a protocol with still more to send asks again.
+    fn sent(&mut self, connection: Token, out: &mut Output) {
+        let _ = (connection, out);
+    }
+
+    /// The time has come for which [`Output::call_after`] asked. What is put into `out` goes to the peer.
+    fn called(&mut self, connection: Token, out: &mut Output) {
+        let _ = (connection, out);
+    }
+
     /// The connection is gone, for that `reason`; its token will not come back. One that went out may be gone
     /// without ever having been [`opened`](Self::opened).
     fn closed(&mut self, connection: Token, reason: Reason) {
@@ -70,6 +81,18 @@ pub trait Protocol {
     /// than the kernels between it and the server hold must, or the two wait for each other for ever: the
     /// server, likewise, reads no more until its answers are taken. Its own sense has to limit what it sends.
     fn reads_while_owed(&self) -> bool {
+        false
+    }
+
+    /// Whether a conversation begins with a handshake: the handshake timeout then runs from the moment the connection
+    /// is accepted until an answer other than [`Next::Handshake`].
+    fn begins_with_handshake(&self) -> bool {
+        false
+    }
+
+    /// Whether the peer's real address comes later, by [`Output::introduce`]. Limits per address then count that one,
+    /// and not the proxy's.
+    fn introduces_peers(&self) -> bool {
         false
     }
 }
@@ -98,12 +121,28 @@ impl<P: Protocol + ?Sized> Protocol for Box<P> {
         (**self).ending(connection, cause, out);
     }
 
+    fn sent(&mut self, connection: Token, out: &mut Output) {
+        (**self).sent(connection, out);
+    }
+
+    fn called(&mut self, connection: Token, out: &mut Output) {
+        (**self).called(connection, out);
+    }
+
     fn closed(&mut self, connection: Token, reason: Reason) {
         (**self).closed(connection, reason);
     }
 
     fn reads_while_owed(&self) -> bool {
         (**self).reads_while_owed()
+    }
+
+    fn begins_with_handshake(&self) -> bool {
+        (**self).begins_with_handshake()
+    }
+
+    fn introduces_peers(&self) -> bool {
+        (**self).introduces_peers()
     }
 }
 
@@ -116,6 +155,8 @@ pub enum Ending {
     Unfinished,
     /// The server is stopping.
     Stopping,
+    /// All connections together hold more than the memory limit, and this one holds most. What it holds is dropped.
+    Memory,
 }
 
 /// A protocol's answer to the bytes it was shown.
@@ -145,6 +186,12 @@ pub enum Next {
         /// In bytes, counted from the first unconsumed one.
         need: usize,
     },
+    /// As [`Rest`](Self::Rest), while the handshake goes on with which the conversation begins
+    /// ([`Protocol::begins_with_handshake`]): the time limit for a handshake runs.
+    Handshake {
+        /// In bytes, counted from the first unconsumed one; 0 where that cannot be told.
+        need: usize,
+    },
     /// The output is full ([`Output::is_full`]) and there is more to answer: show me the rest when it has gone.
     Full,
     /// The conversation is over: send what there is, then close.
@@ -157,7 +204,7 @@ impl Next {
     /// How many bytes the unconsumed input must reach before it is shown again; 0 where that is not known.
     pub(crate) const fn need(self) -> usize {
         match self {
-            Self::Rest { need } => need,
+            Self::Rest { need } | Self::Handshake { need } => need,
             _ => 0,
         }
     }
@@ -199,14 +246,28 @@ impl std::fmt::Display for Refusal {
 pub struct Output {
     bytes: Vec<u8>,
     high_water: usize,
-    peer: Option<Peer>,
+    requests: Requests,
+}
+
+/// What a protocol has asked of the loop beside sending bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    /// Whether there is any, so that the loop looks at one byte where there is none.
+    any: bool,
+    pub(crate) peer: Option<Peer>,
+    pub(crate) call_when_sent: bool,
+    pub(crate) call_after: Option<Duration>,
 }
 
 impl Output {
     /// An empty output that is full from `high_water` bytes on.
     #[must_use]
     pub const fn new(high_water: usize) -> Self {
-        Self { bytes: Vec::new(), high_water, peer: None }
+        Self {
+            bytes: Vec::new(),
+            high_water,
+            requests: Requests { any: false, peer: None, call_when_sent: false, call_after: None },
+        }
     }
 
     /// Appends `bytes`.
@@ -244,20 +305,41 @@ impl Output {
         &mut self.bytes
     }
 
-    /// Says that the connection's peer is really this one: a proxy in between has told (see [`proxy`]).
+    /// Says who the connection's peer really is: a proxy in between has told (see [`proxy`]). The log shows this peer
+    /// from here on, and limits per address count it.
     pub const fn introduce(&mut self, peer: Peer) {
-        self.peer = Some(peer);
+        (self.requests.any, self.requests.peer) = (true, Some(peer));
     }
 
-    /// The peer that was introduced since this was last asked. The loop asks after each call, before it sends
-    /// anything: this is the peer that the log shows and the limits per address count from here on.
+    /// Asks for [`Protocol::sent`] once all that this connection is owed has been handed to the kernel: at the latest
+    /// when its peer has read nearly all of it. This is how to send much without holding much: append until
+    /// [`is_full`](Self::is_full), ask, and go on when called.
+    pub const fn call_when_sent(&mut self) {
+        (self.requests.any, self.requests.call_when_sent) = (true, true);
+    }
+
+    /// Asks for [`Protocol::called`] after this time, instead of an earlier such request of this connection. A poll
+    /// counts in milliseconds, so it comes up to one late.
+    pub const fn call_after(&mut self, delay: Duration) {
+        (self.requests.any, self.requests.call_after) = (true, Some(delay));
+    }
+
+    /// The peer that was introduced since this was last asked.
     pub const fn take_peer(&mut self) -> Option<Peer> {
-        self.peer.take()
+        self.requests.peer.take()
     }
 
-    /// Forgets what was appended; keeps the memory.
+    /// What was asked since this was last called.
+    #[inline(always)]
+    pub(crate) fn take_requests(&mut self) -> Option<Requests> {
+        self.requests.any.then(|| std::mem::take(&mut self.requests))
+    }
+
+    /// Forgets what was appended and asked; keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
-        self.peer = None;
+        if self.requests.any {
+            self.requests = Requests::default();
+        }
     }
 }

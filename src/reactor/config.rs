@@ -9,7 +9,8 @@ pub struct Config {
     /// Connections open at once. Default 10,000.
     pub max_connections: usize,
     /// Connections open at once from one IP address, or one IPv6 network of 64 bits; more are refused.
-    /// Default none. Behind a proxy all have the proxy's address.
+    /// Default none. Behind a proxy all have the proxy's address, unless the protocol learns the peer's
+    /// ([`Proxied`](crate::protocol::proxy::Proxied)).
     pub max_connections_per_ip: Option<u32>,
     /// What becomes of connections for which there is no room. Default [`Overload::Wait`].
     pub overload: Overload,
@@ -19,13 +20,18 @@ pub struct Config {
     /// Let other reactors of this user listen on the same TCP and UDP ports (`SO_REUSEPORT`, socket(7)): the
     /// kernel gives each connection to one of them. Default false.
     pub share_ports: bool,
-    /// Bytes in all connections' own buffers together. Default 1 GiB. A
-    /// connection that would need more is ended; one that needs no buffer of its own is not touched.
+    /// Bytes of memory that all connections' own buffers may have together. Default 1 GiB. Over it the connection that
+    /// holds most is ended, to a factor of two; where none holds 64 KiB, the one that asks for more.
     pub max_memory: usize,
     /// Close a connection with nothing begun and nothing owed after this long. Default none.
     pub idle_timeout: Option<Duration>,
-    /// A frame that has begun must be whole within this time, however steadily its bytes drip in. Default 60 s.
+    /// A frame that has begun must be whole within this time, however steadily its bytes drip in. Where the time is up
+    /// while the peer is owed replies, it starts once more when they have gone: meanwhile the server did not read.
+    /// Default 60 s.
     pub frame_timeout: Option<Duration>,
+    /// What comes before the first frame must be whole within this time from accepting: a PROXY header, a WebSocket
+    /// handshake, the head of the first HTTP request. Default 10 s.
+    pub handshake_timeout: Option<Duration>,
     /// A peer that is owed bytes must take some within this time, and one that is connected to must answer
     /// within it. Default 60 s.
     pub write_timeout: Option<Duration>,
@@ -64,6 +70,7 @@ impl Default for Config {
             max_memory: 1 << 30,
             idle_timeout: None,
             frame_timeout: Some(Duration::from_secs(60)),
+            handshake_timeout: Some(Duration::from_secs(10)),
             write_timeout: Some(Duration::from_secs(60)),
             linger: Duration::from_secs(2),
             grace: Duration::from_secs(10),

@@ -1,4 +1,4 @@
-//! One peer: read → protocol → write, and what is left between two turns.
+//! One peer: read, show the bytes to the protocol, write; and what is kept between two turns.
 //!
 //! ```text
 //!             ┌──────────── scratch (the loop's, shared) ────────────┐
@@ -9,362 +9,337 @@
 //!                 does not take goes to `output`
 //! ```
 //!
-//! A connection with none of these owns no buffer at all. One that owes output does not read: back-pressure
-//! reaches the peer through the kernel's own windows, and what a slow reader can make the server hold is
-//! one batch of replies. Only a client's protocol may have it otherwise
-//! ([`Protocol::reads_while_owed`]).
+//! The way of a frame, top to bottom: [`Connection::turn`], [`input`] (read, show), the protocol, [`output`] (send,
+//! and what the kernel does not take). [`end`] has every way in which a connection ends, [`outbound`] what only
+//! connections that go out do.
+//!
+//! A connection that holds neither input nor output owns no buffer at all. One that owes output does not read:
+//! back-pressure reaches the peer through the kernel's own windows, and what a slow reader can make the server hold is
+//! one batch of replies. Only a client's protocol may have it otherwise ([`Protocol::reads_while_owed`]).
 
-use std::{fmt, io::ErrorKind, net::IpAddr};
+use std::{fmt, io::ErrorKind, net::SocketAddr};
 
 use log::trace;
 
-pub(crate) use self::shared::{SCRATCH, Shared};
-use self::{cold::Cold, read::Arrival, reply::Replies, write::write};
+use self::{pending::Pending, shared::Context};
+use super::{
+    deadlines::{Unit, Wait},
+    inspect::Inspected,
+    net::{Readiness, Stream},
+};
 use crate::{
     Peer, Reason, Token, plural,
     protocol::{Ending, Protocol},
-    reactor::deadlines::Class,
-    reactor::inspect::Inspected,
-    reactor::net::{Readiness, Stream},
 };
 
-mod cold;
 mod end;
+mod input;
 mod outbound;
-mod read;
-mod reply;
-mod shared;
+mod output;
+mod pending;
+pub(super) mod shared;
 #[cfg(test)]
 mod tests;
-mod write;
 
-/// Reads, or instalments of a long answer, in one turn before the others get theirs.
+/// Reads, or parts of a long answer, in one turn before the other connections get theirs.
 const STEPS_PER_TURN: u64 = 16;
 
-/// So many bytes of a read count as a step of their own.
+/// Each this many bytes of a read count as another step.
 const STEP: u64 = 256 << 10;
 
 /// Where a connection is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
+    /// It goes out, and the peer has not answered yet.
+    Connecting,
     /// Both directions are open.
-    Open(Frame),
+    Open(Begun),
     /// The peer has sent FIN: what is owed goes out, then the connection closes.
     HalfClosed,
     /// The server ends it: what is owed goes out, then FIN.
     Finishing(Reason),
-    /// FIN is sent. What still comes is read and discarded until the peer closes too: to close with unread
-    /// bytes would send RST, which can destroy replies that the peer has not read yet.
+    /// FIN is sent. What still comes is read and discarded until the peer closes too: closing a socket with unread
+    /// bytes sends RST, which can destroy replies that the peer has not read yet.
     Lingering(Reason),
-    /// It goes out, and the peer has not answered yet; who that is, the cold part tells.
-    Connecting,
 }
 
-/// Whether a frame has begun, that is, whether the time limit for a whole frame runs.
+/// What the peer has begun to send and not finished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Frame {
-    Between,
-    Within,
+enum Begun {
+    Nothing,
+    Handshake,
+    Frame,
 }
 
 /// What the turn of a connection came to.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Turn {
+pub(super) enum Outcome {
     /// It waits for its next event.
     Wait,
-    /// It has spent its budget and may have more to do.
+    /// It may have more to do: it has spent its budget.
     Again,
     /// It is over.
-    Gone(Reason),
+    Closed(Reason),
 }
 
 /// One peer.
 #[derive(Debug)]
-pub(crate) struct Connection<S> {
+pub(super) struct Connection<S> {
     stream: S,
-    cold: Option<Box<Cold>>,
+    pending: Option<Box<Pending>>,
     received: u64,
     sent: u64,
     frames: u64,
     generation: u32,
     state: State,
-    /// Index of the listener it came by.
-    pub(crate) door: u8,
-    /// Whether it is on the run queue, where it need not be twice.
-    pub(crate) queued: bool,
+    /// Index of the service whose protocol it speaks.
+    pub(super) service: u8,
+    /// Whether it is on the run queue, where it must not be twice.
+    pub(super) queued: bool,
 }
 
-/// Progress at some moment; two of them tell whether a deadline starts anew.
+/// Counts at some moment. Two of them tell whether a deadline starts anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Progress {
+pub(super) struct Progress {
     received: u64,
     sent: u64,
     frames: u64,
 }
 
 impl<S: Stream> Connection<S> {
-    /// A connection that has just been accepted. `peer` is kept only where it will be asked for, as by a
-    /// limit per address or the log: it costs more memory than all the rest of an idle connection.
-    pub(crate) fn new(stream: S, generation: u32, door: u8, peer: Option<Peer>) -> Self {
-        let cold = peer.map(|peer| Box::new(Cold { peer: Some(peer), ..Cold::default() }));
+    /// A connection that has just been accepted, and speaks `protocol`.
+    pub(super) fn accepted(
+        stream: S,
+        generation: u32,
+        service: u8,
+        protocol: &impl Protocol,
+    ) -> Self {
+        let begun =
+            if protocol.begins_with_handshake() { Begun::Handshake } else { Begun::Nothing };
+        Self::new(stream, generation, service, State::Open(begun))
+    }
+
+    const fn new(stream: S, generation: u32, service: u8, state: State) -> Self {
         Self {
             stream,
-            cold,
+            pending: None,
             received: 0,
             sent: 0,
             frames: 0,
             generation,
-            state: State::Open(Frame::Between),
-            door,
+            state,
+            service,
             queued: false,
         }
     }
 
-    pub(crate) const fn generation(&self) -> u32 {
+    pub(super) const fn generation(&self) -> u32 {
         self.generation
     }
 
     /// Its name, given the slab key it is under.
     #[expect(clippy::cast_possible_truncation, reason = "slab keys fit a token's 32 bits")]
-    pub(crate) const fn token(&self, key: usize) -> Token {
+    pub(super) const fn token(&self, key: usize) -> Token {
         Token::new(key as u32, self.generation)
     }
 
-    pub(crate) const fn stream_mut(&mut self) -> &mut S {
+    pub(super) const fn stream_mut(&mut self) -> &mut S {
         &mut self.stream
     }
 
-    pub(crate) const fn progress(&self) -> Progress {
+    pub(super) const fn progress(&self) -> Progress {
         Progress { received: self.received, sent: self.sent, frames: self.frames }
     }
 
-    /// What it waits for between turns, and whether that wait began after `before`.
-    pub(crate) fn waits_for(&self, before: Progress) -> (Class, bool) {
+    /// What it waits for between turns, and whether that wait began after `before`. Nothing while a frame or a
+    /// handshake is being received, which has a deadline of its own.
+    pub(super) fn waits_for(&self, before: Progress) -> (Option<Wait>, bool) {
         match self.state {
-            State::Lingering(_) => (Class::Linger, false),
-            _ if self.owes() => (Class::Write, self.sent != before.sent),
-            State::Open(Frame::Within) => (Class::Frame, self.frames != before.frames),
-            State::Connecting => (Class::Write, false),
-            _ => (Class::Idle, self.progress() != before),
+            State::Lingering(_) => (Some(Wait::Linger), false),
+            _ if self.owes() => (Some(Wait::Write), self.sent != before.sent),
+            State::Connecting => (Some(Wait::Write), false),
+            State::Open(Begun::Frame | Begun::Handshake) => (None, false),
+            _ => (Some(Wait::Idle), self.progress() != before),
         }
     }
 
-    fn owes(&self) -> bool {
-        self.cold.as_ref().is_some_and(|cold| !cold.output.is_empty())
+    /// What it is in the middle of receiving, and whether that began after `before`. Nothing while the protocol stops
+    /// to let its output go: the rest of the input waits for the server then.
+    pub(super) fn receives(&self, before: Progress) -> (Option<Unit>, bool) {
+        match self.state {
+            _ if self.pending.as_ref().is_some_and(|pending| pending.stopped) => (None, false),
+            State::Open(Begun::Frame) => (Some(Unit::Frame), self.frames != before.frames),
+            State::Open(Begun::Handshake) => (Some(Unit::Handshake), false),
+            _ => (None, false),
+        }
     }
 
-    fn is_stopped(&self) -> bool {
-        self.cold.as_ref().is_some_and(|cold| cold.stopped)
+    pub(super) fn owes(&self) -> bool {
+        self.pending.as_ref().is_some_and(|pending| !pending.output.is_empty())
+    }
+
+    /// Bytes that the peer has not taken yet.
+    pub(super) fn owed(&self) -> usize {
+        self.pending.as_ref().map_or(0, |pending| pending.output.len())
+    }
+
+    /// Whether the protocol wants a turn although no event will come.
+    pub(super) fn wants_turn(&self) -> bool {
+        self.pending.as_ref().is_some_and(|pending| pending.wants_turn())
     }
 
     /// What it holds, for tests.
-    pub(crate) fn inspect(&self, token: Token) -> Inspected {
-        let (held, owed, capacity) = self.cold.as_ref().map_or((0, 0, 0), |cold| {
-            let Cold { input, output, .. } = &**cold;
+    pub(super) fn inspect(&self, token: Token) -> Inspected {
+        let (held, owed, capacity) = self.pending.as_ref().map_or((0, 0, 0), |pending| {
+            let Pending { input, output, .. } = &**pending;
             (input.len(), output.len(), input.capacity() + output.capacity())
         });
         let (queued, ended_for) = (self.queued, self.ended_for());
-        Inspected { token, held, owed, capacity, queued, entries: 0, deadline: None, ended_for }
+        Inspected {
+            token,
+            held,
+            owed,
+            capacity,
+            queued,
+            entries: 0,
+            deadline: None,
+            unit_deadline: None,
+            ended_for,
+        }
     }
 
     /// The connection is there: lets the protocol speak first.
-    pub(crate) fn open(
+    pub(super) fn open(
         &mut self,
-        token: Token,
         peer: &Peer,
-        protocol: &mut impl Protocol,
-        shared: &mut Shared,
-    ) -> Turn {
-        shared.output.clear();
-        protocol.opened(token, peer, &mut shared.output);
-        self.meet(token, shared);
-        match self.deliver(token, Replies::default(), shared) {
-            Ok(()) => Turn::Wait,
-            Err(Reason::Memory) => {
-                self.abandon(Reason::Memory, shared);
-                Turn::Again
+        local: Option<SocketAddr>,
+        cx: &mut Context<'_, impl Protocol>,
+    ) -> Outcome {
+        self.say(cx, |protocol, token, out| {
+            if let Some(local) = local {
+                protocol.arrived(token, local);
             }
-            Err(reason) => Turn::Gone(reason),
-        }
+            protocol.opened(token, peer, out);
+        })
     }
 
-    /// Does what can be done now: pays what is owed, reads, shows it to the protocol, replies, until the
-    /// kernel has nothing more, the peer takes no more, or the budget is spent.
-    pub(crate) fn turn(
+    /// Does what can be done now: sends what is owed, reads, shows it to the protocol, replies; until the kernel has no
+    /// more bytes, the peer takes no more, or the budget is spent.
+    pub(super) fn turn(
         &mut self,
-        token: Token,
         readiness: Readiness,
-        protocol: &mut impl Protocol,
         scratch: &mut [u8],
-        shared: &mut Shared,
-    ) -> Turn {
-        let turn = self.proceed(token, readiness, protocol, scratch, shared);
-        if turn == Err(Reason::Memory) && self.ended_for() != Some(Reason::Memory) {
-            self.abandon(Reason::Memory, shared);
-            return self.turn(token, Readiness::ALL, protocol, scratch, shared);
+        cx: &mut Context<'_, impl Protocol>,
+    ) -> Outcome {
+        let outcome = self.proceed(readiness, scratch, cx).unwrap_or_else(Outcome::Closed);
+        if self.pending.is_some() {
+            self.return_memory(cx.token, cx.shared);
         }
-        self.give_back(shared);
-        turn.unwrap_or_else(Turn::Gone)
+        outcome
     }
 
     #[inline(always)]
     fn proceed(
         &mut self,
-        token: Token,
         readiness: Readiness,
-        protocol: &mut impl Protocol,
         scratch: &mut [u8],
-        shared: &mut Shared,
-    ) -> Result<Turn, Reason> {
+        cx: &mut Context<'_, impl Protocol>,
+    ) -> Result<Outcome, Reason> {
         let mut readable = readiness.readable;
-        // A short read means that the kernel has no more, and the next bytes bring an event of their own,
-        // unless something other than a lack of bytes may have ended it.
-        let mut until_would_block = readiness.more_behind || shared.draining;
+        // A short read means that the kernel has no more bytes, and the next ones bring an event of their own; unless
+        // something other than a lack of bytes may have ended the read.
+        let mut until_would_block =
+            readiness.more_behind || cx.shared.draining || !self.stream.short_read_is_last();
         if self.owes() {
-            if !self.resumes(token, readiness, protocol, shared)? {
-                return Ok(Turn::Wait);
+            let may_write = readiness.writable || readiness.more_behind;
+            let all_sent = may_write && self.flush(cx)?;
+            if !all_sent && !self.reads_while_owed(cx) {
+                return Ok(Outcome::Wait);
             }
-            // Nothing may have been read while something was owed: an event may have been passed over.
+            // While output was owed nothing was read: an event may have been passed over.
             (readable, until_would_block) = (true, true);
         }
         let mut steps_left = STEPS_PER_TURN;
         loop {
-            if self.owes() && !self.reads_on(protocol) {
-                return Ok(Turn::Wait);
+            if self.owes() && !self.reads_while_owed(cx) {
+                return Ok(Outcome::Wait);
+            }
+            if self.wants_turn() {
+                if steps_left == 0 {
+                    return Ok(Outcome::Again);
+                }
+                steps_left -= 1;
+                // What is buffered already comes before anything that is waited for.
+                self.resume_protocol(cx)?;
+                continue;
             }
             match self.state {
+                State::Open(_) | State::Lingering(_) => {}
                 State::HalfClosed => return Err(Reason::PeerClosed),
                 State::Finishing(reason) => {
                     if self.stream.shutdown_write().is_err() {
                         return Err(reason);
                     }
-                    trace!("{token}: FIN sent");
+                    trace!("{}: FIN sent", cx.token);
                     self.state = State::Lingering(reason);
                     (readable, until_would_block) = (true, true);
                 }
                 State::Connecting => {
-                    if !self.answered(token, protocol, shared)? {
-                        return Ok(Turn::Wait);
+                    if !self.is_connected(cx)? {
+                        return Ok(Outcome::Wait);
                     }
                     (readable, until_would_block) = (true, true);
                     continue;
                 }
-                State::Open(_) | State::Lingering(_) => {}
             }
-            if !readable && !self.is_stopped() {
-                return Ok(Turn::Wait);
+            if !readable {
+                return Ok(Outcome::Wait);
             }
             if steps_left == 0 {
-                trace!("{token}: budget spent");
-                return Ok(Turn::Again);
+                trace!("{}: budget spent", cx.token);
+                return Ok(Outcome::Again);
             }
             steps_left -= 1;
-            if self.is_stopped() {
-                // What is buffered already comes before anything that is waited for.
-                self.show(token, &[], protocol, shared)?;
-                continue;
-            }
-            match self.read(scratch, &mut shared.stock.pool) {
-                Ok(Arrival { bytes: 0, .. }) => {
-                    trace!("{token}: read EOF");
-                    self.peer_closed(token, shared)?;
+            match self.read(scratch, &mut cx.shared.pool) {
+                Ok(read) if read.bytes == 0 => {
+                    trace!("{}: read EOF", cx.token);
+                    self.peer_closed(cx)?;
                 }
-                Ok(arrival) => {
-                    trace!("{token}: read {} B of at most {}", arrival.bytes, arrival.room);
-                    self.count_received(arrival.bytes, shared);
-                    readable = until_would_block || arrival.bytes == arrival.room;
-                    steps_left = steps_left.saturating_sub(arrival.bytes as u64 / STEP);
-                    self.show(token, &scratch[..arrival.fresh], protocol, shared)?;
+                Ok(read) => {
+                    trace!("{}: read {} B of at most {}", cx.token, read.bytes, read.room);
+                    self.received += read.bytes as u64;
+                    cx.shared.stats.received.add(read.bytes as u64);
+                    readable = until_would_block || read.bytes == read.room;
+                    steps_left = steps_left.saturating_sub(read.bytes as u64 / STEP);
+                    self.receive(&scratch[..read.fresh], cx)?;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    trace!("{token}: read would block");
+                    trace!("{}: read would block", cx.token);
                     readable = false;
-                    if shared.draining && matches!(self.state, State::Open(Frame::Between)) {
-                        self.finish(Reason::Drained, Ending::Stopping, token, protocol, shared)?;
+                    if cx.shared.draining && self.is_between_frames() {
+                        self.finish(Reason::Drained, Ending::Stopping, cx)?;
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.lost(token, "read", &error)),
+                Err(error) => return Err(self.lost(cx.token, "read", &error)),
             }
         }
     }
 
-    /// Writes what is owed; whether all of it went.
-    fn pay(&mut self, token: Token, shared: &mut Shared) -> Result<bool, Reason> {
-        let Some(cold) = &mut self.cold else {
-            return Ok(true);
-        };
-        let taken = match write(&mut self.stream, token, cold.output.bytes()) {
-            Ok(taken) => taken,
-            Err(error) => return Err(self.lost(token, "write", &error)),
-        };
-        cold.output.consume(taken);
-        let paid = cold.output.is_empty();
-        self.count_sent(taken, shared);
-        Ok(paid)
-    }
-
-    fn count_received(&mut self, bytes: usize, shared: &Shared) {
-        self.received += bytes as u64;
-        shared.stats.received.add(bytes as u64);
-    }
-
-    fn count_frames(&mut self, frames: u64, shared: &Shared) {
-        self.frames += frames;
-        shared.stats.frames.add(frames);
-    }
-
-    fn count_sent(&mut self, bytes: usize, shared: &Shared) {
-        self.sent += bytes as u64;
-        shared.stats.sent.add(bytes as u64);
-    }
-
-    /// Returns what memory is not needed between turns.
-    #[inline(always)]
-    fn give_back(&mut self, shared: &mut Shared) {
-        if self.cold.is_some() {
-            self.give_cold_back(shared);
-        }
-    }
-
-    #[inline(never)]
-    fn give_cold_back(&mut self, shared: &mut Shared) {
-        let Some(cold) = &mut self.cold else { return };
-        for buffer in [&mut cold.input, &mut cold.output] {
-            if buffer.is_empty() && buffer.capacity() > 0 {
-                shared.stock.pool.release(buffer);
+    /// Whether nothing has been begun that could still be finished.
+    fn is_between_frames(&self) -> bool {
+        match self.state {
+            State::Open(Begun::Nothing) => true,
+            State::Open(Begun::Handshake) => {
+                self.pending.as_ref().is_none_or(|pending| pending.input.is_empty())
             }
+            _ => false,
         }
-        if cold.input.is_empty()
-            && cold.output.is_empty()
-            && !cold.lasts()
-            && let Some(cold) = self.cold.take()
-        {
-            shared.stock.put_back(cold);
-        }
-    }
-
-    /// Remembers the address under which it is counted.
-    pub(crate) fn count_as(&mut self, address: Option<IpAddr>) {
-        if address.is_some() {
-            self.cold.get_or_insert_default().counted = address;
-        }
-    }
-
-    /// Returns all memory and closes the stream. Returns the address under which it was counted.
-    pub(crate) fn close(self, shared: &mut Shared) -> Option<IpAddr> {
-        let cold = self.cold?;
-        let counted = cold.counted;
-        shared.stock.put_back(cold);
-        counted
     }
 }
 
 impl<S> fmt::Display for Connection<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(peer) = self.cold.as_ref().and_then(|cold| cold.peer) {
-            write!(f, "{peer}, ")?;
-        }
         let Self { received, sent, frames, .. } = self;
         write!(f, "{received} B received, {sent} B sent, {}", plural::frames(*frames))
     }

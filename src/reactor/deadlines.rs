@@ -1,41 +1,76 @@
 //! Deadlines in constant time: one first-in-first-out list for each class of timeout.
 //!
-//! All timeouts of one class last equally long, so whoever is armed last is due last: arming appends to
-//! its class's list, expiry looks at the front, and no heap and no wheel is needed. The lists are threaded
-//! through one `Vec` indexed by slab key; a connection is in at most one of them, because it waits for at
-//! most one thing at a time.
+//! All timeouts of one class last equally long, so the one armed last is due last. Arming appends to the list of its
+//! class and expiry looks at the front; no heap and no wheel is needed. The lists are threaded through one `Vec`
+//! indexed by slab key.
+//!
+//! A connection has at most one deadline in each of two sets: what it waits for ([`Wait`]), and the unit that it has
+//! begun to receive ([`Unit`]). The second goes on while the first changes: a peer that keeps a frame unfinished cannot
+//! restart the frame's deadline by not reading for a while.
 
-use std::time::Duration;
+use std::{marker::PhantomData, time::Duration};
 
-/// What a connection is waiting for, and so which limit applies.
+/// The kinds of deadline in one set, each with a timeout of its own.
+pub(crate) trait Class: Copy + Eq + 'static {
+    /// Every class, each at its [`index`](Self::index).
+    const ALL: &'static [Self];
+
+    fn index(self) -> usize;
+}
+
+/// What a connection waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Class {
-    /// The next frame's first byte.
+pub(crate) enum Wait {
+    /// The first byte of the next frame.
     Idle,
-    /// The rest of a frame that has begun.
-    Frame,
-    /// The peer to take what it is owed, or to answer to connecting.
+    /// The peer: it has to take what it is owed, or to answer to connecting.
     Write,
-    /// The peer's end of a connection that the server has ended.
+    /// The peer's FIN, on a connection that the server has ended.
     Linger,
 }
 
-impl Class {
-    const ALL: [Self; 4] = [Self::Idle, Self::Frame, Self::Write, Self::Linger];
+impl Class for Wait {
+    const ALL: &'static [Self] = &[Self::Idle, Self::Write, Self::Linger];
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// What a connection has begun to receive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unit {
+    /// What comes before the first frame: a PROXY header, a WebSocket handshake, the head of the first request.
+    Handshake,
+    /// A frame, line, message or request.
+    Frame,
+}
+
+impl Class for Unit {
+    const ALL: &'static [Self] = &[Self::Handshake, Self::Frame];
+
+    fn index(self) -> usize {
+        self as usize
+    }
 }
 
 /// No key: the ends of a list.
 const NONE: u32 = u32::MAX;
 
+/// No class: the node is in no list.
+const UNARMED: u32 = u32::MAX;
+
 #[derive(Debug, Clone, Copy)]
 struct Node {
-    class: Option<Class>,
+    /// Index of the class, or [`UNARMED`].
+    class: u32,
     previous: u32,
     next: u32,
     deadline: Duration,
 }
 
-const UNARMED: Node = Node { class: None, previous: NONE, next: NONE, deadline: Duration::ZERO };
+const UNARMED_NODE: Node =
+    Node { class: UNARMED, previous: NONE, next: NONE, deadline: Duration::ZERO };
 
 #[derive(Debug, Clone, Copy)]
 struct List {
@@ -44,56 +79,60 @@ struct List {
     last: u32,
 }
 
-/// The deadlines of all connections. Times are since the reactor's start.
+/// One set of deadlines, at most one for each connection. Times are since the reactor's start.
 #[derive(Debug)]
-pub(crate) struct Timers {
-    lists: [List; 4],
+pub(crate) struct Timers<C> {
+    lists: Vec<List>,
     nodes: Vec<Node>,
     armed: usize,
+    classes: PhantomData<C>,
 }
 
-impl Timers {
-    /// Timers whose classes last as long as `timeout` says; a class without limit is never armed.
-    pub(crate) fn new(timeout: impl Fn(Class) -> Option<Duration>) -> Self {
-        let list = |class| List { timeout: timeout(class), first: NONE, last: NONE };
-        Self { lists: Class::ALL.map(list), nodes: Vec::new(), armed: 0 }
+impl<C: Class> Timers<C> {
+    /// Timers whose classes last as long as `timeout` says. A class without a limit is never armed.
+    pub(crate) fn new(timeout: impl Fn(C) -> Option<Duration>) -> Self {
+        let list = |class: &C| List { timeout: timeout(*class), first: NONE, last: NONE };
+        let lists = C::ALL.iter().map(list).collect();
+        Self { lists, nodes: Vec::new(), armed: 0, classes: PhantomData }
     }
 
-    /// Whether `key` has a deadline of `class`, or, for a class without limit, none at all.
-    pub(crate) fn is_settled(&self, key: usize, class: Class) -> bool {
-        let wanted = self.lists[class as usize].timeout.map(|_| class);
-        let armed = if self.armed == 0 { None } else { self.nodes.get(key).and_then(|n| n.class) };
-        wanted == armed
+    /// The class of `key`'s deadline, if it has one.
+    pub(crate) fn armed(&self, key: usize) -> Option<C> {
+        if self.armed == 0 {
+            return None;
+        }
+        let node = self.nodes.get(key)?;
+        C::ALL.get(node.class as usize).copied()
     }
 
     /// When `key` is due, if it is.
     pub(crate) fn deadline(&self, key: usize) -> Option<Duration> {
-        self.nodes.get(key).filter(|node| node.class.is_some()).map(|node| node.deadline)
+        self.nodes.get(key).filter(|node| node.class != UNARMED).map(|node| node.deadline)
     }
 
     /// Whether `class` has a limit.
-    pub(crate) const fn limits(&self, class: Class) -> bool {
-        self.lists[class as usize].timeout.is_some()
+    pub(crate) fn limits(&self, class: C) -> bool {
+        self.lists[class.index()].timeout.is_some()
     }
 
     /// Gives `key` a deadline of `class`, counted from `now`, in place of the one it had.
     #[expect(clippy::cast_possible_truncation, reason = "slab keys fit a token's 32 bits")]
-    pub(crate) fn arm(&mut self, key: usize, class: Class, now: Duration) {
+    pub(crate) fn arm(&mut self, key: usize, class: C, now: Duration) {
         self.disarm(key);
-        let Some(timeout) = self.lists[class as usize].timeout else {
+        let Some(timeout) = self.lists[class.index()].timeout else {
             return;
         };
         if self.nodes.len() <= key {
-            self.nodes.resize(key + 1, UNARMED);
+            self.nodes.resize(key + 1, UNARMED_NODE);
         }
-        let list = &mut self.lists[class as usize];
+        let list = &mut self.lists[class.index()];
         let previous = std::mem::replace(&mut list.last, key as u32);
         match previous {
             NONE => list.first = key as u32,
             _ => self.nodes[previous as usize].next = key as u32,
         }
         self.nodes[key] = Node {
-            class: Some(class),
+            class: class.index() as u32,
             previous,
             next: NONE,
             deadline: now.saturating_add(timeout),
@@ -103,13 +142,10 @@ impl Timers {
 
     /// Takes `key`'s deadline away, if it has one.
     pub(crate) fn disarm(&mut self, key: usize) {
-        let Some(node) = self.nodes.get_mut(key) else {
+        let Some(node) = self.nodes.get_mut(key).filter(|node| node.class != UNARMED) else {
             return;
         };
-        let Node { class: Some(class), previous, next, .. } = *node else {
-            return;
-        };
-        *node = UNARMED;
+        let Node { class, previous, next, .. } = std::mem::replace(node, UNARMED_NODE);
         let list = &mut self.lists[class as usize];
         match previous {
             NONE => list.first = next,
@@ -124,7 +160,7 @@ impl Timers {
 
     /// Gives back the memory behind the last key that has a deadline.
     pub(crate) fn trim(&mut self) {
-        let used = self.nodes.iter().rposition(|node| node.class.is_some());
+        let used = self.nodes.iter().rposition(|node| node.class != UNARMED);
         self.nodes.truncate(used.map_or(0, |last| last + 1));
         if self.nodes.len() < self.nodes.capacity() / 4 {
             self.nodes.shrink_to_fit();
@@ -141,9 +177,12 @@ impl Timers {
     }
 
     /// Disarms and returns one key whose deadline has come.
-    pub(crate) fn expire(&mut self, now: Duration) -> Option<(usize, Class)> {
-        for class in Class::ALL {
-            let key = self.lists[class as usize].first as usize;
+    pub(crate) fn expire(&mut self, now: Duration) -> Option<(usize, C)> {
+        if self.armed == 0 {
+            return None;
+        }
+        for &class in C::ALL {
+            let key = self.lists[class.index()].first as usize;
             if self.nodes.get(key).is_some_and(|node| node.deadline <= now) {
                 self.disarm(key);
                 return Some((key, class));
@@ -161,25 +200,24 @@ mod tests {
         Duration::from_secs(n)
     }
 
-    fn timers() -> Timers {
+    fn timers() -> Timers<Wait> {
         Timers::new(|class| match class {
-            Class::Idle => None,
-            Class::Frame => Some(seconds(10)),
-            Class::Write => Some(seconds(30)),
-            Class::Linger => Some(seconds(2)),
+            Wait::Idle => None,
+            Wait::Write => Some(seconds(10)),
+            Wait::Linger => Some(seconds(30)),
         })
     }
 
     #[test]
-    fn those_due_expire_in_order_and_others_do_not() {
+    fn due_keys_expire_in_order_and_others_do_not() {
         let mut timers = timers();
-        timers.arm(5, Class::Frame, seconds(0));
-        timers.arm(1, Class::Frame, seconds(3));
-        timers.arm(9, Class::Write, seconds(0));
+        timers.arm(5, Wait::Write, seconds(0));
+        timers.arm(1, Wait::Write, seconds(3));
+        timers.arm(9, Wait::Linger, seconds(0));
         assert_eq!(timers.next(), Some(seconds(10)));
         assert_eq!(timers.expire(seconds(9)), None);
-        assert_eq!(timers.expire(seconds(13)), Some((5, Class::Frame)));
-        assert_eq!(timers.expire(seconds(13)), Some((1, Class::Frame)));
+        assert_eq!(timers.expire(seconds(13)), Some((5, Wait::Write)));
+        assert_eq!(timers.expire(seconds(13)), Some((1, Wait::Write)));
         assert_eq!(timers.expire(seconds(13)), None);
         assert_eq!(timers.next(), Some(seconds(30)));
     }
@@ -187,38 +225,37 @@ mod tests {
     #[test]
     fn arming_again_moves_to_the_back_and_changes_class() {
         let mut timers = timers();
-        timers.arm(0, Class::Frame, seconds(0));
-        timers.arm(1, Class::Frame, seconds(1));
-        timers.arm(0, Class::Frame, seconds(2));
+        timers.arm(0, Wait::Write, seconds(0));
+        timers.arm(1, Wait::Write, seconds(1));
+        timers.arm(0, Wait::Write, seconds(2));
         assert_eq!(timers.next(), Some(seconds(11)));
-        timers.arm(1, Class::Linger, seconds(4));
-        assert!(timers.is_settled(1, Class::Linger) && !timers.is_settled(1, Class::Frame));
-        assert_eq!(timers.expire(seconds(12)), Some((0, Class::Frame)));
-        assert_eq!(timers.expire(seconds(12)), Some((1, Class::Linger)));
+        timers.arm(1, Wait::Linger, seconds(4));
+        assert_eq!(timers.armed(1), Some(Wait::Linger));
+        assert_eq!(timers.expire(seconds(12)), Some((0, Wait::Write)));
+        assert_eq!(timers.expire(seconds(34)), Some((1, Wait::Linger)));
         assert_eq!(timers.next(), None);
     }
 
     #[test]
     fn a_class_without_limit_disarms() {
         let mut timers = timers();
-        timers.arm(3, Class::Frame, seconds(0));
-        timers.arm(3, Class::Idle, seconds(0));
-        assert_eq!(timers.next(), None);
-        assert!(timers.is_settled(3, Class::Idle));
+        timers.arm(3, Wait::Write, seconds(0));
+        timers.arm(3, Wait::Idle, seconds(0));
+        assert_eq!((timers.next(), timers.armed(3)), (None, None));
     }
 
     #[test]
     fn the_memory_of_many_deadlines_is_given_back_though_one_remains() {
         let mut timers = timers();
         for key in 0..10_000 {
-            timers.arm(key, Class::Frame, seconds(0));
+            timers.arm(key, Wait::Write, seconds(0));
         }
         for key in 1..10_000 {
             timers.disarm(key);
         }
         timers.trim();
         assert!(timers.nodes.capacity() < 100);
-        assert_eq!(timers.expire(seconds(10)), Some((0, Class::Frame)));
+        assert_eq!(timers.expire(seconds(10)), Some((0, Wait::Write)));
     }
 
     #[test]
@@ -233,9 +270,9 @@ mod tests {
                 timers.disarm(key);
                 model[key] = None;
             } else {
-                let class = Class::ALL[1 + (random >> 40) as usize % 3];
+                let class = Wait::ALL[1 + (random >> 40) as usize % 2];
                 timers.arm(key, class, now);
-                model[key] = Some(now + timers.lists[class as usize].timeout.unwrap());
+                model[key] = Some(now + timers.lists[class.index()].timeout.unwrap());
             }
             while let Some((key, _)) = timers.expire(now) {
                 assert!(model[key].take().is_some_and(|deadline| deadline <= now));

@@ -1,45 +1,57 @@
 //! Everything behind the poll: accepting, dispatch, the run queue, deadlines, limits, draining.
 //!
-//! The dispatcher never polls, never blocks and never asks the kernel anything but through [`Net`]: it is driven
-//! by calls that say which token is ready for what, so that [`Reactor`](crate::Reactor) can drive it from
-//! epoll and a test from a seeded simulation.
+//! The dispatcher never polls, never blocks and never asks the kernel anything but through [`Net`]. It is driven by
+//! calls that say which token is ready for what, so that [`Reactor`](crate::Reactor) can drive it from epoll and a
+//! test from a seeded simulation.
+//!
+//! No call does an amount of work that grows with the number of connections: what concerns all of them (a drain, an
+//! idle timeout that they share) is done in slices, and [`wait`](Dispatcher::wait) is zero until it is finished.
 
-use std::{collections::VecDeque, io, mem, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    io, mem,
+    sync::Arc,
+    time::Duration,
+};
 
-use log::{debug, info, trace, warn};
+use log::{Level, debug, info, log_enabled, trace, warn};
 use slab::Slab;
 
+use self::{deadlines::Excuse, drain::Sweep};
+use super::{
+    calls::Calls,
+    config::Config,
+    connection::{
+        Connection, Outcome,
+        shared::{Context, SCRATCH, Shared},
+    },
+    deadlines::{Timers, Unit, Wait},
+    inspect::{self, Inspected, Inspection},
+    limits::Limits,
+    net::{Net, Readiness},
+    service::{Accepting, Service},
+};
 use crate::{
-    Config, Reason, Stats, Token,
-    protocol::{Ending, Protocol},
-    reactor::connection::{Connection, SCRATCH, Shared, Turn},
-    reactor::deadlines::{Class, Timers},
-    reactor::inspect::{Accepting, Inspected, Inspection},
-    reactor::listening::{self, Door},
-    reactor::net::{Net, Readiness},
-    reactor::per_address::Crowd,
+    Peer, Reason, Stats, Token,
+    plural::and_more,
+    protocol::{PerConnection, Protocol},
     throttle::Throttle,
 };
 
 mod accept;
+mod deadlines;
 mod drain;
 mod outbound;
 
-/// Connections accepted in one turn before the others get theirs.
-const ACCEPTS_PER_TURN: usize = 64;
-
-/// At the end, a full backlog of the largest usual size is still accepted: this many times as many.
-const LAST_ACCEPT_BATCHES: usize = 64;
-
-/// How often memory that nobody wanted for so long is given back.
-const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// Entries of the run queue that get their turn between two polls.
+const TURNS_PER_ROUND: usize = 256;
 
 /// Whether the dispatcher is to go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// It accepts and serves.
     Running,
-    /// It accepts no more, and finishes with those who are there until this time.
+    /// It accepts no more, and finishes with the connections that are open until this time.
     Draining {
         /// In the terms of [`Net::now`].
         until: Duration,
@@ -53,30 +65,45 @@ pub enum Phase {
 pub struct Dispatcher<N: Net, P> {
     net: N,
     config: Config,
-    doors: Vec<Door<N::Listener, P>>,
+    limits: Arc<Limits>,
+    services: Vec<Service<N::Listener, P>>,
     connections: Slab<Connection<N::Stream>>,
-    /// The generation of the next connection; never 0, which is for what is not a connection.
+    /// The generation of the next connection; never 0, which is for reserved tokens.
     generation: u32,
-    /// Those with more to do that no event will tell of, each at most once.
+    /// Connections and listeners with more to do that no event will tell of, each at most once.
     run_queue: VecDeque<Token>,
-    timers: Timers,
+    waits: Timers<Wait>,
+    units: Timers<Unit>,
+    /// Connections whose frame timed out while they were owed replies.
+    excuses: HashMap<usize, Excuse>,
+    calls: Calls,
     /// What every read goes into, unless it is the rest of a long frame.
     scratch: Box<[u8]>,
     shared: Shared,
-    crowd: Crowd,
+    /// Peers' addresses, where the log or a limit will ask for them.
+    peers: PerConnection<KnownPeer>,
     phase: Phase,
-    /// While draining: when those who do not come to an end by themselves are ended.
+    /// While draining: what is being done to each connection in turn.
+    sweep: Option<Sweep>,
+    /// While draining: when connections that do not come to an end by themselves are ended.
     last_call: Option<Duration>,
-    /// When [`housekeeping`](Self::keep_house) is due; `None` while there is nothing to give back.
+    /// When [`keep_house`](Self::keep_house) is due; `None` while there is nothing to give back.
     housekeeping: Option<Duration>,
     warnings: Warnings,
+}
+
+/// A peer, and whether it is counted in the limit per address.
+#[derive(Debug, Clone, Copy)]
+struct KnownPeer {
+    peer: Peer,
+    is_counted: bool,
 }
 
 /// When each cause for a warning may be logged again.
 #[derive(Debug, Default)]
 struct Warnings {
     full: Throttle,
-    crowded: Throttle,
+    per_address: Throttle,
     paused: Throttle,
     shed: Throttle,
     unregistered: Throttle,
@@ -87,31 +114,43 @@ struct Warnings {
 impl<N: Net, P: Protocol> Dispatcher<N, P> {
     /// A dispatcher with no listener and no connection.
     pub fn new(net: N, config: Config) -> Self {
-        let timers = Timers::new(|class| match class {
-            Class::Idle => config.idle_timeout,
-            Class::Frame => config.frame_timeout,
-            Class::Write => config.write_timeout,
-            Class::Linger => Some(config.linger),
-        });
+        let limits = Arc::new(Limits::new(&config));
+        Self::sharing(net, config, limits)
+    }
+
+    /// As [`new`](Self::new), with limits that other loops share.
+    pub fn sharing(net: N, config: Config, limits: Arc<Limits>) -> Self {
         Self {
             net,
             scratch: vec![0; SCRATCH].into_boxed_slice(),
-            shared: Shared::new(config.max_memory),
-            crowd: Crowd::new(config.max_connections_per_ip),
+            shared: Shared::new(Arc::clone(&limits.memory)),
+            waits: Timers::new(|wait| match wait {
+                Wait::Idle => config.idle_timeout,
+                Wait::Write => config.write_timeout,
+                Wait::Linger => Some(config.linger),
+            }),
+            units: Timers::new(|unit| match unit {
+                Unit::Handshake => config.handshake_timeout,
+                Unit::Frame => config.frame_timeout,
+            }),
+            excuses: HashMap::new(),
+            calls: Calls::default(),
             config,
-            doors: Vec::new(),
+            limits,
+            services: Vec::new(),
             connections: Slab::new(),
             generation: 1,
             run_queue: VecDeque::new(),
-            timers,
+            peers: PerConnection::new(),
             phase: Phase::Running,
+            sweep: None,
             last_call: None,
             housekeeping: None,
             warnings: Warnings::default(),
         }
     }
 
-    /// Accepts from `listener` and speaks `protocol` with whoever comes; `name` is for the log.
+    /// Accepts from `listener` and speaks `protocol` on its connections; `name` is for the log.
     ///
     /// # Errors
     ///
@@ -122,15 +161,15 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         name: String,
         protocol: P,
     ) -> io::Result<()> {
-        let index = self.next_door()?;
-        self.net.listen(&mut listener, house_token(index.into()))?;
-        self.doors.push(Door::new(Some(listener), protocol, name));
+        let index = self.next_service()?;
+        self.net.listen(&mut listener, listener_token(index.into()))?;
+        self.services.push(Service::new(Some(listener), protocol, name));
         Ok(())
     }
 
-    fn next_door(&self) -> io::Result<u8> {
+    fn next_service(&self) -> io::Result<u8> {
         let too_many = |_| io::Error::other("a reactor has at most 255 listeners and lanes");
-        u8::try_from(self.doors.len()).map_err(too_many)
+        u8::try_from(self.services.len()).map_err(too_many)
     }
 
     /// What the reactor has done so far; may be read by other threads.
@@ -153,36 +192,21 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         self.phase
     }
 
-    /// How long a poll may block; `None` for as long as it likes.
+    /// How long a poll may block; `None` is without end.
     pub fn wait(&self) -> Option<Duration> {
-        if !self.run_queue.is_empty() || self.phase == Phase::Stopped {
+        let is_busy = !self.run_queue.is_empty() || self.sweep.is_some();
+        if is_busy || self.phase == Phase::Stopped {
             return Some(Duration::ZERO);
         }
         self.next_deadline().map(|deadline| deadline.saturating_sub(self.net.now()))
     }
 
-    fn next_deadline(&self) -> Option<Duration> {
-        let doors = self.doors.iter().filter_map(|door| match door.state {
-            listening::State::Paused(until) => Some(until),
-            _ => None,
-        });
-        let end = match self.phase {
-            Phase::Draining { until } => Some(until),
-            Phase::Running | Phase::Stopped => None,
-        };
-        doors
-            .chain(self.timers.next())
-            .chain(self.housekeeping)
-            .chain(self.last_call)
-            .chain(end)
-            .min()
-    }
-
     /// Something is ready. A token whose connection is gone is passed over.
     pub fn event(&mut self, token: Token, readiness: Readiness) {
         trace!("{token}: {readiness:?}");
-        if let Some(index) = house_index(token) {
-            if self.doors.get(index).is_some_and(|door| door.state == listening::State::Open) {
+        if let Some(index) = listener_index(token) {
+            let service = self.services.get(index);
+            if service.is_some_and(|service| service.accepting == Accepting::OnEvent) {
                 self.accept(index);
             }
             return;
@@ -196,14 +220,14 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         }
     }
 
-    /// Gives everyone on the run queue one turn.
+    /// Gives the first entries of the run queue one turn each.
     pub fn run_queued(&mut self) {
-        for _ in 0..self.run_queue.len() {
+        for _ in 0..self.run_queue.len().min(TURNS_PER_ROUND) {
             let Some(token) = self.run_queue.pop_front() else {
                 return;
             };
-            if let Some(index) = house_index(token) {
-                self.doors[index].state = listening::State::Open;
+            if let Some(index) = listener_index(token) {
+                self.services[index].accepting = Accepting::OnEvent;
                 self.accept(index);
             } else if let Some(connection) = self.connections.get_mut(token.key())
                 && connection.generation() == token.generation()
@@ -214,6 +238,155 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         }
     }
 
+    /// A connection's turn, and what follows from it.
+    fn turn(&mut self, token: Token, readiness: Readiness) {
+        self.visit(token, |connection, scratch, cx| connection.turn(readiness, scratch, cx));
+    }
+
+    /// Lets `act` act on a connection, and does what follows from the outcome.
+    #[inline(always)]
+    fn visit(
+        &mut self,
+        token: Token,
+        act: impl FnOnce(&mut Connection<N::Stream>, &mut [u8], &mut Context<'_, P>) -> Outcome,
+    ) {
+        let key = token.key();
+        let connection = &mut self.connections[key];
+        let before = connection.progress();
+        let protocol = &mut self.services[usize::from(connection.service)].protocol;
+        let connecting_to =
+            if connection.is_connecting() { self.peers.get(token).map(|k| k.peer) } else { None };
+        let mut cx = Context { token, protocol, shared: &mut self.shared, connecting_to };
+        match act(connection, &mut self.scratch, &mut cx) {
+            Outcome::Wait => {}
+            Outcome::Again => {
+                if !mem::replace(&mut connection.queued, true) {
+                    self.run_queue.push_back(token);
+                }
+            }
+            Outcome::Closed(reason) => {
+                self.hear_news(token);
+                return self.remove(token, reason);
+            }
+        }
+        if connecting_to.is_some() && !connection.is_connecting() && !log_enabled!(Level::Debug) {
+            self.peers.remove(token);
+        }
+        let (wait, wait_restarts) = connection.waits_for(before);
+        let (unit, unit_restarts) = connection.receives(before);
+        self.set_wait(key, wait, wait_restarts);
+        self.set_unit(token, unit, unit_restarts);
+        self.shared.stats.buffered.set(self.shared.pool.lent() as u64);
+        if self.housekeeping.is_none() && self.shared.keeps_any() {
+            self.schedule_housekeeping();
+        }
+        self.hear_news(token);
+        if self.shared.pool.is_over() {
+            self.enforce_memory_limit(token);
+        }
+    }
+
+    /// Acts on what the turn of `token` came to beside its outcome: nearly always nothing.
+    #[inline(always)]
+    fn hear_news(&mut self, token: Token) {
+        if self.shared.news.any {
+            self.hear_all_news(token);
+        }
+    }
+
+    #[cold]
+    fn hear_all_news(&mut self, token: Token) {
+        let news = mem::take(&mut self.shared.news);
+        if let Some(refusal) = news.refused {
+            // Each is a peer's mistake and a line at debug. One a second is a line at info.
+            match self.warnings.refused.admit(self.net.now()) {
+                Some(more) => info!("{token}: refused: {refusal}{}", and_more(more)),
+                None => debug!("{token}: refused: {refusal}"),
+            }
+        }
+        if let Some(delay) = news.call_after {
+            self.calls.set(token, self.net.now().saturating_add(delay));
+        }
+        if let Some(peer) = news.peer {
+            self.introduce(token, peer);
+        }
+    }
+
+    /// Ends the connections that hold most until all together hold no more than the limit. `token` is the one whose
+    /// turn passed it: it ends itself where no connection holds much.
+    #[cold]
+    fn enforce_memory_limit(&mut self, token: Token) {
+        while self.shared.pool.is_over() {
+            let victim = self.shared.holders.largest().unwrap_or(token);
+            let is_there = self.connections.get(victim.key());
+            if is_there.is_none_or(|connection| connection.generation() != victim.generation()) {
+                return;
+            }
+            let held = self.connections[victim.key()].inspect(victim).capacity;
+            if held == 0 {
+                return;
+            }
+            if let Some(more) = self.warnings.memory.admit(self.net.now()) {
+                let limit = self.config.max_memory;
+                warn!(
+                    "{victim}: ended, as it holds {held} bytes: all connections together hold more than \
+                     --max-memory, {limit} bytes{}",
+                    and_more(more)
+                );
+            }
+            let connection = &mut self.connections[victim.key()];
+            let protocol = &mut self.services[usize::from(connection.service)].protocol;
+            let shared = &mut self.shared;
+            connection.end_for_memory(&mut Context {
+                token: victim,
+                protocol,
+                shared,
+                connecting_to: None,
+            });
+            // FIN, and whatever its end brings, in a turn of its own.
+            if !mem::replace(&mut connection.queued, true) {
+                self.run_queue.push_back(victim);
+            }
+        }
+        self.shared.stats.buffered.set(self.shared.pool.lent() as u64);
+    }
+
+    fn remove(&mut self, token: Token, reason: Reason) {
+        let key = token.key();
+        self.waits.disarm(key);
+        self.units.disarm(key);
+        self.excuses.remove(&key);
+        self.calls.cancel(token);
+        let connection = self.connections.remove(key);
+        self.services[usize::from(connection.service)].protocol.closed(token, reason);
+        let stats = &self.shared.stats;
+        stats.count_closed(reason);
+        stats.open.set(self.connections.len() as u64);
+        let known = self.peers.remove(token);
+        match known {
+            Some(KnownPeer { peer, .. }) => {
+                debug!("{token}: closed {}: {peer}, {connection}", reason.as_str());
+            }
+            None => debug!("{token}: closed {}: {connection}", reason.as_str()),
+        }
+        if let Some(KnownPeer { peer: Peer::Tcp(address), is_counted: true }) = known {
+            self.limits.leave_from(address.ip());
+        }
+        connection.close(token, &mut self.shared);
+        self.limits.leave();
+        self.shared.stats.buffered.set(self.shared.pool.lent() as u64);
+        if self.housekeeping.is_none() {
+            self.schedule_housekeeping();
+        }
+        self.reopen_full_listeners();
+        self.stop_if_done();
+    }
+
+    fn find(&self, token: Token) -> Option<&Connection<N::Stream>> {
+        let connection = self.connections.get(token.key())?;
+        (connection.generation() == token.generation()).then_some(connection)
+    }
+
     /// Everything that is held, for tests.
     #[doc(hidden)]
     pub fn inspect(&self) -> Inspection {
@@ -221,189 +394,32 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             let token = connection.token(key);
             Inspected {
                 entries: self.run_queue.iter().filter(|&&entry| entry == token).count(),
-                deadline: self.timers.deadline(key),
+                deadline: self.waits.deadline(key),
+                unit_deadline: self.units.deadline(key),
                 ..connection.inspect(token)
             }
         });
-        let listeners = self.doors.iter().map(|door| match door.state {
-            listening::State::Open => Accepting::Event,
-            listening::State::Queued => Accepting::Turn,
-            listening::State::Full => Accepting::Room,
-            listening::State::Paused(until) => Accepting::Until(until),
+        let listeners = self.services.iter().map(|service| match service.accepting {
+            Accepting::OnEvent => inspect::Accepting::Event,
+            Accepting::Queued => inspect::Accepting::Turn,
+            Accepting::Full => inspect::Accepting::Room,
+            Accepting::Paused(until) => inspect::Accepting::Until(until),
         });
         Inspection {
             connections: connections.collect(),
             listeners: listeners.collect(),
-            lent: self.shared.stock.pool.lent(),
+            lent: self.shared.pool.lent(),
             queued: self.run_queue.len(),
         }
-    }
-
-    fn turn(&mut self, token: Token, readiness: Readiness) {
-        self.with(token, |connection, protocol, scratch, shared| {
-            connection.turn(token, readiness, protocol, scratch, shared)
-        });
-    }
-
-    /// Lets `act` act on a connection, and does what its turn came to.
-    fn with(
-        &mut self,
-        token: Token,
-        act: impl FnOnce(&mut Connection<N::Stream>, &mut P, &mut [u8], &mut Shared) -> Turn,
-    ) {
-        let key = token.key();
-        let connection = &mut self.connections[key];
-        let before = connection.progress();
-        let protocol = &mut self.doors[usize::from(connection.door)].protocol;
-        match act(connection, protocol, &mut self.scratch, &mut self.shared) {
-            Turn::Wait => {}
-            Turn::Again => {
-                if !mem::replace(&mut connection.queued, true) {
-                    self.run_queue.push_back(token);
-                }
-            }
-            Turn::Gone(reason) => {
-                self.report(token);
-                return self.remove(token, reason);
-            }
-        }
-        self.shared.stats.buffered.set(self.shared.stock.pool.lent() as u64);
-        let (class, restarts) = connection.waits_for(before);
-        if !self.timers.is_settled(key, class) || (restarts && self.timers.limits(class)) {
-            self.timers.arm(key, class, self.net.now());
-        }
-        if self.housekeeping.is_none() && self.shared.keeps_any() {
-            self.housekeeping = Some(self.net.now() + HOUSEKEEPING);
-        }
-        self.report(token);
-    }
-
-    /// Logs what the turn of `token` came to that may come in a flood.
-    #[inline(always)]
-    fn report(&mut self, token: Token) {
-        if self.shared.refused.is_some() || self.shared.over_memory {
-            self.report_trouble(token);
-        }
-    }
-
-    #[cold]
-    fn report_trouble(&mut self, token: Token) {
-        if let Some(refusal) = self.shared.refused.take() {
-            // Each is a peer's mistake and a line at debug; at info one a second tells that there are some.
-            match self.warnings.refused.admit(self.net.now()) {
-                Some(more) => info!("{token}: refused: {refusal} ({more} more)"),
-                None => debug!("{token}: refused: {refusal}"),
-            }
-        }
-        if mem::take(&mut self.shared.over_memory)
-            && let Some(more) = self.warnings.memory.admit(self.net.now())
-        {
-            let limit = self.config.max_memory;
-            warn!(
-                "{token}: ended: all buffers together are at the limit of {limit} bytes ({more} more)"
-            );
-        }
-    }
-
-    fn remove(&mut self, token: Token, reason: Reason) {
-        self.timers.disarm(token.key());
-        let connection = self.connections.remove(token.key());
-        let door = &mut self.doors[usize::from(connection.door)];
-        door.protocol.closed(token, reason);
-        let stats = &self.shared.stats;
-        stats.count_closed(reason);
-        stats.open.set(self.connections.len() as u64);
-        debug!("{token}: closed {}: {connection}", reason.as_str());
-        let counted = connection.close(&mut self.shared);
-        self.crowd.leave(counted);
-        self.shared.stats.buffered.set(self.shared.stock.pool.lent() as u64);
-        if self.housekeeping.is_none() {
-            self.housekeeping = Some(self.net.now() + HOUSEKEEPING);
-        }
-        self.reopen_full_doors();
-        self.stop_if_done();
-    }
-
-    /// Does what time demands: deadlines, paused listeners, housekeeping, the end of the grace time.
-    pub fn expire(&mut self) {
-        let Some(deadline) = self.next_deadline() else {
-            return;
-        };
-        let now = self.net.now();
-        if now < deadline {
-            return;
-        }
-        while let Some((key, class)) = self.timers.expire(now) {
-            self.time_out(key, class);
-        }
-        for index in 0..self.doors.len() {
-            if matches!(self.doors[index].state, listening::State::Paused(until) if until <= now) {
-                self.doors[index].state = listening::State::Open;
-                self.accept(index);
-            }
-        }
-        if self.housekeeping.is_some_and(|due| due <= now) {
-            self.keep_house(now);
-        }
-        if self.last_call.is_some_and(|due| due <= now) {
-            self.call_last();
-        }
-        if matches!(self.phase, Phase::Draining { until } if until <= now) {
-            self.cut_off();
-        }
-    }
-
-    fn time_out(&mut self, key: usize, class: Class) {
-        let connection = &self.connections[key];
-        let token = connection.token(key);
-        debug!("{token}: {class:?} timeout");
-        if class == Class::Linger {
-            let reason = connection.ended_for().unwrap_or(Reason::Lost);
-            return self.remove(token, reason);
-        }
-        self.with(token, |connection, protocol, scratch, shared| {
-            // What it waits for may be in the kernel already, and its event behind others.
-            let before = connection.progress();
-            let turn = connection.turn(token, Readiness::ALL, protocol, scratch, shared);
-            if matches!(turn, Turn::Gone(_)) || connection.waits_for(before) != (class, false) {
-                return turn;
-            }
-            if connection.is_connecting() {
-                return Turn::Gone(Reason::ConnectTimeout);
-            }
-            match class {
-                Class::Idle => {
-                    connection.end(Reason::Idle, Ending::Idle, token, protocol, shared);
-                }
-                Class::Frame => {
-                    let (reason, ending) = (Reason::SlowFrame, Ending::Unfinished);
-                    connection.end(reason, ending, token, protocol, shared);
-                }
-                Class::Write | Class::Linger => connection.abandon(Reason::SlowReader, shared),
-            }
-            connection.turn(token, Readiness::ALL, protocol, scratch, shared)
-        });
-    }
-
-    /// Gives back what memory has not been wanted for a while.
-    fn keep_house(&mut self, now: Duration) {
-        self.shared.trim();
-        self.timers.trim();
-        self.crowd.trim();
-        if self.connections.len() < self.connections.capacity() / 4 {
-            self.connections.shrink_to_fit();
-        }
-        self.run_queue.shrink_to(self.connections.len());
-        self.housekeeping = self.shared.keeps_any().then_some(now + HOUSEKEEPING);
     }
 }
 
 /// The token of the `index`th listener.
-fn house_token(index: usize) -> Token {
+fn listener_token(index: usize) -> Token {
     Token::new(u32::try_from(index).unwrap_or(u32::MAX), 0)
 }
 
 /// Which listener `token` is of; `None` for a connection's.
-fn house_index(token: Token) -> Option<usize> {
+fn listener_index(token: Token) -> Option<usize> {
     (token.generation() == 0).then_some(token.key())
 }

@@ -32,8 +32,10 @@ pub struct Inspected {
     pub queued: bool,
     /// How often its token really is on the run queue.
     pub entries: usize,
-    /// When it times out.
+    /// When what it waits for times out.
     pub deadline: Option<Duration>,
+    /// When the frame or handshake times out that it has begun.
+    pub unit_deadline: Option<Duration>,
     /// What ended it, where the server decided that.
     pub ended_for: Option<Reason>,
 }
@@ -41,11 +43,11 @@ pub struct Inspected {
 /// What a listener waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accepting {
-    /// The poll's word.
+    /// An event.
     Event,
     /// Its turn on the run queue.
     Turn,
-    /// A connection to close.
+    /// A connection of any loop to close.
     Room,
     /// This time.
     Until(Duration),

@@ -1,5 +1,6 @@
 //! The shell that polls: epoll through mio, and every event handed to the [`Dispatcher`].
 
+mod calls;
 pub(crate) mod config;
 mod connection;
 mod datagram;
@@ -7,9 +8,10 @@ mod deadlines;
 pub mod dispatcher;
 #[doc(hidden)]
 pub mod inspect;
-pub(crate) mod listening;
+pub(crate) mod limits;
 pub mod net;
 mod per_address;
+pub(crate) mod service;
 
 use std::{
     fmt,
@@ -35,7 +37,7 @@ use mio::{
 };
 
 use crate::{
-    Config, Lane, Overload, Stats, Token,
+    Config, Lane, Limits, Overload, Stats, Token,
     protocol::{Output, Protocol},
     socket::listener::{Endpoint, Listener},
     socket::peer::Peer,
@@ -75,19 +77,36 @@ impl<P: Protocol> Reactor<P> {
     ///
     /// If the kernel gives it no epoll instance or no eventfd: as `epoll_create1`(2), eventfd(2).
     pub fn new(config: Config) -> io::Result<Self> {
+        let limits = Arc::new(Limits::new(&config));
+        Self::sharing(config, limits)
+    }
+
+    /// As [`new`](Self::new), with limits that it shares with other reactors: they hold for all of them together.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn sharing(config: Config, limits: Arc<Limits>) -> io::Result<Self> {
         let poll = Poll::new()?;
         let reserve = (config.overload == Overload::Refuse).then(open_reserve).transpose()?;
         let registry = poll.registry().try_clone()?;
         let kernel = Kernel { registry, start: Instant::now(), reserve };
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER.into())?);
+        let wake = Arc::clone(&waker);
+        limits.on_room(move || {
+            if let Err(error) = wake.wake() {
+                debug!("wake: {error}");
+            }
+        });
         Ok(Self {
-            waker: Arc::new(Waker::new(poll.registry(), WAKER.into())?),
+            waker,
             stop_requested: Arc::default(),
             stop_source: None,
             events: Events::with_capacity(EVENTS_PER_POLL),
             backlog: config.backlog,
             share_ports: config.share_ports,
             datagrams: Vec::new(),
-            dispatcher: Dispatcher::new(kernel, config),
+            dispatcher: Dispatcher::sharing(kernel, config, limits),
             poll,
         })
     }
@@ -150,10 +169,24 @@ impl<P: Protocol> Reactor<P> {
         self.dispatcher.protocol_mut(lane)
     }
 
-    /// Sends on a connection, unasked, what `speak` puts into the output, behind all that is owed there. Returns
-    /// whether `speak` was called: a connection that is not open (any more, or yet) is passed over.
-    pub fn speak(&mut self, token: Token, speak: impl FnOnce(&mut P, &mut Output)) -> bool {
+    /// Sends on a connection what `speak` puts into the output, behind all that is owed there. Returns how many bytes
+    /// are then owed; `None`, and `speak` is not called, where the connection is not open (any more, or yet).
+    ///
+    /// A caller that speaks faster than the peer reads stops when much is owed, and goes on when the protocol is told
+    /// that it has gone ([`Output::call_when_sent`]). What it sends regardless is held, up to
+    /// [`Config::max_memory`]; then the connection that holds most is ended.
+    pub fn speak(
+        &mut self,
+        token: Token,
+        speak: impl FnOnce(&mut P, &mut Output),
+    ) -> Option<usize> {
         self.dispatcher.speak(token, speak)
+    }
+
+    /// How many bytes the peer of a connection has not taken yet. `None` where there is no such connection.
+    #[must_use]
+    pub fn owed(&self, token: Token) -> Option<usize> {
+        self.dispatcher.owed(token)
     }
 
     /// Closes a connection at once, whatever it owes; returns whether it was there. To end one in good order is
@@ -245,7 +278,7 @@ impl<P: Protocol> Reactor<P> {
         }
         for event in &self.events {
             match Token::from(event.token()) {
-                WAKER => {}
+                WAKER => self.dispatcher.woken(),
                 STOP_SOURCE => self.stop_requested.store(true, Ordering::Relaxed),
                 token => match self.datagrams.get_mut(datagrams_index(token)) {
                     Some((_, turn)) => *turn = datagram::Turn::Again,

@@ -78,6 +78,13 @@ pub trait Stream: Read + Write {
     /// As shutdown(2).
     fn shutdown_write(&mut self) -> io::Result<()>;
 
+    /// Whether a read that returns fewer bytes than asked for has left none behind, and the next ones bring an event.
+    /// Not so on a Unix socket, where a read also ends before and behind bytes that a descriptor was sent along with
+    /// (unix(7), `SCM_RIGHTS`).
+    fn short_read_is_last(&self) -> bool {
+        true
+    }
+
     /// How connecting went; `WouldBlock` while it goes on. A stream that was there from the beginning need
     /// not implement it.
     ///

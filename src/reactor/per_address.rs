@@ -1,45 +1,33 @@
-//! How many connections each address has, where that is limited.
+//! Connections from each address, where their number is limited.
 
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv6Addr},
 };
 
-use crate::Peer;
-
-/// The addresses of all connections. Empty, and asked nothing, without a limit.
-#[derive(Debug, Default)]
-pub(crate) struct Crowd {
-    limit: Option<u32>,
+/// How many connections each address has open, and how many it may have.
+#[derive(Debug)]
+pub(crate) struct PerAddress {
+    most: u32,
     counts: HashMap<IpAddr, u32>,
 }
 
-/// As many connections as allowed are open from that address.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Crowded;
-
-impl Crowd {
-    pub(crate) fn new(limit: Option<u32>) -> Self {
-        Self { limit, counts: HashMap::new() }
+impl PerAddress {
+    pub(crate) fn new(most: u32) -> Self {
+        Self { most, counts: HashMap::new() }
     }
 
-    /// Counts `peer` in, unless that would be one too many. Returns as whom, for [`leave`](Self::leave).
-    pub(crate) fn enter(&mut self, peer: &Peer) -> Result<Option<IpAddr>, Crowded> {
-        let (Some(limit), Peer::Tcp(address)) = (self.limit, peer) else {
-            return Ok(None);
-        };
-        let address = household(address.ip());
-        let count = self.counts.entry(address).or_default();
-        if *count >= limit {
-            return Err(Crowded);
-        }
-        *count += 1;
-        Ok(Some(address))
+    /// Counts one more connection from `address`, unless it has as many as allowed.
+    pub(crate) fn enter(&mut self, address: IpAddr) -> bool {
+        let count = self.counts.entry(counted_as(address)).or_default();
+        let has_room = *count < self.most;
+        *count += u32::from(has_room);
+        has_room
     }
 
-    /// Counts out who was counted in as `address`.
-    pub(crate) fn leave(&mut self, address: Option<IpAddr>) {
-        let Some(address) = address else { return };
+    /// Counts one connection less from `address`.
+    pub(crate) fn leave(&mut self, address: IpAddr) {
+        let address = counted_as(address);
         if let Some(count) = self.counts.get_mut(&address) {
             *count -= 1;
             if *count == 0 {
@@ -48,7 +36,7 @@ impl Crowd {
         }
     }
 
-    /// Gives back what memory a larger crowd has needed.
+    /// Gives back memory that more addresses needed.
     pub(crate) fn trim(&mut self) {
         if self.counts.len() < self.counts.capacity() / 4 {
             self.counts.shrink_to_fit();
@@ -56,9 +44,9 @@ impl Crowd {
     }
 }
 
-/// The address that counts: of IPv6 the first 64 bits, of which one machine has all the others to itself
-/// (RFC 4291, 2.5.1); an IPv4 address mapped into IPv6 is the IPv4 address.
-fn household(address: IpAddr) -> IpAddr {
+/// The address that counts. Of an IPv6 address these are the first 64 bits: one machine has all the others to itself
+/// (RFC 4291, 2.5.1). An IPv4 address mapped into IPv6 counts as the IPv4 address.
+fn counted_as(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(six) => {
             let network = six.to_bits() >> 64 << 64;
@@ -72,49 +60,37 @@ fn household(address: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn peer(address: &str) -> Peer {
-        Peer::Tcp((address.parse::<IpAddr>().unwrap(), 1).into())
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
     }
 
     #[test]
-    fn one_too_many_is_turned_away_until_one_leaves() {
-        let mut crowd = Crowd::new(Some(2));
-        let first = crowd.enter(&peer("10.0.0.1")).unwrap();
-        crowd.enter(&peer("10.0.0.1")).unwrap();
-        assert_eq!(crowd.enter(&peer("10.0.0.1")), Err(Crowded));
-        assert_eq!(crowd.enter(&peer("::ffff:10.0.0.1")), Err(Crowded), "the same, mapped");
-        assert!(crowd.enter(&peer("10.0.0.2")).is_ok());
-        crowd.leave(first);
-        assert!(crowd.enter(&peer("10.0.0.1")).is_ok());
+    fn one_too_many_is_refused_until_one_leaves() {
+        let mut addresses = PerAddress::new(2);
+        assert!(addresses.enter(address("10.0.0.1")));
+        assert!(addresses.enter(address("10.0.0.1")));
+        assert!(!addresses.enter(address("10.0.0.1")));
+        assert!(!addresses.enter(address("::ffff:10.0.0.1")), "the same, mapped");
+        assert!(addresses.enter(address("10.0.0.2")));
+        addresses.leave(address("::ffff:10.0.0.1"));
+        assert!(addresses.enter(address("10.0.0.1")));
     }
 
     #[test]
     fn an_ipv6_network_of_64_bits_is_one() {
-        let mut crowd = Crowd::new(Some(1));
-        crowd.enter(&peer("2001:db8:0:1::1")).unwrap();
-        assert_eq!(crowd.enter(&peer("2001:db8:0:1:ffff::2")), Err(Crowded));
-        assert!(crowd.enter(&peer("2001:db8:0:2::1")).is_ok());
+        let mut addresses = PerAddress::new(1);
+        assert!(addresses.enter(address("2001:db8:0:1::1")));
+        assert!(!addresses.enter(address("2001:db8:0:1:ffff::2")));
+        assert!(addresses.enter(address("2001:db8:0:2::1")));
     }
 
     #[test]
-    fn unix_peers_and_everyone_without_a_limit_are_not_counted() {
-        let mut crowd = Crowd::new(Some(1));
-        assert_eq!(crowd.enter(&Peer::Unix), Ok(None));
-        assert_eq!(crowd.enter(&Peer::Unix), Ok(None));
-        let mut crowd = Crowd::new(None);
-        assert_eq!(crowd.enter(&peer("10.0.0.1")), Ok(None));
-        assert_eq!(crowd.counts.capacity(), 0);
-    }
-
-    #[test]
-    fn nothing_is_left_of_those_who_left() {
-        let mut crowd = Crowd::new(Some(5));
-        let all: Vec<_> =
-            (0..=255).map(|host| crowd.enter(&peer(&format!("10.0.0.{host}"))).unwrap()).collect();
-        for address in all {
-            crowd.leave(address);
-        }
-        crowd.trim();
-        assert_eq!(crowd.counts.capacity(), 0);
+    fn nothing_is_left_of_connections_that_are_gone() {
+        let mut addresses = PerAddress::new(5);
+        let all = (0..=255).map(|host| IpAddr::from([10, 0, 0, host]));
+        assert!(all.clone().all(|address| addresses.enter(address)));
+        all.for_each(|address| addresses.leave(address));
+        addresses.trim();
+        assert_eq!(addresses.counts.capacity(), 0);
     }
 }

@@ -82,6 +82,10 @@ impl crate::reactor::net::Stream for Socket {
         either!(self, socket => socket.shutdown(Shutdown::Write))
     }
 
+    fn short_read_is_last(&self) -> bool {
+        matches!(self, Self::Tcp(_))
+    }
+
     fn connected(&mut self) -> io::Result<()> {
         let error = either!(self, socket => socket.take_error())?;
         if let Some(error) = error {

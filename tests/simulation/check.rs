@@ -18,9 +18,27 @@ use super::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Class {
     Idle,
+    /// It is in the middle of a frame, which has a deadline of its own.
     Frame,
     Write,
     Linger,
+}
+
+/// The deadline of a frame that has begun.
+#[derive(Debug, Clone, Copy)]
+struct Begun {
+    since: Duration,
+    frames: usize,
+    excuse: Excuse,
+}
+
+/// What its time being up while replies were owed has led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Excuse {
+    None,
+    Waits,
+    Used,
+    UsedUp,
 }
 
 /// A connection as it should have been at the end of the last step.
@@ -28,9 +46,9 @@ enum Class {
 pub(crate) struct Model {
     class: Class,
     since: Duration,
+    begun: Option<Begun>,
     read: u64,
     written: u64,
-    frames: usize,
     is_new: bool,
     /// Why the server ended it, if it did.
     ended: Option<Reason>,
@@ -39,7 +57,7 @@ pub(crate) struct Model {
 impl Model {
     pub(crate) const fn new(now: Duration) -> Self {
         let (class, ended) = (Class::Idle, None);
-        Self { class, since: now, read: 0, written: 0, frames: 0, is_new: true, ended }
+        Self { class, since: now, begun: None, read: 0, written: 0, is_new: true, ended }
     }
 }
 
@@ -103,10 +121,15 @@ fn check_totals(world: &World, inspection: &Inspection) {
     for c in connections {
         assert_eq!(c.entries, usize::from(c.queued), "on the run queue: {c:?}");
         assert!(c.held + c.owed > 0 || c.capacity == 0, "an idle one has a buffer: {c:?}");
-        assert!(c.deadline.is_none_or(|at| at > kernel.now), "a late deadline: {c:?}");
+        // Of each of the two buffers; the smallest has 512 bytes.
+        let most = 4 * c.held.max(512) + 4 * c.owed.max(512);
+        assert!(c.capacity <= most, "memory does not follow what is held: {c:?}");
+        let deadlines = [c.deadline, c.unit_deadline];
+        assert!(deadlines.iter().flatten().all(|&at| at > kernel.now), "a late deadline: {c:?}");
     }
     if let Phase::Draining { until } = world.dispatcher.phase() {
-        assert!(kernel.now < until, "it drains for longer than the grace time");
+        let is_closing = world.dispatcher.wait() == Some(Duration::ZERO);
+        assert!(kernel.now < until || is_closing, "it drains for longer than the grace time");
     }
 }
 
@@ -176,6 +199,11 @@ fn check_open(world: &mut World, index: usize, c: &Inspected, before: &Before) {
     let read = usize::try_from(wire.read).unwrap();
     let written = usize::try_from(wire.written).unwrap();
 
+    if c.ended_for == Some(Reason::Memory) && wire.fin_sent.is_none() {
+        assert!(c.queued, "it is ended, and nothing sends FIN: {}", context());
+        assert!(world.config.max_memory < 8 << 20, "ended for memory: {}", context());
+        return;
+    }
     if !c.queued && !wire.has_edge() {
         if c.owed > 0 {
             assert!(
@@ -193,6 +221,10 @@ fn check_open(world: &mut World, index: usize, c: &Inspected, before: &Before) {
     if wire.fin_sent.is_some() {
         assert!(written <= reply, "more than was asked for: {}", context());
         assert_eq!((c.held, c.owed), (0, 0), "ended, and holds something: {}", context());
+    } else if plan.kind == Kind::Streamer {
+        assert!(written + c.owed <= reply, "more than was asked for: {}", context());
+        let is_all = c.queued || c.owed > 0 || written == reply;
+        assert!(is_all || is_cut_off, "lost output: {}", context());
     } else if plan.kind == Kind::Amplifier {
         assert!(written + c.owed <= reply, "more than was asked for: {}", context());
         let is_all = c.queued || c.held > 0 || written + c.owed == reply;
@@ -225,27 +257,59 @@ fn check_open(world: &mut World, index: usize, c: &Inspected, before: &Before) {
         || match class {
             Class::Linger => false,
             Class::Write => wire.written != old.written,
-            Class::Frame => frames != old.frames,
+            Class::Frame => false,
             Class::Idle => (wire.read, wire.written) != (old.read, old.written),
         };
     if (class, old.class) == (Class::Write, Class::Write) && wire.written == old.written {
         assert_eq!(wire.read, old.read, "it owes, and reads on: {}", context());
     }
     let since = if restarts { kernel.now } else { old.since };
-    // One that answers in instalments restarts at each.
-    if !(c.queued && plan.kind == Kind::Amplifier) {
+    // One that answers in parts restarts at each.
+    let in_parts = matches!(plan.kind, Kind::Amplifier | Kind::Streamer);
+    if !(c.queued && in_parts) {
         let due = timeout(world, class).map(|timeout| since + timeout);
         assert_eq!(c.deadline, due, "{class:?} since {since:?}: {}", context());
     }
+    let mut begun = None;
+    // An amplifier holds what it has not answered yet; it does not wait for the peer.
+    let is_within = c.held > 0 && wire.fin_sent.is_none() && plan.kind != Kind::Amplifier;
+    if let (true, Some(timeout)) = (is_within, world.config.frame_timeout) {
+        let is_same = |begun: &Begun| begun.frames == frames;
+        let restarted = Begun { since: kernel.now, frames, excuse: Excuse::None };
+        let old = old.begun.filter(is_same).unwrap_or(restarted);
+        let now = proceed_with(old, kernel.now, timeout, c);
+        let due = matches!(now.excuse, Excuse::None | Excuse::Used).then(|| now.since + timeout);
+        assert_eq!(c.unit_deadline, due, "from {old:?} to {now:?}: {}", context());
+        begun = Some(now);
+    } else {
+        assert_eq!(c.unit_deadline, None, "{}", context());
+    }
     let (read, written) = (wire.read, wire.written);
-    let model = Model { class, since, read, written, frames, is_new: false, ended };
+    let model = Model { class, since, begun, read, written, is_new: false, ended };
     world.clients[index].model = model;
+}
+
+/// The deadline of a frame at the end of a step, after which it is still unfinished.
+fn proceed_with(begun: Begun, now: Duration, timeout: Duration, c: &Inspected) -> Begun {
+    let is_up = begun.since + timeout <= now;
+    let excuse = match begun.excuse {
+        Excuse::None if is_up => Excuse::Waits,
+        Excuse::Used if is_up => Excuse::UsedUp,
+        // It may have got rid of what it owed and owe again.
+        Excuse::Waits if c.owed == 0 || c.unit_deadline == Some(now + timeout) => {
+            return Begun { since: now, excuse: Excuse::Used, ..begun };
+        }
+        same => same,
+    };
+    let waits = matches!(excuse, Excuse::Waits | Excuse::UsedUp);
+    assert!(!waits || c.owed > 0, "its time is up, and it goes on: {begun:?}, {c:?}");
+    Begun { excuse, ..begun }
 }
 
 const fn timeout(world: &World, class: Class) -> Option<Duration> {
     match class {
         Class::Idle => world.config.idle_timeout,
-        Class::Frame => world.config.frame_timeout,
+        Class::Frame => None,
         Class::Write => world.config.write_timeout,
         Class::Linger => Some(world.config.linger),
     }
@@ -257,17 +321,29 @@ fn is_overdue(world: &World, kernel: &Kernel, client: &Client, class: Class) -> 
     let model = &client.model;
     let is_stuck = match class {
         Class::Idle => (wire.read, wire.written) == (model.read, model.written),
-        Class::Frame => {
-            // What is read behind FIN is discarded.
-            let read = wire.fin_sent.map_or(wire.read, |fin| fin.read);
-            client.plan.frames(usize::try_from(read).unwrap()) == model.frames
-                && wire.written == model.written
-        }
+        Class::Frame => false,
         Class::Write => wire.written == model.written,
         Class::Linger => true,
     };
     let due = timeout(world, class).map(|timeout| model.since + timeout);
     model.class == class && is_stuck && !model.is_new && due.is_some_and(|due| due <= kernel.now)
+}
+
+/// Whether the time for the frame that it has begun was up, and it did not become whole in this step.
+fn is_frame_overdue(world: &World, kernel: &Kernel, client: &Client) -> bool {
+    let wire = kernel.wire(client.wire);
+    let (Some(begun), Some(timeout)) = (client.model.begun, world.config.frame_timeout) else {
+        return false;
+    };
+    // What is read behind FIN is discarded.
+    let read = wire.fin_sent.map_or(wire.read, |fin| fin.read);
+    let frames = client.plan.frames(usize::try_from(read).unwrap());
+    let is_due = match begun.excuse {
+        Excuse::None | Excuse::Used => begun.since + timeout <= kernel.now,
+        Excuse::Waits => false,
+        Excuse::UsedUp => true,
+    };
+    frames == begun.frames && is_due
 }
 
 fn everything_is_answered(client: &Client, wire: &Wire) -> bool {
@@ -290,7 +366,7 @@ fn may_have_ended(world: &World, kernel: &Kernel, client: &Client, before: &Befo
     }
     // Of what still comes while it is looked at, only a turn's worth is.
     let comes_late = kernel.faults.meanwhile > 0;
-    if is_overdue(world, kernel, client, Class::Frame) && (!left_unread || comes_late) {
+    if is_frame_overdue(world, kernel, client) && (!left_unread || comes_late) {
         reasons.push(Reason::SlowFrame);
     }
     if is_overdue(world, kernel, client, Class::Write) {
@@ -366,7 +442,7 @@ fn check_reasons(world: &mut World, closed: Vec<(usize, Vec<Reason>)>) {
     }
     assert!(world.closed.borrow().is_empty(), "told of what is open: {:?}", world.closed);
     let stats = world.dispatcher.stats();
-    for reason in Reason::ALL {
+    for &reason in Reason::ALL {
         assert_eq!(stats.closed(reason), tally[reason as usize], "closed: {}", reason.as_str());
     }
 }

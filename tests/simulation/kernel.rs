@@ -149,6 +149,8 @@ pub(crate) struct Kernel {
     /// Sockets that the server may have open at once.
     pub(crate) descriptors: usize,
     pub(crate) open: usize,
+    /// Calls of the server so far.
+    pub(crate) calls: u64,
     pub(crate) wires: Vec<Option<Wire>>,
     pub(crate) doors: Vec<Door>,
     ready: VecDeque<Ready>,
@@ -164,6 +166,7 @@ impl Kernel {
             faults,
             descriptors,
             open: 0,
+            calls: 0,
             wires: Vec::new(),
             doors: Vec::new(),
             ready: VecDeque::new(),
@@ -320,6 +323,7 @@ impl Net for Simulated {
 
     fn accept(&mut self, listener: &usize) -> io::Result<(Socket, Peer)> {
         let mut kernel = self.0.borrow_mut();
+        kernel.calls += 1;
         let faults = kernel.faults;
         if kernel.choices.chance(faults.accept) {
             let errno = kernel.choices.one_of(&[
@@ -389,6 +393,7 @@ impl Socket {
         take: impl FnOnce(&[u8]) -> io::Result<usize>,
     ) -> io::Result<usize> {
         let mut kernel = self.kernel.borrow_mut();
+        kernel.calls += 1;
         let faults = kernel.faults;
         kernel.meanwhile(self.id);
         if kernel.choices.chance(faults.interrupted) {
@@ -438,6 +443,7 @@ impl Socket {
     fn send(&mut self, most: usize, give: impl FnOnce(usize) -> Vec<u8>) -> io::Result<usize> {
         assert!(most > 0, "a write of nothing");
         let mut kernel = self.kernel.borrow_mut();
+        kernel.calls += 1;
         let faults = kernel.faults;
         kernel.meanwhile(self.id);
         if kernel.choices.chance(faults.interrupted) {
@@ -508,6 +514,7 @@ impl Stream for Socket {
     fn shutdown_write(&mut self) -> io::Result<()> {
         let mut kernel = self.kernel.borrow_mut();
         let at = kernel.now;
+        kernel.calls += 1;
         let wire = kernel.wire_mut(self.id);
         assert!(wire.fin_sent.is_none(), "FIN twice");
         if wire.reset {
@@ -523,6 +530,7 @@ impl Drop for Socket {
         let mut kernel = self.kernel.borrow_mut();
         let at = kernel.now;
         kernel.open -= 1;
+        kernel.calls += 1;
         let wire = kernel.wire_mut(self.id);
         wire.closed = Some(Ended { at, read: wire.read, unread: wire.arrived.len() });
         if !wire.arrived.is_empty() {

@@ -1,6 +1,11 @@
 //! The peers: what each will send, what it must get back, and how it behaves.
 
-use std::{cell::RefCell, collections::HashMap, fmt, rc::Rc};
+use std::{
+    cell::RefCell,
+    collections::{HashMap, VecDeque},
+    fmt,
+    rc::Rc,
+};
 
 use resound::{
     Peer, Reason, Token,
@@ -25,10 +30,12 @@ pub(crate) enum Kind {
     Raw,
     Amplifier,
     Nibbler,
+    Streamer,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 4] = [Self::Frames, Self::Raw, Self::Amplifier, Self::Nibbler];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Frames, Self::Raw, Self::Amplifier, Self::Nibbler, Self::Streamer];
 }
 
 /// Why each connection was closed.
@@ -49,7 +56,12 @@ impl<P: Protocol> Protocol for Witness<P> {
         self.of.receive(token, input, seen, out)
     }
 
+    fn sent(&mut self, token: Token, out: &mut Output) {
+        self.of.sent(token, out);
+    }
+
     fn closed(&mut self, token: Token, reason: Reason) {
+        self.of.closed(token, reason);
         let twice = self.log.borrow_mut().insert(token, reason);
         assert_eq!(twice, None, "{token} closed twice");
     }
@@ -71,6 +83,38 @@ impl Protocol for Amplifier {
         }
         let next = if consumed < input.len() { Next::Full } else { Next::Idle };
         Received { consumed, echo: false, frames: consumed as u64, next }
+    }
+}
+
+/// Answers each byte with many, as much at a time as the output takes, and goes on when that has gone.
+#[derive(Default)]
+pub(crate) struct Streamer(HashMap<Token, VecDeque<u8>>);
+
+impl Protocol for Streamer {
+    fn opened(&mut self, _: Token, _: &Peer, out: &mut Output) {
+        out.extend(GREETING);
+    }
+
+    fn receive(&mut self, token: Token, input: &[u8], _: usize, out: &mut Output) -> Received {
+        self.0.entry(token).or_default().extend(input);
+        self.sent(token, out);
+        let frames = input.len() as u64;
+        Received { consumed: input.len(), echo: false, frames, next: Next::Idle }
+    }
+
+    fn sent(&mut self, token: Token, out: &mut Output) {
+        let unanswered = self.0.entry(token).or_default();
+        while let Some(&byte) = unanswered.front() {
+            if out.is_full() {
+                return out.call_when_sent();
+            }
+            out.extend(&[byte; GAIN]);
+            unanswered.pop_front();
+        }
+    }
+
+    fn closed(&mut self, token: Token, _: Reason) {
+        self.0.remove(&token);
     }
 }
 
@@ -123,7 +167,7 @@ impl Plan {
                 let length = choices.length(300_000);
                 plan.bytes = pattern(length, choices.below(256));
             }
-            Kind::Amplifier => {
+            Kind::Amplifier | Kind::Streamer => {
                 let length = choices.length(1_000);
                 plan.bytes = pattern(length, choices.below(256));
             }
@@ -167,7 +211,7 @@ impl Plan {
     /// How many of the first `read` bytes are whole units.
     pub(crate) fn whole(&self, read: usize) -> usize {
         match self.kind {
-            Kind::Raw | Kind::Amplifier => read,
+            Kind::Raw | Kind::Amplifier | Kind::Streamer => read,
             Kind::Nibbler => nibbled(read),
             Kind::Frames => {
                 let count = self.ends.partition_point(|&end| end <= read);
@@ -180,7 +224,7 @@ impl Plan {
     pub(crate) fn frames(&self, read: usize) -> usize {
         match self.kind {
             Kind::Raw => 0,
-            Kind::Amplifier => read,
+            Kind::Amplifier | Kind::Streamer => read,
             Kind::Nibbler => nibbled(read) / UNIT,
             Kind::Frames => self.ends.partition_point(|&end| end <= read),
         }
@@ -194,14 +238,14 @@ impl Plan {
     /// How many bytes answer the first `read` bytes.
     pub(crate) fn reply(&self, read: usize) -> usize {
         match self.kind {
-            Kind::Amplifier => GREETING.len() + read * GAIN,
+            Kind::Amplifier | Kind::Streamer => GREETING.len() + read * GAIN,
             _ => self.whole(read),
         }
     }
 
     /// Whether `bytes` are what is to be received from byte `at` on.
     pub(crate) fn is_reply(&self, at: usize, bytes: &[u8]) -> bool {
-        if self.kind != Kind::Amplifier {
+        if !matches!(self.kind, Kind::Amplifier | Kind::Streamer) {
             return self.bytes.get(at..at + bytes.len()) == Some(bytes);
         }
         bytes.iter().zip(at..).all(|(&byte, at)| match at.checked_sub(GREETING.len()) {

@@ -14,7 +14,7 @@ use super::{
     check::{self, Tally},
     choices::Choices,
     kernel::{Faults, Kernel, SharedKernel, Simulated},
-    peer::{Amplifier, Closed, Finale, Kind, LIMIT, Mood, Nibbler, Plan, Witness},
+    peer::{Amplifier, Closed, Finale, Kind, LIMIT, Mood, Nibbler, Plan, Streamer, Witness},
 };
 
 /// How large a run is.
@@ -46,6 +46,10 @@ pub(crate) struct World {
     pub(crate) closed: Closed,
     /// Of connections that are gone.
     old_tokens: VecDeque<Token>,
+    /// Whether the next poll blocks.
+    blocks: bool,
+    /// Rounds in a row in which a poll did not block and nothing was done.
+    idle_rounds: u32,
 }
 
 /// Steps that a run may need to come to its end once no new peers come and all behave.
@@ -66,6 +70,7 @@ impl World {
             max_memory: c.one_of(&[1 << 30, 1 << 30, 4 << 20, 1 << 20, 200_000, 3_000]),
             idle_timeout: timeout(c),
             frame_timeout: timeout(c),
+            handshake_timeout: timeout(c),
             write_timeout: timeout(c),
             linger: Duration::from_millis(1 + c.length(2_000) as u64),
             grace: Duration::from_millis(1 + c.length(5_000) as u64),
@@ -89,6 +94,7 @@ impl World {
                 Kind::Frames => Box::new(Witness { of: Frames::new(dialect), log: log() }),
                 Kind::Raw => Box::new(Witness { of: Raw, log: log() }),
                 Kind::Amplifier => Box::new(Witness { of: Amplifier, log: log() }),
+                Kind::Streamer => Box::new(Witness { of: Streamer::default(), log: log() }),
                 Kind::Nibbler => Box::new(Witness { of: Nibbler, log: log() }),
             };
             dispatcher.listen(index, format!("{kind:?}"), protocol).unwrap();
@@ -96,7 +102,17 @@ impl World {
         let old_tokens = VecDeque::from([Token::new(3, 9), Token::new(99, 0)]);
         let clients = Vec::new();
         let tally = Tally::default();
-        Self { kernel, dispatcher, config, clients, tally, closed, old_tokens }
+        Self {
+            kernel,
+            dispatcher,
+            config,
+            clients,
+            tally,
+            closed,
+            old_tokens,
+            blocks: true,
+            idle_rounds: 0,
+        }
     }
 
     /// Runs to the end, checking every step.
@@ -228,6 +244,7 @@ impl World {
     /// One round of the loop, as [`resound::Reactor::turn`] does it.
     fn step(&mut self) {
         let before = check::Before::of(self);
+        let calls = self.kernel.borrow().calls;
         let events = {
             let mut kernel = self.kernel.borrow_mut();
             let most = 1 + kernel.choices.below(40);
@@ -248,13 +265,26 @@ impl World {
             }
             events
         };
+        let is_idle = !self.blocks && events.is_empty();
         for (token, readiness) in events {
             self.dispatcher.event(token, readiness);
         }
         self.dispatcher.run_queued();
         self.dispatcher.expire();
+        self.check_that_it_does_not_spin(is_idle && self.kernel.borrow().calls == calls);
+        self.blocks = self.dispatcher.wait() != Some(Duration::ZERO);
         check::check(self, before);
         self.bury();
+    }
+
+    /// A loop that polls without blocking has something to do.
+    fn check_that_it_does_not_spin(&mut self, did_nothing: bool) {
+        self.idle_rounds = if did_nothing { self.idle_rounds + 1 } else { 0 };
+        assert!(
+            self.idle_rounds < 2 || self.dispatcher.phase() == Phase::Stopped,
+            "two polls in a row neither blocked nor did anything: {:?}",
+            self.dispatcher.inspect()
+        );
     }
 
     /// Forgets the connections that are gone, once the peer has received what still reached it.

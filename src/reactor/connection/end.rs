@@ -1,13 +1,16 @@
-//! Ends of all kinds: the server's, the peer's, and the network's.
+//! Ends of all kinds: the server's, the peer's and the network's; and giving memory back.
 
 use std::io;
 
 use log::debug;
 
-use super::{Connection, Frame, Shared, State, reply::Replies};
-use crate::Reason;
+use super::{
+    Begun, Connection, State,
+    output::Replies,
+    shared::{Context, Shared, size_class},
+};
 use crate::{
-    Token, plural,
+    Reason, Token, plural,
     protocol::{Ending, Protocol},
     reactor::net::Stream,
 };
@@ -15,50 +18,66 @@ use crate::{
 impl<S: Stream> Connection<S> {
     /// Ends the connection from the server's side, in the turns to come: the protocol's last words behind what is
     /// owed, then FIN, then lingering.
-    pub(crate) fn finish(
+    pub(in crate::reactor) fn finish(
         &mut self,
         reason: Reason,
         ending: Ending,
-        token: Token,
-        protocol: &mut impl Protocol,
-        shared: &mut Shared,
+        cx: &mut Context<'_, impl Protocol>,
     ) -> Result<(), Reason> {
         self.end_input(State::Finishing(reason));
-        shared.output.clear();
-        protocol.ending(token, ending, &mut shared.output);
-        self.deliver(token, Replies::default(), shared)
+        cx.shared.output.clear();
+        cx.protocol.ending(cx.token, ending, &mut cx.shared.output);
+        self.send(Replies::default(), cx)
     }
 
     /// As [`finish`](Self::finish); where that fails, as [`abandon`](Self::abandon).
-    pub(crate) fn end(
+    pub(in crate::reactor) fn end(
         &mut self,
         reason: Reason,
         ending: Ending,
-        token: Token,
-        protocol: &mut impl Protocol,
-        shared: &mut Shared,
+        cx: &mut Context<'_, impl Protocol>,
     ) {
-        if let Err(reason) = self.finish(reason, ending, token, protocol, shared) {
-            self.abandon(reason, shared);
+        if let Err(reason) = self.finish(reason, ending, cx) {
+            self.abandon(reason, cx.token, cx.shared);
         }
+    }
+
+    /// Ends the connection that holds most: without what it holds, and with last words only where no reply would be
+    /// cut in two.
+    pub(in crate::reactor) fn end_for_memory(&mut self, cx: &mut Context<'_, impl Protocol>) {
+        if self.is_open() && !self.owes() {
+            self.end(Reason::Memory, Ending::Memory, cx);
+        } else {
+            self.abandon(Reason::Memory, cx.token, cx.shared);
+        }
+        self.return_memory(cx.token, cx.shared);
     }
 
     /// Ends the connection without another byte to the peer, in the turns to come: FIN, then lingering.
-    pub(crate) fn abandon(&mut self, reason: Reason, shared: &mut Shared) {
+    pub(in crate::reactor) fn abandon(
+        &mut self,
+        reason: Reason,
+        token: Token,
+        shared: &mut Shared,
+    ) {
         self.end_input(State::Finishing(reason));
-        if let Some(cold) = &mut self.cold {
-            cold.output.clear();
+        if let Some(pending) = &mut self.pending {
+            pending.output.clear();
         }
-        shared.over_memory |= reason == Reason::Memory;
-        self.give_back(shared);
+        self.return_memory(token, shared);
     }
 
     /// What ended the connection, where the end was decided before it came.
-    pub(crate) const fn ended_for(&self) -> Option<Reason> {
+    pub(in crate::reactor) const fn ended_for(&self) -> Option<Reason> {
         match self.state {
             State::Finishing(reason) | State::Lingering(reason) => Some(reason),
             State::Connecting | State::Open(_) | State::HalfClosed => None,
         }
+    }
+
+    /// Whether both directions are open.
+    pub(in crate::reactor) const fn is_open(&self) -> bool {
+        matches!(self.state, State::Open(_))
     }
 
     pub(super) fn lost(&self, token: Token, doing: &str, error: &io::Error) -> Reason {
@@ -67,30 +86,62 @@ impl<S: Stream> Connection<S> {
     }
 
     #[inline(never)]
-    pub(super) fn peer_closed(&mut self, token: Token, shared: &Shared) -> Result<(), Reason> {
+    pub(super) fn peer_closed<P>(&mut self, cx: &Context<'_, P>) -> Result<(), Reason> {
         match self.state {
-            State::Open(Frame::Within) => {
-                shared.stats.truncated.add(1);
-                let held = self.cold.as_ref().map_or(0, |cold| cold.input.len());
-                debug!(
-                    "{token}: the peer closed inside a frame, of which {} had come",
-                    plural::bytes(held)
-                );
+            State::Open(begun) => {
+                let held = self.pending.as_ref().map_or(0, |pending| pending.input.len());
+                if begun == Begun::Frame || held > 0 {
+                    cx.shared.stats.truncated.add(1);
+                    debug!(
+                        "{}: the peer closed inside a frame, of which {} had come",
+                        cx.token,
+                        plural::bytes(held)
+                    );
+                }
                 self.end_input(State::HalfClosed);
             }
-            State::Open(Frame::Between) => self.end_input(State::HalfClosed),
             State::Connecting | State::HalfClosed => {}
             State::Finishing(reason) | State::Lingering(reason) => return Err(reason),
         }
         Ok(())
     }
 
-    /// Enters a state in which nothing received matters any more.
+    /// Enters a state in which nothing received matters any more. A protocol that still has to send does, unless the
+    /// server ends the connection.
     pub(super) fn end_input(&mut self, state: State) {
         self.state = state;
-        if let Some(cold) = &mut self.cold {
-            cold.input.clear();
-            cold.stopped = false;
+        if let Some(pending) = &mut self.pending {
+            pending.input.clear();
+            pending.stopped = false;
+            pending.call_when_sent &= state == State::HalfClosed;
         }
+    }
+
+    /// Gives back what memory is not needed between turns.
+    #[inline(never)]
+    pub(super) fn return_memory(&mut self, token: Token, shared: &mut Shared) {
+        let Some(pending) = &mut self.pending else { return };
+        shared.pool.shrink(&mut pending.input);
+        shared.pool.shrink(&mut pending.output);
+        let class = size_class(pending.capacity());
+        if class != pending.class {
+            shared.holders.move_between(pending.class, class, token);
+            pending.class = class;
+        }
+        if pending.is_empty()
+            && let Some(pending) = self.pending.take()
+        {
+            shared.spare.put_back(pending);
+        }
+    }
+
+    /// Gives back all memory and closes the stream.
+    pub(in crate::reactor) fn close(mut self, token: Token, shared: &mut Shared) {
+        self.end_input(self.state);
+        if let Some(pending) = &mut self.pending {
+            pending.output.clear();
+            pending.call_when_sent = false;
+        }
+        self.return_memory(token, shared);
     }
 }

@@ -2,101 +2,79 @@
 
 use std::io::ErrorKind;
 
-use log::{Level, debug, log_enabled};
+use log::debug;
 
-use super::{Connection, Frame, Replies, Shared, State, Turn};
-use crate::Reason;
+use super::{Begun, Connection, Outcome, State, shared::Context};
 use crate::{
-    Peer, Token,
+    Reason, Token,
     protocol::{Output, Protocol},
-    reactor::net::{Readiness, Stream},
+    reactor::net::Stream,
 };
 
 impl<S: Stream> Connection<S> {
-    /// A connection that has begun to go out to `peer`.
-    pub(crate) fn connecting(stream: S, generation: u32, door: u8, peer: Peer) -> Self {
-        Self { state: State::Connecting, ..Self::new(stream, generation, door, Some(peer)) }
+    /// A connection that has begun to go out.
+    pub(in crate::reactor) const fn connecting(stream: S, generation: u32, service: u8) -> Self {
+        Self::new(stream, generation, service, State::Connecting)
     }
 
     /// Whether the peer has answered to connecting; once it has, the protocol speaks first.
     #[cold]
-    pub(super) fn answered(
+    pub(super) fn is_connected(
         &mut self,
-        token: Token,
-        protocol: &mut impl Protocol,
-        shared: &mut Shared,
+        cx: &mut Context<'_, impl Protocol>,
     ) -> Result<bool, Reason> {
-        if shared.draining {
+        if cx.shared.draining {
             return Err(Reason::Drained);
         }
         match self.stream.connected() {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
             Err(error) => {
-                debug!("{token}: connect: {error}");
+                debug!("{}: connect: {error}", cx.token);
                 return Err(Reason::of_connecting(&error));
             }
         }
-        self.state = State::Open(Frame::Between);
-        shared.stats.opened.add(1);
-        shared.output.clear();
-        if let Some(cold) = &mut self.cold
-            && let Some(peer) = cold.peer
-        {
-            debug!("{token}: connected to {peer}");
-            if !log_enabled!(Level::Debug) {
-                cold.peer = None;
+        self.state = State::Open(Begun::Nothing);
+        cx.shared.stats.opened.add(1);
+        if let Some(peer) = cx.connecting_to {
+            debug!("{}: connected to {peer}", cx.token);
+            match self.open(&peer, None, cx) {
+                Outcome::Closed(reason) => return Err(reason),
+                Outcome::Wait | Outcome::Again => {}
             }
-            protocol.opened(token, &peer, &mut shared.output);
         }
-        self.deliver(token, Replies::default(), shared)?;
         Ok(true)
     }
 
     /// Sends what `speak` says, behind what is owed; nothing where the connection is not open.
-    pub(crate) fn speak(
+    pub(in crate::reactor) fn speak<P: Protocol>(
         &mut self,
-        token: Token,
-        shared: &mut Shared,
-        speak: impl FnOnce(&mut Output),
-    ) -> Turn {
+        cx: &mut Context<'_, P>,
+        speak: impl FnOnce(&mut P, Token, &mut Output),
+    ) -> Outcome {
         if !self.is_open() {
-            return Turn::Wait;
+            return Outcome::Wait;
         }
-        shared.output.clear();
-        speak(&mut shared.output);
-        match self.deliver(token, Replies::default(), shared) {
-            Ok(()) => Turn::Wait,
-            Err(reason) => Turn::Gone(reason),
-        }
+        self.say(cx, speak)
     }
 
-    /// Whether both directions are open.
-    pub(crate) const fn is_open(&self) -> bool {
-        matches!(self.state, State::Open(_))
+    /// The time has come for which the protocol asked.
+    pub(in crate::reactor) fn call(&mut self, cx: &mut Context<'_, impl Protocol>) -> Outcome {
+        match self.state {
+            State::Open(_) | State::HalfClosed => self.say(cx, Protocol::called),
+            _ => Outcome::Wait,
+        }
     }
 
     /// Whether it waits for the peer's answer to connecting.
-    pub(crate) const fn is_connecting(&self) -> bool {
+    pub(in crate::reactor) const fn is_connecting(&self) -> bool {
         matches!(self.state, State::Connecting)
-    }
-
-    /// Pays what is owed, as far as that goes; whether there is reading to do now.
-    #[inline(never)]
-    pub(super) fn resumes(
-        &mut self,
-        token: Token,
-        readiness: Readiness,
-        protocol: &impl Protocol,
-        shared: &mut Shared,
-    ) -> Result<bool, Reason> {
-        let may_pay = readiness.writable || readiness.more_behind;
-        Ok((may_pay && self.pay(token, shared)?) || self.reads_on(protocol))
     }
 
     /// Whether it is read from although it owes.
     #[cold]
-    pub(super) fn reads_on(&self, protocol: &impl Protocol) -> bool {
-        self.is_open() && !self.is_stopped() && protocol.reads_while_owed()
+    pub(super) fn reads_while_owed(&self, cx: &Context<'_, impl Protocol>) -> bool {
+        let is_stopped = self.pending.as_ref().is_some_and(|pending| pending.stopped);
+        self.is_open() && !is_stopped && cx.protocol.reads_while_owed()
     }
 }

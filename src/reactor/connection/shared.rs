@@ -1,85 +1,163 @@
-//! What all connections of a loop share: the output, and the stock of memory.
+//! What all connections of a loop share.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use super::cold::Cold;
+use super::pending::Pending;
 use crate::{
+    Peer, Token,
     control::stats::Stats,
-    memory::Pool,
+    memory::{Budget, Pool},
     protocol::{Output, Refusal},
 };
 
-/// The most that one read asks for, in bytes: a frame of 1 MiB, and a little more, as frames of round sizes have heads. Only
-/// what has been read into is memory that is really there.
-pub(crate) const SCRATCH: usize = (1024 + 4) << 10;
+/// The most that one read asks for, in bytes: a frame of 1 MiB and a little more, as frames of round sizes have heads.
+/// Only what has been read into is memory that is really there.
+pub(in crate::reactor) const SCRATCH: usize = (1024 + 4) << 10;
 
 /// A protocol's output is full from here on, in bytes.
 const HIGH_WATER: usize = 256 << 10;
 
-/// Spare [`Cold`] parts kept for the next connection that needs one.
-const SPARE_COLD: usize = 256;
+/// What one connection is served with in its turn.
+#[derive(Debug)]
+pub(in crate::reactor) struct Context<'a, P> {
+    pub(in crate::reactor) token: Token,
+    pub(in crate::reactor) protocol: &'a mut P,
+    pub(in crate::reactor) shared: &'a mut Shared,
+    /// Where a connection goes that the peer has not answered yet.
+    pub(in crate::reactor) connecting_to: Option<Peer>,
+}
 
 /// What all connections of a loop share.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(in crate::reactor) struct Shared {
     pub(super) output: Output,
-    pub(crate) stock: Stock,
-    pub(crate) stats: Arc<Stats>,
+    pub(in crate::reactor) pool: Pool,
+    pub(super) spare: Spare,
+    pub(in crate::reactor) holders: Holders,
+    pub(in crate::reactor) stats: Arc<Stats>,
     /// The reactor is stopping: a connection with nothing left to answer is finished.
-    pub(crate) draining: bool,
-    /// Someone was ended for want of memory, of which nobody has been told yet.
-    pub(crate) over_memory: bool,
-    /// The last refusal of which nobody has been told yet.
-    pub(crate) refused: Option<Refusal>,
+    pub(in crate::reactor) draining: bool,
+    pub(in crate::reactor) news: News,
 }
 
 impl Shared {
-    pub(crate) fn new(max_memory: usize) -> Self {
+    pub(in crate::reactor) fn new(memory: Arc<Budget>) -> Self {
         Self {
             output: Output::new(HIGH_WATER),
-            stock: Stock { pool: Pool::new(max_memory), cold: Vec::new() },
+            pool: Pool::new(memory),
+            spare: Spare::default(),
+            holders: Holders::default(),
             stats: Arc::default(),
             draining: false,
-            over_memory: false,
-            refused: None,
+            news: News::default(),
         }
     }
 
-    /// Whether there is memory that nobody may want any more.
-    pub(crate) const fn keeps_any(&self) -> bool {
-        self.stock.pool.keeps_any() || self.output.is_oversized()
+    /// Counts a refusal, and leaves it to the dispatcher to log.
+    pub(super) fn refuse(&mut self, refusal: Refusal) {
+        let counter = match refusal {
+            Refusal::TooLong { .. } => &self.stats.too_long,
+            Refusal::Malformed(_) => &self.stats.malformed,
+        };
+        counter.add(1);
+        self.news.tell(|news| news.refused = Some(refusal));
     }
 
-    /// Gives back what memory nobody has wanted since the last call.
-    pub(crate) fn trim(&mut self) {
-        self.stock.pool.trim_unused();
-        self.stock.cold.clear();
+    /// Whether there is memory that may not be wanted any more.
+    pub(in crate::reactor) const fn keeps_any(&self) -> bool {
+        self.pool.keeps_any() || self.output.is_oversized()
+    }
+
+    /// Gives back memory that was not wanted since the last call.
+    pub(in crate::reactor) fn trim(&mut self) {
+        self.pool.trim_unused();
+        self.spare = Spare::default();
         self.output.trim();
     }
 }
 
-/// What connections borrow from and return to.
-#[derive(Debug)]
-pub(crate) struct Stock {
-    pub(crate) pool: Pool,
+/// What the turn of a connection came to beside its [`Outcome`](super::Outcome), for the dispatcher to act on.
+#[derive(Debug, Default)]
+pub(in crate::reactor) struct News {
+    /// Whether there is any.
+    pub(in crate::reactor) any: bool,
+    pub(in crate::reactor) refused: Option<Refusal>,
+    /// A proxy has told who the peer is.
+    pub(in crate::reactor) peer: Option<Peer>,
+    /// The protocol asks to be called after this time.
+    pub(in crate::reactor) call_after: Option<Duration>,
+}
+
+impl News {
+    pub(super) fn tell(&mut self, tell: impl FnOnce(&mut Self)) {
+        self.any = true;
+        tell(self);
+    }
+}
+
+/// [`Pending`]s kept for the next connections that need one.
+#[derive(Debug, Default)]
+pub(super) struct Spare(
     #[expect(
         clippy::vec_box,
         reason = "the boxes are what is kept: connections hold them as such"
     )]
-    pub(super) cold: Vec<Box<Cold>>,
-}
+    Vec<Box<Pending>>,
+);
 
-impl Stock {
-    pub(super) fn take_cold(&mut self) -> Box<Cold> {
-        self.cold.pop().unwrap_or_default()
+impl Spare {
+    const MOST: usize = 256;
+
+    pub(super) fn take(&mut self) -> Box<Pending> {
+        self.0.pop().unwrap_or_default()
     }
 
-    pub(super) fn put_back(&mut self, mut cold: Box<Cold>) {
-        self.pool.release(&mut cold.input);
-        self.pool.release(&mut cold.output);
-        if self.cold.len() < SPARE_COLD {
-            *cold = Cold::default();
-            self.cold.push(cold);
+    /// Takes back one that holds nothing.
+    pub(super) fn put_back(&mut self, mut pending: Box<Pending>) {
+        if self.0.len() < Self::MOST {
+            *pending = Pending::default();
+            self.0.push(pending);
+        }
+    }
+}
+
+/// The connections with large buffers, by size class: which one holds most is known without looking at all.
+#[derive(Debug, Default)]
+pub(in crate::reactor) struct Holders(BTreeSet<(u8, Token)>);
+
+/// The size class of so many bytes: 0 below 64 KiB, then one for each power of two.
+pub(super) fn size_class(bytes: usize) -> u8 {
+    const SMALLEST: usize = 64 << 10;
+    let power = (bytes / SMALLEST).checked_ilog2();
+    power.map_or(0, |power| u8::try_from(power + 1).unwrap_or(u8::MAX))
+}
+
+impl Holders {
+    pub(super) fn move_between(&mut self, from: u8, to: u8, token: Token) {
+        if from > 0 {
+            self.0.remove(&(from, token));
+        }
+        if to > 0 {
+            self.0.insert((to, token));
+        }
+    }
+
+    /// A connection of the largest class: none holds twice as much. `None` where no connection holds 64 KiB.
+    pub(in crate::reactor) fn largest(&self) -> Option<Token> {
+        self.0.last().map(|&(_, token)| token)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn size_classes_double() {
+        for (bytes, class) in
+            [(0, 0), (65_535, 0), (65_536, 1), (131_071, 1), (131_072, 2), (16 << 20, 9)]
+        {
+            assert_eq!(size_class(bytes), class, "{bytes}");
         }
     }
 }

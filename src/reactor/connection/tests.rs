@@ -4,6 +4,7 @@
 use std::{
     collections::VecDeque,
     io::{self, ErrorKind, Read, Write},
+    sync::Arc,
 };
 
 use proptest::prelude::*;
@@ -11,8 +12,11 @@ use proptest::prelude::*;
 mod outbound;
 mod protocols;
 
-use super::*;
-use crate::protocol::{Frames, Next, Output, Raw, Received};
+use super::{shared::Shared, *};
+use crate::{
+    memory::Budget,
+    protocol::{Frames, Next, Output, Raw, Received},
+};
 
 /// What one read of a script does; behind the end of the script every read would block.
 #[derive(Debug, Clone)]
@@ -138,6 +142,7 @@ struct Bench<P = Frames> {
     protocol: P,
     scratch: Vec<u8>,
     shared: Shared,
+    connecting_to: Option<Peer>,
 }
 
 impl Bench {
@@ -148,18 +153,30 @@ impl Bench {
 
 impl<P: Protocol> Bench<P> {
     fn speaking(protocol: P, script: Script) -> Self {
-        let connection = Connection::new(script, 1, 0, None);
-        Self { connection, protocol, scratch: vec![0; SCRATCH], shared: shared(1 << 30) }
+        Self {
+            connection: Connection::accepted(script, 1, 0, &protocol),
+            protocol,
+            scratch: vec![0; SCRATCH],
+            shared: shared(1 << 30),
+            connecting_to: None,
+        }
     }
 
-    fn turn(&mut self, readiness: Readiness) -> Turn {
-        self.connection.turn(
-            TOKEN,
-            readiness,
-            &mut self.protocol,
-            &mut self.scratch,
-            &mut self.shared,
-        )
+    fn parts(&mut self) -> (&mut Connection<Script>, &mut [u8], Context<'_, P>) {
+        let Self { connection, protocol, scratch, shared, connecting_to } = self;
+        let cx = Context { token: TOKEN, protocol, shared, connecting_to: *connecting_to };
+        (connection, scratch, cx)
+    }
+
+    /// A turn, and what the dispatcher does about memory over the limit where there is no other connection.
+    fn turn(&mut self, readiness: Readiness) -> Outcome {
+        let (connection, scratch, mut cx) = self.parts();
+        let outcome = connection.turn(readiness, scratch, &mut cx);
+        if outcome == Outcome::Wait && cx.shared.pool.is_over() {
+            connection.end_for_memory(&mut cx);
+            return connection.turn(Readiness::ALL, scratch, &mut cx);
+        }
+        outcome
     }
 
     fn written(&self) -> &[u8] {
@@ -168,7 +185,7 @@ impl<P: Protocol> Bench<P> {
 }
 
 fn shared(max_memory: usize) -> Shared {
-    Shared::new(max_memory)
+    Shared::new(Arc::new(Budget::new(max_memory)))
 }
 
 fn frame(payload: &[u8]) -> Vec<u8> {
@@ -195,11 +212,11 @@ fn what_every_idle_connection_costs() {
 fn one_frame_in_one_read_leaves_in_one_write_and_leaves_nothing_behind() {
     let hello = frame(b"hello");
     let mut bench = Bench::new(Script::new([bytes(&hello)]));
-    assert_eq!(bench.turn(READABLE), Turn::Wait);
+    assert_eq!(bench.turn(READABLE), Outcome::Wait);
     assert_eq!(bench.written(), hello);
     let script = &bench.connection.stream;
     assert_eq!((script.reads, script.writes), (1, 1), "a short read is the last");
-    assert!(bench.connection.cold.is_none());
+    assert!(bench.connection.pending.is_none());
     assert_eq!(bench.connection.frames, 1);
 }
 
@@ -207,7 +224,7 @@ fn one_frame_in_one_read_leaves_in_one_write_and_leaves_nothing_behind() {
 fn many_frames_in_one_read_leave_in_one_write() {
     let all: Vec<u8> = (0..100).flat_map(|i| frame(&pattern(i))).collect();
     let mut bench = Bench::new(Script::new([bytes(&all)]));
-    assert_eq!(bench.turn(READABLE), Turn::Wait);
+    assert_eq!(bench.turn(READABLE), Outcome::Wait);
     assert_eq!(bench.written(), all);
     assert_eq!(bench.connection.stream.writes, 1);
     assert_eq!(bench.connection.frames, 100);
@@ -218,12 +235,12 @@ fn a_frame_in_reads_of_one_byte() {
     let all = [frame(b"hello"), frame(b""), frame(&pattern(300))].concat();
     let mut bench = Bench::new(Script::new(all.iter().map(|&byte| bytes(&[byte]))));
     let mut turns = 0;
-    while bench.turn(READABLE) == Turn::Wait && bench.written().len() < all.len() {
+    while bench.turn(READABLE) == Outcome::Wait && bench.written().len() < all.len() {
         turns += 1;
         assert!(turns <= all.len());
     }
     assert_eq!(bench.written(), all);
-    assert!(bench.connection.cold.is_none());
+    assert!(bench.connection.pending.is_none());
 }
 
 #[test]
@@ -240,7 +257,7 @@ fn the_rest_of_one_frame_and_the_next_leave_in_one_write() {
     bench.turn(READABLE);
     assert_eq!(bench.written(), &all[..first.len() + second.len()]);
     assert_eq!(bench.connection.stream.writes, 1);
-    assert_eq!(bench.connection.cold.as_ref().unwrap().input.bytes(), &all[end - 10..end]);
+    assert_eq!(bench.connection.pending.as_ref().unwrap().input.bytes(), &all[end - 10..end]);
 }
 
 #[test]
@@ -255,24 +272,24 @@ fn short_writes_keep_the_order_and_while_output_is_owed_nothing_is_read() {
     ]);
     let mut bench = Bench::new(script);
     let more = Readiness { more_behind: true, ..READABLE };
-    assert_eq!(bench.turn(READABLE), Turn::Wait);
+    assert_eq!(bench.turn(READABLE), Outcome::Wait);
     assert_eq!((bench.written(), bench.connection.stream.reads), (&all[..6], 1));
-    assert_eq!(bench.turn(READABLE), Turn::Wait);
+    assert_eq!(bench.turn(READABLE), Outcome::Wait);
     assert_eq!(bench.connection.stream.reads, 1, "it owes and does not read");
-    assert_eq!(bench.turn(WRITABLE), Turn::Wait);
+    assert_eq!(bench.turn(WRITABLE), Outcome::Wait);
     assert_eq!(bench.written(), &all[..106]);
-    assert_eq!(bench.turn(WRITABLE), Turn::Wait);
+    assert_eq!(bench.turn(WRITABLE), Outcome::Wait);
     assert_eq!(bench.written(), [&all[..], &all].concat(), "paid, and read on by itself");
     assert_eq!(bench.connection.stream.reads, 3, "until it would block");
-    assert!(bench.connection.cold.is_none());
-    assert_eq!(bench.turn(more), Turn::Wait);
+    assert!(bench.connection.pending.is_none());
+    assert_eq!(bench.turn(more), Outcome::Wait);
 }
 
 #[test]
 fn a_spurious_event_does_nothing() {
     let mut bench = Bench::new(Script::default());
     for readiness in [READABLE, WRITABLE, Readiness::ALL] {
-        assert_eq!(bench.turn(readiness), Turn::Wait);
+        assert_eq!(bench.turn(readiness), Outcome::Wait);
     }
     assert_eq!(bench.written(), b"");
     assert_eq!(bench.connection.stream.reads, 2, "none for writable alone");
@@ -283,7 +300,7 @@ fn fin_with_the_last_frame_is_seen_in_the_same_turn() {
     let hello = frame(b"hello");
     let mut bench = Bench::new(Script::new([bytes(&hello), Incoming::Eof]));
     let closed = Readiness { more_behind: true, ..READABLE };
-    assert_eq!(bench.turn(closed), Turn::Gone(Reason::PeerClosed));
+    assert_eq!(bench.turn(closed), Outcome::Closed(Reason::PeerClosed));
     assert_eq!(bench.written(), hello);
 }
 
@@ -298,9 +315,9 @@ fn fin_while_output_is_blocked_waits_until_all_is_taken() {
     ]);
     let mut bench = Bench::new(script);
     let closed = Readiness { more_behind: true, ..READABLE };
-    assert_eq!(bench.turn(closed), Turn::Wait);
-    assert_eq!(bench.turn(WRITABLE), Turn::Wait);
-    assert_eq!(bench.turn(WRITABLE), Turn::Gone(Reason::PeerClosed));
+    assert_eq!(bench.turn(closed), Outcome::Wait);
+    assert_eq!(bench.turn(WRITABLE), Outcome::Wait);
+    assert_eq!(bench.turn(WRITABLE), Outcome::Closed(Reason::PeerClosed));
     assert_eq!(bench.written(), hello);
 }
 
@@ -312,7 +329,7 @@ fn fin_inside_a_frame_at_every_cut_echoes_the_whole_ones_and_is_counted() {
         let sent = [&whole[..], &cut_short[..cut]].concat();
         let mut bench = Bench::new(Script::new([bytes(&sent), Incoming::Eof]));
         let closed = Readiness { more_behind: true, ..READABLE };
-        assert_eq!(bench.turn(closed), Turn::Gone(Reason::PeerClosed));
+        assert_eq!(bench.turn(closed), Outcome::Closed(Reason::PeerClosed));
         assert_eq!(bench.written(), whole, "cut {cut}");
         assert_eq!(bench.shared.stats.truncated.value(), u64::from(cut > 0), "cut {cut}");
     }
@@ -324,23 +341,23 @@ fn a_length_over_the_limit_is_refused_after_the_frames_before_it_and_lingers() {
     let script =
         Script::new([bytes(&sent), bytes(b"more that nobody wants"), Incoming::WouldBlock]);
     let mut bench = Bench::new(script);
-    assert_eq!(bench.turn(READABLE), Turn::Wait);
+    assert_eq!(bench.turn(READABLE), Outcome::Wait);
     assert_eq!(bench.written(), frame(b"good"));
     assert!(bench.connection.stream.fin);
     assert_eq!(bench.connection.ended_for(), Some(Reason::Refused));
     assert_eq!(bench.shared.stats.too_long.value(), 1);
-    assert!(bench.connection.cold.is_none(), "what is discarded is not kept");
+    assert!(bench.connection.pending.is_none(), "what is discarded is not kept");
     bench.connection.stream.incoming = [bytes(&[0; 5000]), Incoming::Eof].into();
-    assert_eq!(bench.turn(Readiness::ALL), Turn::Gone(Reason::Refused));
+    assert_eq!(bench.turn(Readiness::ALL), Outcome::Closed(Reason::Refused));
 }
 
 #[test]
 fn a_reset_ends_it_whether_read_or_write_finds_it() {
     let reset = ErrorKind::ConnectionReset;
     let mut bench = Bench::new(Script::new([Incoming::Error(reset)]));
-    assert_eq!(bench.turn(READABLE), Turn::Gone(Reason::Reset));
+    assert_eq!(bench.turn(READABLE), Outcome::Closed(Reason::Reset));
     let script = Script::new([bytes(&frame(b"hello"))]).taking([Outgoing::Error(reset)]);
-    assert_eq!(Bench::new(script).turn(READABLE), Turn::Gone(Reason::Reset));
+    assert_eq!(Bench::new(script).turn(READABLE), Outcome::Closed(Reason::Reset));
 }
 
 #[test]
@@ -349,7 +366,7 @@ fn interruptions_are_tried_again() {
     let script = Script::new([Incoming::Error(ErrorKind::Interrupted), bytes(&hello)])
         .taking([Outgoing::Error(ErrorKind::Interrupted), Outgoing::Take(3)]);
     let mut bench = Bench::new(script);
-    assert_eq!(bench.turn(READABLE), Turn::Wait);
+    assert_eq!(bench.turn(READABLE), Outcome::Wait);
     assert_eq!(bench.written(), hello);
 }
 
@@ -360,7 +377,7 @@ fn a_peer_that_never_pauses_has_its_budget() {
         let flood = vec![7; usize::try_from(length).unwrap()];
         let mut bench = Bench::speaking(Raw, Script::new((0..100).map(|_| bytes(&flood))));
         bench.scratch.truncate(flood.len());
-        assert_eq!(bench.turn(READABLE), Turn::Again);
+        assert_eq!(bench.turn(READABLE), Outcome::Again);
         let reads = bench.connection.stream.reads as u64;
         assert_eq!(reads, STEPS_PER_TURN / steps, "of {length} bytes");
         for _ in 0..100 / reads {
@@ -379,13 +396,13 @@ fn a_long_frame_is_read_behind_its_beginning_and_goes_out_from_there() {
     let script = Script::new(pieces).taking([Outgoing::Take(1 << 20), Outgoing::WouldBlock]);
     let mut bench = Bench::new(script);
     while bench.written().len() < 1 << 20 {
-        assert!(!matches!(bench.turn(Readiness::ALL), Turn::Gone(_)));
+        assert!(!matches!(bench.turn(Readiness::ALL), Outcome::Closed(_)));
     }
-    let held = bench.shared.stock.pool.lent();
+    let held = bench.shared.pool.lent();
     assert!(held <= long.len() + 2 * SCRATCH, "{held} bytes for a frame of {}", long.len());
-    assert_eq!(bench.turn(WRITABLE), Turn::Wait);
+    assert_eq!(bench.turn(WRITABLE), Outcome::Wait);
     assert_eq!(bench.written(), sent);
-    assert_eq!(bench.shared.stock.pool.lent(), 0);
+    assert_eq!(bench.shared.pool.lent(), 0);
 }
 
 #[test]
@@ -393,14 +410,14 @@ fn memory_over_the_limit_ends_the_one_that_needs_it() {
     let mut bench =
         Bench::new(Script::new([bytes(&frame(b"first")), bytes(&frame(&pattern(9000))[..6000])]));
     bench.shared = shared(4096);
-    assert_eq!(bench.turn(READABLE), Turn::Wait);
+    assert_eq!(bench.turn(READABLE), Outcome::Wait);
     assert_eq!(bench.written(), frame(b"first"), "one that needs none is served");
-    assert_eq!(bench.turn(READABLE), Turn::Wait);
+    assert_eq!(bench.turn(READABLE), Outcome::Wait);
     assert!(bench.connection.stream.fin);
     assert_eq!(bench.connection.ended_for(), Some(Reason::Memory));
-    assert_eq!(bench.shared.stock.pool.lent(), 0);
+    assert_eq!(bench.shared.pool.lent(), 0);
     bench.connection.stream.incoming = [bytes(&[0; 5000]), Incoming::Eof].into();
-    assert_eq!(bench.turn(Readiness::ALL), Turn::Gone(Reason::Memory), "after it lingered");
+    assert_eq!(bench.turn(Readiness::ALL), Outcome::Closed(Reason::Memory), "after it lingered");
 }
 
 /// Answers each byte with many, and stops when its output is full.
@@ -423,23 +440,23 @@ fn a_protocol_that_stops_at_the_high_water_mark_is_asked_again_when_that_has_gon
     let script =
         Script::new([bytes(b"abcdefgh")]).taking([Outgoing::Take(7), Outgoing::WouldBlock]);
     let mut bench = Bench::speaking(Amplifier, script);
-    assert_eq!(bench.turn(READABLE), Turn::Wait);
-    assert!(bench.connection.cold.as_ref().unwrap().output.len() < 400_000);
-    assert_eq!(bench.turn(WRITABLE), Turn::Wait);
+    assert_eq!(bench.turn(READABLE), Outcome::Wait);
+    assert!(bench.connection.pending.as_ref().unwrap().output.len() < 400_000);
+    assert_eq!(bench.turn(WRITABLE), Outcome::Wait);
     let expected: Vec<u8> = b"abcdefgh".iter().flat_map(|&byte| vec![byte; 100_000]).collect();
     assert!(bench.written() == expected);
-    assert!(bench.connection.cold.is_none());
+    assert!(bench.connection.pending.is_none());
 }
 
 #[test]
 fn a_fast_reader_of_a_long_answer_has_its_budget() {
     let mut bench = Bench::speaking(Amplifier, Script::new([bytes(&[7; 1000])]));
-    assert_eq!(bench.turn(READABLE), Turn::Again);
+    assert_eq!(bench.turn(READABLE), Outcome::Again);
     let first = bench.written().len();
     assert!(first < 20_000_000, "{first} bytes in one turn");
-    while bench.turn(Readiness::ALL) == Turn::Again {}
+    while bench.turn(Readiness::ALL) == Outcome::Again {}
     assert_eq!(bench.written().len(), 100_000_000);
-    assert!(bench.connection.cold.is_none());
+    assert!(bench.connection.pending.is_none());
 }
 
 /// Echoes pairs of bytes, each once it has seen the byte behind it, and says that two bytes would do.
@@ -462,7 +479,7 @@ fn replies_of_a_second_round_leave_behind_those_that_are_owed() {
     ]);
     let mut bench = Bench::speaking(Hasty, script);
     while bench.written().len() < 8 {
-        assert_eq!(bench.turn(Readiness::ALL), Turn::Wait);
+        assert_eq!(bench.turn(Readiness::ALL), Outcome::Wait);
     }
     assert_eq!(bench.written(), b"abcdefgh");
 }
@@ -480,9 +497,9 @@ impl Protocol for Mistaken {
 #[test]
 fn a_protocol_that_is_full_with_nothing_to_answer_does_not_hold_up_the_loop() {
     let mut bench = Bench::speaking(Mistaken, Script::new([bytes(b"ab")]));
-    assert_eq!(bench.turn(READABLE), Turn::Again, "it was asked as often as a turn allows");
+    assert_eq!(bench.turn(READABLE), Outcome::Again, "it was asked as often as a turn allows");
     let mut bench = Bench::speaking(Mistaken, Script::new([bytes(b"abc"), bytes(b"def")]));
-    assert_eq!(bench.turn(Readiness::ALL), Turn::Wait);
+    assert_eq!(bench.turn(Readiness::ALL), Outcome::Wait);
     assert_eq!(bench.written(), b"abcdef");
 }
 
@@ -490,8 +507,8 @@ fn a_protocol_that_is_full_with_nothing_to_answer_does_not_hold_up_the_loop() {
 fn a_long_length_and_a_few_bytes_reserve_next_to_nothing() {
     let head = (16_u32 << 20).to_le_bytes();
     let mut bench = Bench::new(Script::new([bytes(&head), bytes(b"a"), bytes(b"b")]));
-    assert_eq!(bench.turn(Readiness::ALL), Turn::Wait);
-    assert!(bench.shared.stock.pool.lent() <= 1024, "{}", bench.shared.stock.pool.lent());
+    assert_eq!(bench.turn(Readiness::ALL), Outcome::Wait);
+    assert!(bench.shared.pool.lent() <= 1024, "{}", bench.shared.pool.lent());
 }
 
 #[test]
@@ -501,9 +518,9 @@ fn a_long_frame_that_went_out_leaves_no_memory_behind_while_a_short_one_is_owed(
     let pieces = sent.chunks(300_000).map(bytes);
     let script = Script::new(pieces).taking([Outgoing::Take(long.len() + 2), Outgoing::WouldBlock]);
     let mut bench = Bench::new(script);
-    assert_eq!(bench.turn(Readiness::ALL), Turn::Wait);
-    assert_eq!(bench.connection.cold.as_ref().unwrap().output.len(), 7);
-    assert!(bench.shared.stock.pool.lent() <= 1024, "{}", bench.shared.stock.pool.lent());
+    assert_eq!(bench.turn(Readiness::ALL), Outcome::Wait);
+    assert_eq!(bench.connection.pending.as_ref().unwrap().output.len(), 7);
+    assert!(bench.shared.pool.lent() <= 1024, "{}", bench.shared.pool.lent());
 }
 
 fn payloads() -> impl Strategy<Value = Vec<Vec<u8>>> {
@@ -536,13 +553,13 @@ proptest! {
         let script = Script::new(incoming).taking(outgoing);
         let mut bench = Bench::new(script);
         let mut turns = 0;
-        while !matches!(bench.turn(Readiness::ALL), Turn::Gone(_)) {
+        while !matches!(bench.turn(Readiness::ALL), Outcome::Closed(_)) {
             prop_assert!(whole.starts_with(bench.written()));
             turns += 1;
             prop_assert!(turns < 10_000, "it does not come to an end");
         }
         prop_assert!(bench.written() == whole);
-        bench.connection.close(&mut bench.shared);
-        prop_assert_eq!(bench.shared.stock.pool.lent(), 0);
+        bench.connection.close(TOKEN, &mut bench.shared);
+        prop_assert_eq!(bench.shared.pool.lent(), 0);
     }
 }

@@ -8,22 +8,27 @@ use std::{
 
 use log::{Level, debug, log_enabled, warn};
 
-use super::{ACCEPTS_PER_TURN, Dispatcher, house_token};
+use super::{Dispatcher, KnownPeer, listener_token};
 use crate::{
     Peer, Reason, Token,
-    plural::connections,
+    plural::{and_more, connections},
     protocol::Protocol,
-    reactor::config::Overload,
-    reactor::connection::Connection,
-    reactor::listening::{self, Door, Remedy},
-    reactor::net::Net,
+    reactor::{
+        config::Overload,
+        connection::Connection,
+        net::Net,
+        service::{self, Accepting, Remedy, Service},
+    },
 };
+
+/// Connections accepted in one turn before the others get theirs.
+const ACCEPTS_PER_TURN: usize = 64;
 
 /// How accepting goes on after an attempt.
 enum Attempt {
     /// With the next.
     Next,
-    /// Not in this turn: why, the listener's state says.
+    /// Not in this turn: the listener's state says why.
     Stop,
 }
 
@@ -31,10 +36,10 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     /// Takes as many connections as wait, up to a turn's worth; then the listener queues for another turn.
     pub(super) fn accept(&mut self, index: usize) {
         for _ in 0..ACCEPTS_PER_TURN {
-            if self.doors[index].listener.is_none() {
+            if self.services[index].listener.is_none() {
                 return;
             }
-            let attempt = if self.connections.len() < self.config.max_connections {
+            let attempt = if self.limits.enter() {
                 self.accept_one(index)
             } else {
                 self.accept_over_limit(index)
@@ -44,26 +49,37 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
                 Attempt::Stop => return,
             }
         }
-        self.doors[index].state = listening::State::Queued;
-        self.run_queue.push_back(house_token(index));
+        self.queue_listener(index);
     }
 
+    fn queue_listener(&mut self, index: usize) {
+        self.services[index].accepting = Accepting::Queued;
+        self.run_queue.push_back(listener_token(index));
+    }
+
+    /// Takes the next connection, which is counted already.
     fn accept_one(&mut self, index: usize) -> Attempt {
-        let Some(listener) = &self.doors[index].listener else {
-            return Attempt::Stop;
-        };
-        match self.net.accept(listener) {
-            Ok((stream, peer)) => {
+        let accepted = match &self.services[index].listener {
+            Some(listener) => self.net.accept(listener).map(|(stream, peer)| {
                 let local = self.net.local(listener, &stream);
+                (stream, peer, local)
+            }),
+            None => Err(ErrorKind::WouldBlock.into()),
+        };
+        match accepted {
+            Ok((stream, peer, local)) => {
                 self.admit(index, stream, &peer, local);
                 Attempt::Next
             }
-            Err(error) => self.accept_failed(index, &error),
+            Err(error) => {
+                self.limits.leave();
+                self.accept_failed(index, &error)
+            }
         }
     }
 
     fn accept_failed(&mut self, index: usize, error: &io::Error) -> Attempt {
-        let name = &self.doors[index].name;
+        let name = &self.services[index].name;
         match Remedy::of(error) {
             Remedy::AwaitEvent => Attempt::Stop,
             Remedy::TakeNext => {
@@ -72,7 +88,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             }
             Remedy::Pause(pause) => {
                 let refuses = self.config.overload == Overload::Refuse;
-                if refuses && listening::is_out_of_descriptors(error) {
+                if refuses && service::is_out_of_descriptors(error) {
                     self.shed(index, error, pause)
                 } else {
                     self.pause(index, error, pause)
@@ -84,46 +100,47 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     /// Stops accepting for a while.
     fn pause(&mut self, index: usize, error: &io::Error, pause: Duration) -> Attempt {
         let now = self.net.now();
-        let door = &mut self.doors[index];
-        door.state = listening::State::Paused(now + pause);
+        let service = &mut self.services[index];
+        service.accepting = Accepting::Paused(now + pause);
         self.shared.stats.accept_pauses.add(1);
         if let Some(more) = self.warnings.paused.admit(now) {
-            let name = &door.name;
-            warn!("{name}: accept: {error}; trying again every {pause:?} ({more} more)");
+            let name = &service.name;
+            warn!("{name}: accept: {error}; trying again every {pause:?}{}", and_more(more));
         }
         Attempt::Stop
     }
 
     /// Closes the next connection that waits, for which there is no descriptor.
     fn shed(&mut self, index: usize, error: &io::Error, pause: Duration) -> Attempt {
-        let Door { listener: Some(listener), name, .. } = &self.doors[index] else {
+        let Service { listener: Some(listener), name, .. } = &self.services[index] else {
             return Attempt::Stop;
         };
         match self.net.shed(listener) {
             Ok(()) => {
                 self.shared.stats.refused.add(1);
                 if let Some(more) = self.warnings.shed.admit(self.net.now()) {
-                    warn!("{name}: accept: {error}; refused a connection ({more} more)");
+                    warn!("{name}: accept: {error}; refused a connection{}", and_more(more));
                 }
                 Attempt::Next
             }
-            // Out of descriptors, accept(2) does not even look whether somebody waits.
+            // Out of descriptors, accept(2) does not even look whether a connection waits.
             Err(error) if error.kind() == ErrorKind::WouldBlock => Attempt::Stop,
             Err(_) => self.pause(index, error, pause),
         }
     }
 
     fn accept_over_limit(&mut self, index: usize) -> Attempt {
-        let door = &mut self.doors[index];
-        let (name, limit) = (&door.name, connections(self.config.max_connections));
-        match (self.config.overload, &door.listener) {
+        let service = &mut self.services[index];
+        let (name, limit) = (&service.name, connections(self.config.max_connections));
+        match (self.config.overload, &service.listener) {
             (Overload::Refuse, Some(listener)) => match self.net.accept(listener) {
                 Ok((stream, peer)) => {
                     drop(stream);
                     self.shared.stats.refused.add(1);
                     if let Some(more) = self.warnings.full.admit(self.net.now()) {
                         warn!(
-                            "{name}: refused {peer}: {limit} open, as many as allowed ({more} more)"
+                            "{name}: refused {peer}: {limit} open, the limit of --max-connections{}",
+                            and_more(more)
                         );
                     }
                     Attempt::Next
@@ -131,64 +148,132 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
                 Err(error) => self.accept_failed(index, &error),
             },
             (Overload::Wait | Overload::Refuse, _) => {
-                door.state = listening::State::Full;
+                service.accepting = Accepting::Full;
                 self.shared.stats.accept_waits.add(1);
                 if let Some(more) = self.warnings.full.admit(self.net.now()) {
-                    warn!("{name}: {limit} open, as many as allowed; others wait ({more} more)");
+                    warn!(
+                        "{name}: {limit} open, the limit of --max-connections; others wait in the backlog{}",
+                        and_more(more)
+                    );
+                }
+                if self.limits.await_room() {
+                    self.queue_listener(index);
                 }
                 Attempt::Stop
             }
         }
     }
 
+    /// Takes a new connection in, unless a limit or the kernel forbids it.
     fn admit(&mut self, index: usize, stream: N::Stream, peer: &Peer, local: Option<SocketAddr>) {
-        let Ok(counted) = self.crowd.enter(peer) else {
-            self.shared.stats.refused.add(1);
-            if let Some(more) = self.warnings.crowded.admit(self.net.now()) {
-                let name = &self.doors[index].name;
+        let protocol = &self.services[index].protocol;
+        let is_counted = match peer {
+            Peer::Tcp(address)
+                if self.limits.counts_addresses() && !protocol.introduces_peers() =>
+            {
+                if !self.limits.enter_from(address.ip()) {
+                    self.limits.leave();
+                    return self.refuse_address(index, peer);
+                }
+                true
+            }
+            _ => false,
+        };
+        let Ok(service) = u8::try_from(index) else { return };
+        let Ok(token) = self.next_token() else { return };
+        let mut connection = Connection::accepted(stream, token.generation(), service, protocol);
+        if let Err(error) = self.net.register(connection.stream_mut(), token) {
+            if let (Peer::Tcp(address), true) = (peer, is_counted) {
+                self.limits.leave_from(address.ip());
+            }
+            self.limits.leave();
+            self.shared.stats.count_closed(Reason::Unregistered);
+            if let Some(more) = self.warnings.unregistered.admit(self.net.now()) {
+                let name = &self.services[index].name;
                 warn!(
-                    "{name}: refused {peer}: as many connections as allowed are open from that address ({more} more)"
+                    "{name}: closed the connection from {peer}: register: {error}{}",
+                    and_more(more)
                 );
             }
             return;
-        };
-        let entry = self.connections.vacant_entry();
-        let (Ok(key), Ok(door)) = (u32::try_from(entry.key()), u8::try_from(index)) else {
-            return;
-        };
-        let token = Token::new(key, self.generation);
-        self.generation = self.generation.checked_add(1).unwrap_or(1);
-        let kept_peer = log_enabled!(Level::Debug).then_some(*peer);
-        let mut connection = Connection::new(stream, token.generation(), door, kept_peer);
-        if let Err(error) = self.net.register(connection.stream_mut(), token) {
-            self.crowd.leave(counted);
-            self.shared.stats.count_closed(Reason::Unregistered);
-            if let Some(more) = self.warnings.unregistered.admit(self.net.now()) {
-                let name = &self.doors[index].name;
-                warn!("{name}: closed the connection from {peer}: register: {error} ({more} more)");
-            }
-            return;
         }
-        connection.count_as(counted);
-        debug!("{token}: opened: {peer} to {}", self.doors[index].name);
-        entry.insert(connection);
+        debug!("{token}: opened: {peer} to {}", self.services[index].name);
+        if is_counted || log_enabled!(Level::Debug) {
+            self.peers.insert(token, KnownPeer { peer: *peer, is_counted });
+        }
+        self.insert(connection);
         self.shared.stats.opened.add(1);
-        self.shared.stats.open.set(self.connections.len() as u64);
-        self.with(token, |connection, protocol, _, shared| {
-            if let Some(local) = local {
-                protocol.arrived(token, local);
-            }
-            connection.open(token, peer, protocol, shared)
-        });
+        self.visit(token, |connection, _, cx| connection.open(peer, local, cx));
     }
 
-    /// There is room for one more.
-    pub(super) fn reopen_full_doors(&mut self) {
-        for (index, door) in self.doors.iter_mut().enumerate() {
-            if door.state == listening::State::Full {
-                door.state = listening::State::Queued;
-                self.run_queue.push_back(house_token(index));
+    /// The name of the next connection.
+    pub(super) fn next_token(&self) -> io::Result<Token> {
+        let key = u32::try_from(self.connections.vacant_key()).map_err(io::Error::other)?;
+        Ok(Token::new(key, self.generation))
+    }
+
+    /// Takes a connection in under [`next_token`](Self::next_token).
+    pub(super) fn insert(&mut self, connection: Connection<N::Stream>) {
+        self.generation = self.generation.checked_add(1).unwrap_or(1);
+        self.connections.insert(connection);
+        self.shared.stats.open.set(self.connections.len() as u64);
+    }
+
+    fn refuse_address(&mut self, index: usize, peer: &Peer) {
+        self.shared.stats.refused.add(1);
+        if let Some(more) = self.warnings.per_address.admit(self.net.now()) {
+            let name = &self.services[index].name;
+            warn!(
+                "{name}: refused {peer}: its address has as many connections as --max-connections-per-ip \
+                 allows{}",
+                and_more(more)
+            );
+        }
+    }
+
+    /// A proxy has told who the peer of `token` is: counts it, and ends the connection if its address has too many.
+    pub(super) fn introduce(&mut self, token: Token, peer: Peer) {
+        debug!("{token}: the peer is {peer}");
+        if self.peers.get(token).is_some_and(|known| known.is_counted) {
+            return;
+        }
+        let is_counted = match peer {
+            Peer::Tcp(address) if self.limits.counts_addresses() => {
+                self.limits.enter_from(address.ip())
             }
+            _ => return self.remember(token, peer, false),
+        };
+        if is_counted {
+            return self.remember(token, peer, true);
+        }
+        let Some(connection) = self.connections.get_mut(token.key()) else { return };
+        let index = usize::from(connection.service);
+        connection.abandon(Reason::Refused, token, &mut self.shared);
+        if !std::mem::replace(&mut connection.queued, true) {
+            self.run_queue.push_back(token);
+        }
+        self.refuse_address(index, &peer);
+    }
+
+    fn remember(&mut self, token: Token, peer: Peer, is_counted: bool) {
+        if is_counted || log_enabled!(Level::Debug) {
+            self.peers.insert(token, KnownPeer { peer, is_counted });
+        }
+    }
+
+    /// There may be room for one more connection.
+    pub(super) fn reopen_full_listeners(&mut self) {
+        for index in 0..self.services.len() {
+            if self.services[index].accepting == Accepting::Full {
+                self.queue_listener(index);
+            }
+        }
+    }
+
+    /// Another loop has made room where limits are shared.
+    pub fn woken(&mut self) {
+        if self.limits.has_room() {
+            self.reopen_full_listeners();
         }
     }
 }

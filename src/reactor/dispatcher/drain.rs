@@ -1,75 +1,137 @@
-//! Stopping: accept no more, answer what was received, say goodbye, and cut off those who will not let go.
-
-use std::mem;
+//! Stopping: accept what waits and then no more, answer what was received, end the connections in order, and close those
+//! that are not finished when the grace time is over. All of it in slices.
 
 use log::{info, warn};
 
-use super::{Dispatcher, LAST_ACCEPT_BATCHES, Phase};
+use super::{Dispatcher, Phase};
 use crate::{
     Reason, Token,
     plural::connections,
     protocol::{Ending, Protocol},
-    reactor::listening,
-    reactor::net::{Net, Readiness},
+    reactor::{
+        net::{Net, Readiness},
+        service::Accepting,
+    },
 };
 
+/// Connections that are looked at between two polls.
+const SLICE: usize = 256;
+
+/// Batches that each listener still accepts when the reactor stops: a full backlog of the largest usual size.
+const LAST_BATCHES: usize = 64;
+
+/// What a drain is doing, one listener or connection after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sweep {
+    /// Accepting what waits at each listener, and closing the listeners: a listener that closes resets the connections in
+    /// its backlog, whose peers have been told that they are connected.
+    Backlog { batches_left: usize },
+    /// Letting connections go on which nothing is begun and nothing owed, from this slab key on.
+    LetGo { next: usize },
+    /// Ending the others in order, shortly before the grace time is over.
+    LastCall { next: usize },
+    /// Closing what is left at its end.
+    CutOff { next: usize },
+}
+
 impl<N: Net, P: Protocol> Dispatcher<N, P> {
-    /// Stops accepting and finishes with everyone: whole frames that have come are answered, then the
-    /// connection is closed. Those not finished after the grace time are cut off.
+    /// Stops accepting and finishes all connections: whole frames that have come are answered, then the connection is
+    /// closed. Those not finished after the grace time are closed then.
     pub fn stop(&mut self) {
         if self.phase != Phase::Running {
             return;
         }
-        info!("stopping: {} to finish with", connections(self.connections.len()));
-        for index in 0..self.doors.len() {
-            // Closing a listener resets those in its backlog, who have been told that they are connected.
-            for _ in 0..LAST_ACCEPT_BATCHES {
-                self.accept(index);
-                if self.doors[index].state != listening::State::Queued {
-                    break;
-                }
-            }
-            self.doors[index].listener = None;
-        }
+        info!("stopping: {} to finish", connections(self.connections.len()));
         let until = self.net.now().saturating_add(self.config.grace);
         self.phase = Phase::Draining { until };
         self.last_call = Some(until.saturating_sub(self.config.linger.min(self.config.grace / 2)));
         self.shared.draining = true;
-        for (key, connection) in &mut self.connections {
-            if !mem::replace(&mut connection.queued, true) {
-                self.run_queue.push_back(connection.token(key));
+        self.sweep = Some(Sweep::Backlog { batches_left: LAST_BATCHES });
+    }
+
+    /// Does the next slice.
+    pub(super) fn sweep_on(&mut self) {
+        self.sweep = match self.sweep {
+            Some(Sweep::Backlog { batches_left }) => self.accept_last(batches_left),
+            Some(Sweep::LetGo { next }) => self
+                .for_slice(next, |dispatcher, token| dispatcher.turn(token, Readiness::ALL))
+                .map(|next| Sweep::LetGo { next }),
+            Some(Sweep::LastCall { next }) => {
+                self.for_slice(next, Self::end_at_last_call).map(|next| Sweep::LastCall { next })
             }
-        }
+            Some(Sweep::CutOff { next }) => self
+                .for_slice(next, |dispatcher, token| dispatcher.remove(token, Reason::CutOff))
+                .map(|next| Sweep::CutOff { next }),
+            None => None,
+        };
         self.stop_if_done();
     }
 
-    /// Ends everyone who is in the middle of something or sends without a pause: in good order, as long as there
-    /// is time for that.
-    pub(super) fn call_last(&mut self) {
-        self.last_call = None;
-        let open = self.connections.iter().filter(|(_, connection)| connection.is_open());
-        let tokens: Vec<Token> = open.map(|(key, connection)| connection.token(key)).collect();
-        warn!("the grace time is nearly over: ending {}", connections(tokens.len()));
-        for token in tokens {
-            self.with(token, |connection, protocol, scratch, shared| {
-                connection.end(Reason::CutOff, Ending::Stopping, token, protocol, shared);
-                connection.turn(token, Readiness::ALL, protocol, scratch, shared)
-            });
+    /// Accepts another batch at each listener, and closes those at which no connection waits any more.
+    fn accept_last(&mut self, batches_left: usize) -> Option<Sweep> {
+        for index in 0..self.services.len() {
+            if self.services[index].accepting == Accepting::OnEvent {
+                self.accept(index);
+            }
+            let service = &mut self.services[index];
+            if batches_left == 0 || service.accepting != Accepting::Queued {
+                service.listener = None;
+                service.accepting = Accepting::OnEvent;
+            }
         }
+        let is_done = self.services.iter().all(|service| service.listener.is_none());
+        Some(if is_done {
+            Sweep::LetGo { next: 0 }
+        } else {
+            Sweep::Backlog { batches_left: batches_left.saturating_sub(1) }
+        })
     }
 
-    pub(super) fn cut_off(&mut self) {
-        let all = self.connections.iter();
-        let tokens: Vec<Token> = all.map(|(key, connection)| connection.token(key)).collect();
-        warn!("the grace time is over: cutting off {}", connections(tokens.len()));
-        for token in tokens {
-            self.remove(token, Reason::CutOff);
+    /// Calls `act` for each connection in the slice from slab key `next` on. Returns where the next slice begins, if
+    /// there is one.
+    fn for_slice(&mut self, next: usize, act: impl Fn(&mut Self, Token)) -> Option<usize> {
+        let end = (next + SLICE).min(self.connections.capacity());
+        for key in next..end {
+            if let Some(connection) = self.connections.get(key) {
+                act(self, connection.token(key));
+            }
         }
+        (end < self.connections.capacity()).then_some(end)
+    }
+
+    /// Ends the connections on which something is begun, or whose peers send without a pause, as long as there is time
+    /// to do it in order.
+    pub(super) fn call_last(&mut self) {
+        self.last_call = None;
+        warn!("the grace time is nearly over: ending {}", connections(self.connections.len()));
+        self.sweep = Some(Sweep::LastCall { next: 0 });
+    }
+
+    fn end_at_last_call(&mut self, token: Token) {
+        self.visit(token, |connection, scratch, cx| {
+            if connection.is_open() {
+                connection.end(Reason::CutOff, Ending::Stopping, cx);
+            }
+            connection.turn(Readiness::ALL, scratch, cx)
+        });
+    }
+
+    pub(super) fn begin_cut_off(&mut self) {
+        self.last_call = None;
+        warn!("the grace time is over: closing {}", connections(self.connections.len()));
+        self.close_listeners();
+        self.sweep = Some(Sweep::CutOff { next: 0 });
+    }
+
+    fn close_listeners(&mut self) {
+        self.services.iter_mut().for_each(|service| service.listener = None);
     }
 
     pub(super) fn stop_if_done(&mut self) {
-        if self.phase != Phase::Running && self.connections.is_empty() {
+        let is_accepting = matches!(self.sweep, Some(Sweep::Backlog { .. }));
+        if self.phase != Phase::Running && !is_accepting && self.connections.is_empty() {
             self.phase = Phase::Stopped;
+            self.sweep = None;
         }
     }
 }

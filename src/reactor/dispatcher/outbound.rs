@@ -2,14 +2,17 @@
 
 use std::{io, net::IpAddr};
 
-use super::{Dispatcher, Phase};
+use super::{Dispatcher, KnownPeer, Phase};
 use crate::{
-    Endpoint, Lane, Peer, Reason, Token,
+    Peer, Reason, Token,
     protocol::{Output, Protocol},
-    reactor::connection::Connection,
-    reactor::deadlines::Class,
-    reactor::listening::Door,
-    reactor::net::Net,
+    reactor::{
+        connection::Connection,
+        deadlines::Wait,
+        net::Net,
+        service::{Lane, Service},
+    },
+    socket::listener::Endpoint,
 };
 
 impl<N: Net, P: Protocol> Dispatcher<N, P> {
@@ -19,8 +22,8 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     ///
     /// If there are 255 listeners and lanes already.
     pub fn outbound(&mut self, protocol: P) -> io::Result<Lane> {
-        let lane = self.next_door()?;
-        self.doors.push(Door::new(None, protocol, "outbound".to_owned()));
+        let lane = self.next_service()?;
+        self.services.push(Service::new(None, protocol, "outbound".to_owned()));
         Ok(Lane(lane))
     }
 
@@ -41,9 +44,22 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         if self.phase != Phase::Running {
             return Err(io::Error::other("the reactor is stopping"));
         }
-        if self.connections.len() >= self.config.max_connections {
+        if !self.limits.enter() {
             return Err(io::Error::other("max_connections are open"));
         }
+        let begun = self.begin_to_connect(lane, endpoint, from);
+        if begun.is_err() {
+            self.limits.leave();
+        }
+        begun
+    }
+
+    fn begin_to_connect(
+        &mut self,
+        lane: Lane,
+        endpoint: &Endpoint,
+        from: Option<IpAddr>,
+    ) -> io::Result<Token> {
         let mut stream = self.net.connect(endpoint, from)?;
         let token = self.next_token()?;
         self.net.register(&mut stream, token)?;
@@ -51,35 +67,39 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             Endpoint::Tcp(address) => Peer::Tcp(*address),
             Endpoint::Unix(_) => Peer::Unix,
         };
-        self.generation = self.generation.checked_add(1).unwrap_or(1);
-        let connection = Connection::connecting(stream, token.generation(), lane.0, peer);
-        self.connections.insert(connection);
-        self.shared.stats.open.set(self.connections.len() as u64);
-        self.timers.arm(token.key(), Class::Write, self.net.now());
+        self.insert(Connection::connecting(stream, token.generation(), lane.0));
+        self.peers.insert(token, KnownPeer { peer, is_counted: false });
+        self.waits.arm(token.key(), Wait::Write, self.net.now());
         Ok(token)
-    }
-
-    /// The name that the next connection will have.
-    fn next_token(&self) -> io::Result<Token> {
-        let key = u32::try_from(self.connections.vacant_key()).map_err(io::Error::other)?;
-        Ok(Token::new(key, self.generation))
     }
 
     /// What the connections of `lane` speak.
     pub fn protocol_mut(&mut self, lane: Lane) -> &mut P {
-        &mut self.doors[usize::from(lane.0)].protocol
+        &mut self.services[usize::from(lane.0)].protocol
     }
 
-    /// Sends on a connection what `speak` puts into the output, behind all that is owed there. Returns whether it
-    /// was asked: a connection that is not open (any more, or yet) is passed over.
-    pub fn speak(&mut self, token: Token, speak: impl FnOnce(&mut P, &mut Output)) -> bool {
-        let open = self.find(token).is_some_and(Connection::is_open);
-        if open {
-            self.with(token, |connection, protocol, _, shared| {
-                connection.speak(token, shared, |output| speak(protocol, output))
-            });
+    /// Sends on a connection what `speak` puts into the output, behind all that is owed there. Returns how many bytes
+    /// are then owed; `None`, and `speak` is not called, where the connection is not open (any more, or yet).
+    ///
+    /// A caller that speaks faster than the peer reads stops when much is owed, and goes on when the protocol is told
+    /// that it has gone ([`Output::call_when_sent`]). What it sends regardless is held, up to the memory limit.
+    pub fn speak(
+        &mut self,
+        token: Token,
+        speak: impl FnOnce(&mut P, &mut Output),
+    ) -> Option<usize> {
+        if !self.find(token)?.is_open() {
+            return None;
         }
-        open
+        self.visit(token, |connection, _, cx| {
+            connection.speak(cx, |protocol, _, output| speak(protocol, output))
+        });
+        self.owed(token)
+    }
+
+    /// How many bytes the peer of an open connection has not taken yet. `None` where there is no such connection.
+    pub fn owed(&self, token: Token) -> Option<usize> {
+        Some(self.find(token)?.owed())
     }
 
     /// Closes a connection at once, with whatever it owes; whether it was there. To end one in good order is the
@@ -90,10 +110,5 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             self.remove(token, Reason::Closed);
         }
         there
-    }
-
-    fn find(&self, token: Token) -> Option<&Connection<N::Stream>> {
-        let connection = self.connections.get(token.key())?;
-        (connection.generation() == token.generation()).then_some(connection)
     }
 }

@@ -33,7 +33,8 @@ impl Bench<Caller> {
     fn connecting(script: Script) -> Self {
         let protocol = Caller { client: true, ..Caller::default() };
         Self {
-            connection: Connection::connecting(script, 1, 0, PEER),
+            connection: Connection::connecting(script, 1, 0),
+            connecting_to: Some(PEER),
             ..Self::speaking(protocol, Script::default())
         }
     }
@@ -42,8 +43,9 @@ impl Bench<Caller> {
         Self::speaking(Caller { client, ..Caller::default() }, script)
     }
 
-    fn speak(&mut self, words: &[u8]) -> Turn {
-        self.connection.speak(TOKEN, &mut self.shared, |out| out.extend(words))
+    fn speak(&mut self, words: &[u8]) -> Outcome {
+        let (connection, _, mut cx) = self.parts();
+        connection.speak(&mut cx, |_, _, out| out.extend(words))
     }
 }
 
@@ -54,19 +56,19 @@ fn answering(answers: impl IntoIterator<Item = ErrorKind>) -> Script {
 #[test]
 fn the_protocol_speaks_first_once_the_peer_has_answered() {
     let mut bench = Bench::connecting(answering([ErrorKind::WouldBlock]));
-    assert_eq!(bench.turn(WRITABLE), Turn::Wait);
+    assert_eq!(bench.turn(WRITABLE), Outcome::Wait);
     assert_eq!((bench.protocol.opened.len(), bench.written()), (0, &b""[..]));
     assert!(bench.connection.is_connecting());
-    assert_eq!(bench.turn(WRITABLE), Turn::Wait);
+    assert_eq!(bench.turn(WRITABLE), Outcome::Wait);
     assert_eq!((&bench.protocol.opened[..], bench.written()), (&[PEER][..], &b"hello"[..]));
     assert_eq!(bench.shared.stats.opened.value(), 1);
-    assert!(bench.connection.cold.is_none(), "its peer's address is not kept");
+    assert!(bench.connection.pending.is_none(), "its peer's address is not kept");
 }
 
 #[test]
 fn what_came_with_the_answer_is_read_in_the_same_turn() {
     let mut bench = Bench::connecting(Script::new([bytes(b"banner")]));
-    assert_eq!(bench.turn(WRITABLE), Turn::Wait);
+    assert_eq!(bench.turn(WRITABLE), Outcome::Wait);
     assert_eq!(bench.protocol.heard, b"banner");
 }
 
@@ -78,7 +80,7 @@ fn each_way_that_connecting_fails_has_its_name() {
         (ErrorKind::HostUnreachable, Reason::ConnectFailed),
     ] {
         let mut bench = Bench::connecting(answering([kind]));
-        assert_eq!(bench.turn(Readiness::ALL), Turn::Gone(reason));
+        assert_eq!(bench.turn(Readiness::ALL), Outcome::Closed(reason));
         assert!(bench.protocol.opened.is_empty());
     }
 }
@@ -87,15 +89,15 @@ fn each_way_that_connecting_fails_has_its_name() {
 fn a_stop_ends_connecting_at_once() {
     let mut bench = Bench::connecting(answering([ErrorKind::WouldBlock]));
     bench.shared.draining = true;
-    assert_eq!(bench.turn(Readiness::ALL), Turn::Gone(Reason::Drained));
+    assert_eq!(bench.turn(Readiness::ALL), Outcome::Closed(Reason::Drained));
 }
 
 #[test]
 fn nothing_is_said_before_the_peer_has_answered() {
     let mut bench = Bench::connecting(answering([ErrorKind::WouldBlock]));
-    assert_eq!(bench.speak(b"too soon"), Turn::Wait);
-    assert_eq!(bench.turn(WRITABLE), Turn::Wait);
-    assert_eq!(bench.turn(WRITABLE), Turn::Wait);
+    assert_eq!(bench.speak(b"too soon"), Outcome::Wait);
+    assert_eq!(bench.turn(WRITABLE), Outcome::Wait);
+    assert_eq!(bench.turn(WRITABLE), Outcome::Wait);
     assert_eq!(bench.written(), b"hello");
 }
 
@@ -104,12 +106,12 @@ fn what_is_said_goes_behind_what_is_owed() {
     let script = Script::default().taking([Outgoing::Take(2), Outgoing::WouldBlock]);
     let mut bench = Bench::open(true, script);
     for words in [&b"one "[..], b"two ", b"", b"three"] {
-        assert_eq!(bench.speak(words), Turn::Wait);
+        assert_eq!(bench.speak(words), Outcome::Wait);
     }
     assert_eq!((bench.written(), bench.connection.stream.writes), (&b"on"[..], 2));
-    assert_eq!(bench.turn(WRITABLE), Turn::Wait);
+    assert_eq!(bench.turn(WRITABLE), Outcome::Wait);
     assert_eq!(bench.written(), b"one two three");
-    assert!(bench.connection.cold.is_none());
+    assert!(bench.connection.pending.is_none());
 }
 
 #[test]
@@ -122,10 +124,10 @@ fn a_client_that_owes_reads_on_and_a_server_does_not() {
         ]);
         let mut bench = Bench::open(client, script);
         bench.speak(b"a question");
-        assert_eq!(bench.turn(READABLE), Turn::Wait);
+        assert_eq!(bench.turn(READABLE), Outcome::Wait);
         assert_eq!(bench.protocol.heard.is_empty(), !client);
-        assert_eq!(bench.turn(Readiness::ALL), Turn::Wait);
-        assert_eq!(bench.turn(WRITABLE), Turn::Wait);
+        assert_eq!(bench.turn(Readiness::ALL), Outcome::Wait);
+        assert_eq!(bench.turn(WRITABLE), Outcome::Wait);
         assert_eq!(bench.written(), b"a question");
         assert_eq!(bench.protocol.heard, b"an answer");
     }
@@ -140,9 +142,9 @@ fn fin_while_a_client_owes_waits_until_all_is_taken() {
     ]);
     let mut bench = Bench::open(true, script);
     bench.speak(b"words");
-    assert_eq!(bench.turn(Readiness::ALL), Turn::Wait);
+    assert_eq!(bench.turn(Readiness::ALL), Outcome::Wait);
     assert_eq!(bench.protocol.heard, b"bye");
-    assert_eq!(bench.turn(WRITABLE), Turn::Gone(Reason::PeerClosed));
+    assert_eq!(bench.turn(WRITABLE), Outcome::Closed(Reason::PeerClosed));
     assert_eq!(bench.written(), b"words");
 }
 
@@ -161,7 +163,7 @@ proptest! {
             let words: Vec<u8> = pattern(length + step).split_off(step);
             match what {
                 0 => {
-                    prop_assert_eq!(bench.speak(&words), Turn::Wait);
+                    prop_assert_eq!(bench.speak(&words), Outcome::Wait);
                     said.extend(words);
                 }
                 1 if length > 0 => {
@@ -177,6 +179,6 @@ proptest! {
         }
         prop_assert!(bench.written() == said);
         prop_assert!(bench.protocol.heard == told);
-        prop_assert!(bench.connection.cold.is_none());
+        prop_assert!(bench.connection.pending.is_none());
     }
 }

@@ -91,7 +91,7 @@ fn masked(start: u8, payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
 
 /// What became of a conversation: what went back, how many units were answered, how many refused, how many cut short.
 #[derive(Debug, PartialEq, Eq)]
-struct Outcome {
+struct Played {
     written: Vec<u8>,
     frames: u64,
     refused: u64,
@@ -99,22 +99,22 @@ struct Outcome {
 }
 
 /// Plays a conversation with the `index`th protocol to its end.
-fn play(index: usize, terms: &Terms, script: Script) -> Outcome {
+fn play(index: usize, terms: &Terms, script: Script) -> Played {
     let protocol = offers()[index].protocol(terms).unwrap();
     let mut bench = Bench::speaking(protocol, script);
-    let Bench { connection, protocol, shared, .. } = &mut bench;
-    assert_eq!(connection.open(TOKEN, &Peer::Unix, protocol, shared), Turn::Wait);
+    let (connection, _, mut cx) = bench.parts();
+    assert_eq!(connection.open(&Peer::Unix, None, &mut cx), Outcome::Wait);
     let mut turns = 0;
-    while !matches!(bench.turn(Readiness::ALL), Turn::Gone(_)) {
+    while !matches!(bench.turn(Readiness::ALL), Outcome::Closed(_)) {
         turns += 1;
         assert!(turns < 20_000, "it does not come to an end");
     }
     let Bench { mut connection, mut shared, .. } = bench;
     let written = std::mem::take(&mut connection.stream.written);
-    connection.close(&mut shared);
-    assert_eq!(shared.stock.pool.lent(), 0);
+    connection.close(TOKEN, &mut shared);
+    assert_eq!(shared.pool.lent(), 0);
     let stats = &shared.stats;
-    Outcome {
+    Played {
         written,
         frames: stats.frames.value(),
         refused: stats.malformed.value() + stats.too_long.value(),
@@ -169,12 +169,12 @@ proptest! {
         });
         let got = play(index, &terms, Script::new(incoming).taking(outgoing));
         prop_assert!(got.written == want.written, "{}: {:?}", offers()[index].name, difference(&got, &want));
-        prop_assert_eq!(Outcome { written: Vec::new(), ..got }, Outcome { written: Vec::new(), ..want });
+        prop_assert_eq!(Played { written: Vec::new(), ..got }, Played { written: Vec::new(), ..want });
     }
 }
 
 /// How long the two are, and where they first differ.
-fn difference(got: &Outcome, want: &Outcome) -> (usize, usize, Option<usize>) {
+fn difference(got: &Played, want: &Played) -> (usize, usize, Option<usize>) {
     let (got, want) = (&got.written, &want.written);
     (got.len(), want.len(), got.iter().zip(want).position(|(got, want)| got != want))
 }

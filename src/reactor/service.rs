@@ -2,44 +2,44 @@
 
 use std::{io, time::Duration};
 
-/// Names one protocol that connections speak which go out.
+/// Names one protocol for connections that go out: [`Reactor::outbound`](crate::Reactor::outbound).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lane(pub(crate) u8);
 
-/// A listener and its protocol. Connections name theirs by its index.
+/// A protocol, and the listener whose connections speak it. Connections name theirs by its index.
 #[derive(Debug)]
-pub(crate) struct Door<L, P> {
-    /// `None` once the dispatcher stops, and for connections that go out.
-    pub(crate) listener: Option<L>,
-    pub(crate) protocol: P,
-    /// As it was bound, for the log.
-    pub(crate) name: String,
-    pub(crate) state: State,
+pub(super) struct Service<L, P> {
+    /// `None` once it is closed, and for connections that go out.
+    pub(super) listener: Option<L>,
+    pub(super) protocol: P,
+    /// Where it was bound, for the log.
+    pub(super) name: String,
+    pub(super) accepting: Accepting,
 }
 
-impl<L, P> Door<L, P> {
-    pub(crate) fn new(listener: Option<L>, protocol: P, name: String) -> Self {
-        Self { listener, protocol, name, state: State::Open }
+impl<L, P> Service<L, P> {
+    pub(super) const fn new(listener: Option<L>, protocol: P, name: String) -> Self {
+        Self { listener, protocol, name, accepting: Accepting::OnEvent }
     }
 }
 
-/// Whether a listener is accepting.
+/// When a listener accepts next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum State {
-    /// Whenever the poll says so.
-    Open,
-    /// In its turn on the run queue: there were more than one batch.
+pub(super) enum Accepting {
+    /// When the poll says that connections wait.
+    OnEvent,
+    /// In its turn on the run queue: more than one batch waited.
     Queued,
     /// When a connection closes: as many as allowed are open. Others wait in the backlog.
     Full,
-    /// At this time: descriptors or memory ran out, and with edge triggers nothing else would tell.
+    /// At this time: descriptors or memory ran out, and with edge triggers no event would tell when there are some.
     Paused(Duration),
 }
 
 /// What to do about an error of accept(2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Remedy {
-    /// Nobody waits any more.
+pub(super) enum Remedy {
+    /// No connection waits any more.
     AwaitEvent,
     /// It concerned that one connection, which is gone: take the next.
     TakeNext,
@@ -51,7 +51,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 impl Remedy {
     /// By the list in accept(2), which asks that pending network errors be treated as a retry.
-    pub(crate) fn of(error: &io::Error) -> Self {
+    pub(super) fn of(error: &io::Error) -> Self {
         if error.kind() == io::ErrorKind::WouldBlock {
             return Self::AwaitEvent;
         }
@@ -69,14 +69,14 @@ impl Remedy {
                 | libc::EOPNOTSUPP
                 | libc::ETIMEDOUT,
             ) => Self::TakeNext,
-            // EMFILE, ENFILE, ENOBUFS, ENOMEM, and whatever else there may be.
+            // EMFILE, ENFILE, ENOBUFS, ENOMEM, and anything unknown.
             _ => Self::Pause(PAUSE),
         }
     }
 }
 
 /// Whether this process or the whole system has no descriptor left.
-pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
+pub(super) fn is_out_of_descriptors(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 

@@ -1,0 +1,214 @@
+//! In: reading, showing the protocol what has come, and keeping what is not a whole frame yet.
+
+use std::io;
+
+use log::trace;
+
+use super::{
+    Begun, Connection, State,
+    output::{Held, Replies},
+    shared::{Context, Shared},
+};
+use crate::{
+    Reason,
+    memory::Pool,
+    plural::frames,
+    protocol::{Next, Output, Protocol, Received, Requests},
+    reactor::net::Stream,
+};
+
+/// A frame of which this many bytes are held, and as many more are missing, is read straight into the connection's own
+/// buffer.
+const DIRECT_READ: usize = 16 << 10;
+
+/// One read: how many bytes came, how many of them lie in the scratch, how many could have come.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arrival {
+    pub(super) bytes: usize,
+    pub(super) fresh: usize,
+    pub(super) room: usize,
+}
+
+impl<S: Stream> Connection<S> {
+    /// Reads into the scratch. The rest of a long frame that has begun goes straight behind its beginning.
+    #[inline(always)]
+    pub(super) fn read(&mut self, scratch: &mut [u8], pool: &mut Pool) -> io::Result<Arrival> {
+        if let (State::Open(_), Some(pending)) = (self.state, &mut self.pending) {
+            let held = pending.input.len();
+            let missing = pending.need.saturating_sub(held);
+            if missing.min(held) >= DIRECT_READ {
+                pool.read_ahead(&mut pending.input, pending.need);
+                let direct = pending.input.room();
+                let direct_length = direct.len().min(missing);
+                let room = direct_length + scratch.len();
+                let mut slices = [
+                    io::IoSliceMut::new(&mut direct[..direct_length]),
+                    io::IoSliceMut::new(scratch),
+                ];
+                let bytes = self.stream.read_vectored(&mut slices)?;
+                pending.input.filled(bytes.min(direct_length));
+                return Ok(Arrival { bytes, fresh: bytes.saturating_sub(direct_length), room });
+            }
+        }
+        let bytes = self.stream.read(scratch)?;
+        Ok(Arrival { bytes, fresh: bytes, room: scratch.len() })
+    }
+
+    /// Shows the protocol what is held and what is `fresh` behind it; sends its replies, keeps the rest.
+    #[inline(always)]
+    pub(super) fn receive(
+        &mut self,
+        fresh: &[u8],
+        cx: &mut Context<'_, impl Protocol>,
+    ) -> Result<(), Reason> {
+        if !matches!(self.state, State::Open(_)) {
+            return Ok(());
+        }
+        cx.shared.output.clear();
+        if self.pending.as_ref().is_some_and(|pending| !pending.input.is_empty()) {
+            return self.receive_behind(fresh, cx);
+        }
+        self.receive_fresh(fresh, Replies::default(), cx)
+    }
+
+    /// As [`receive`](Self::receive), where the beginning of a frame is held.
+    #[inline(never)]
+    fn receive_behind(
+        &mut self,
+        mut fresh: &[u8],
+        cx: &mut Context<'_, impl Protocol>,
+    ) -> Result<(), Reason> {
+        while let (State::Open(_), Some(pending)) = (self.state, &mut self.pending)
+            && !pending.input.is_empty()
+        {
+            cx.shared.output.clear();
+            let Some(received) = pending.show(&mut fresh, cx) else {
+                return Ok(());
+            };
+            let all_answered = received.consumed == pending.input.len();
+            self.note(received, cx);
+            let split = cx.shared.output.bytes().len();
+            let replies = Replies { split, held: Held::of(received), fresh: &[] };
+            let goes_on = !matches!(received.next, Next::Full | Next::Finish | Next::Refuse(_));
+            if goes_on && all_answered && !fresh.is_empty() {
+                // What is fresh is shown in the same round, so that both replies leave in one write.
+                return self.receive_fresh(fresh, replies, cx);
+            }
+            self.send(replies, cx)?;
+            if !goes_on || fresh.is_empty() {
+                self.keep(fresh, received.next, cx.shared);
+                return Ok(());
+            }
+        }
+        if fresh.is_empty() || !matches!(self.state, State::Open(_)) {
+            return Ok(());
+        }
+        cx.shared.output.clear();
+        self.receive_fresh(fresh, Replies::default(), cx)
+    }
+
+    /// As [`receive`](Self::receive), where nothing is held, or all of it is answered by `replies`, which wait to leave.
+    #[inline(always)]
+    fn receive_fresh<'a>(
+        &mut self,
+        fresh: &'a [u8],
+        replies: Replies<'a>,
+        cx: &mut Context<'_, impl Protocol>,
+    ) -> Result<(), Reason> {
+        let received = cx.protocol.receive(cx.token, fresh, 0, &mut cx.shared.output);
+        self.note(received, cx);
+        let (answered, rest) = fresh.split_at(received.consumed);
+        let echo = if received.echo { answered } else { &[] };
+        self.send(Replies { fresh: echo, ..replies }, cx)?;
+        if !rest.is_empty() || matches!(received.next, Next::Finish | Next::Refuse(_)) {
+            self.keep(rest, received.next, cx.shared);
+        }
+        Ok(())
+    }
+
+    /// Keeps the beginning of a frame until the rest of it comes, unless nothing received matters any more.
+    #[inline(never)]
+    fn keep(&mut self, beginning: &[u8], next: Next, shared: &mut Shared) {
+        if matches!(next, Next::Finish | Next::Refuse(_)) {
+            return self.end_input(self.state);
+        }
+        if beginning.is_empty() {
+            return;
+        }
+        let pending = self.pending.get_or_insert_with(|| shared.spare.take());
+        shared.pool.append(&mut pending.input, beginning, next.need());
+        pending.remember(next, pending.input.len());
+    }
+
+    /// Lets the protocol go on that has more to send, or that stopped because its output was full.
+    #[inline(never)]
+    pub(super) fn resume_protocol(
+        &mut self,
+        cx: &mut Context<'_, impl Protocol>,
+    ) -> Result<(), Reason> {
+        let Some(pending) = &mut self.pending else { return Ok(()) };
+        if !std::mem::take(&mut pending.call_when_sent) {
+            return self.receive(&[], cx);
+        }
+        cx.shared.output.clear();
+        cx.protocol.sent(cx.token, &mut cx.shared.output);
+        self.note_requests(cx.shared);
+        self.send(Replies::default(), cx)
+    }
+
+    /// Sends what `say` puts into the output, behind what is owed.
+    pub(super) fn say<P: Protocol>(
+        &mut self,
+        cx: &mut Context<'_, P>,
+        say: impl FnOnce(&mut P, crate::Token, &mut Output),
+    ) -> super::Outcome {
+        cx.shared.output.clear();
+        say(cx.protocol, cx.token, &mut cx.shared.output);
+        self.note_requests(cx.shared);
+        match self.send(Replies::default(), cx) {
+            Ok(()) if self.wants_turn() => super::Outcome::Again,
+            Ok(()) => super::Outcome::Wait,
+            Err(reason) => super::Outcome::Closed(reason),
+        }
+    }
+
+    /// Enters what the protocol answered into the connection's state and the counters.
+    #[inline(always)]
+    fn note<P>(&mut self, received: Received, cx: &mut Context<'_, P>) {
+        trace!("{}: {} B answered, {}", cx.token, received.consumed, frames(received.frames));
+        self.frames += received.frames;
+        cx.shared.stats.frames.add(received.frames);
+        self.state = match received.next {
+            Next::Idle => State::Open(Begun::Nothing),
+            Next::Rest { .. } | Next::Full => State::Open(Begun::Frame),
+            Next::Handshake { .. } => State::Open(Begun::Handshake),
+            Next::Finish => State::Finishing(Reason::Finished),
+            Next::Refuse(refusal) => {
+                cx.shared.refuse(refusal);
+                State::Finishing(Reason::Refused)
+            }
+        };
+        self.note_requests(cx.shared);
+    }
+
+    /// Notes what the protocol asked for beside sending bytes.
+    #[inline(always)]
+    pub(super) fn note_requests(&mut self, shared: &mut Shared) {
+        if let Some(requests) = shared.output.take_requests() {
+            self.note_each_request(&requests, shared);
+        }
+    }
+
+    #[cold]
+    fn note_each_request(&mut self, requests: &Requests, shared: &mut Shared) {
+        if requests.call_when_sent {
+            self.pending.get_or_insert_with(|| shared.spare.take()).call_when_sent = true;
+        }
+        if let Some(peer) = requests.peer {
+            shared.news.tell(|news| news.peer = Some(peer));
+        }
+        if let Some(delay) = requests.call_after {
+            shared.news.tell(|news| news.call_after = Some(delay));
+        }
+    }
+}

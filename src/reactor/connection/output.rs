@@ -1,0 +1,202 @@
+//! Out: sending replies from where they lie, and keeping what the kernel does not take.
+
+use std::io::{self, ErrorKind, IoSlice, Write};
+
+use log::trace;
+
+use super::{Connection, shared::Context};
+use crate::{
+    Reason, Token,
+    memory::{Buffer, Pool},
+    protocol::{Protocol, Received},
+    reactor::net::Stream,
+};
+
+/// The replies to one batch of input, in the order in which they leave: output up to `split`, the echo of what was
+/// held, the output behind `split`, the echo of what is fresh.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Replies<'a> {
+    pub(super) split: usize,
+    pub(super) held: Held,
+    pub(super) fresh: &'a [u8],
+}
+
+/// How much of what was held is answered, and how much of that goes back as it came.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Held {
+    consumed: usize,
+    echo: usize,
+}
+
+impl Held {
+    pub(super) const fn of(received: Received) -> Self {
+        let Received { consumed, echo, .. } = received;
+        Self { consumed, echo: if echo { consumed } else { 0 } }
+    }
+}
+
+impl<S: Stream> Connection<S> {
+    /// Sends replies, behind what is owed. What the kernel does not take is owed.
+    #[inline(always)]
+    pub(super) fn send(
+        &mut self,
+        replies: Replies<'_>,
+        cx: &mut Context<'_, impl Protocol>,
+    ) -> Result<(), Reason> {
+        if self.pending.is_some() || !cx.shared.output.bytes().is_empty() {
+            return self.send_parts(replies, cx);
+        }
+        // Nearly always what is fresh is all there is.
+        let taken = match write(&mut self.stream, cx.token, replies.fresh) {
+            Ok(taken) => taken,
+            Err(error) => return Err(self.lost(cx.token, "write", &error)),
+        };
+        self.count_sent(taken, cx);
+        if taken < replies.fresh.len() {
+            let pending = self.pending.insert(cx.shared.spare.take());
+            cx.shared.pool.append(&mut pending.output, &replies.fresh[taken..], 0);
+        }
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn send_parts(
+        &mut self,
+        replies: Replies<'_>,
+        cx: &mut Context<'_, impl Protocol>,
+    ) -> Result<(), Reason> {
+        let Replies { split, held, fresh } = replies;
+        let shared = &mut *cx.shared;
+        let (before, after) = shared.output.bytes().split_at(split);
+        let held_echo =
+            self.pending.as_ref().map_or(&[][..], |pending| &pending.input.bytes()[..held.echo]);
+        let parts = [before, held_echo, after, fresh];
+        let all = parts.iter().map(|part| part.len()).sum();
+        let taken = if self.owes() {
+            // Even if there should be room by now.
+            0
+        } else {
+            match write_parts(&mut self.stream, cx.token, parts, all) {
+                Ok(taken) => taken,
+                Err(error) => return Err(self.lost(cx.token, "write", &error)),
+            }
+        };
+        if taken < all || held.consumed > 0 {
+            let pending = self.pending.get_or_insert_with(|| shared.spare.take());
+            let (input, output) = (&mut pending.input, &mut pending.output);
+            settle(input, output, taken, [before, after, fresh], held, &mut shared.pool);
+        }
+        self.count_sent(taken, cx);
+        Ok(())
+    }
+
+    /// Writes what is owed; whether all of it went.
+    #[inline(never)]
+    pub(super) fn flush(&mut self, cx: &mut Context<'_, impl Protocol>) -> Result<bool, Reason> {
+        let Some(pending) = &mut self.pending else {
+            return Ok(true);
+        };
+        let taken = match write(&mut self.stream, cx.token, pending.output.bytes()) {
+            Ok(taken) => taken,
+            Err(error) => return Err(self.lost(cx.token, "write", &error)),
+        };
+        pending.output.consume(taken);
+        let all_sent = pending.output.is_empty();
+        self.count_sent(taken, cx);
+        Ok(all_sent)
+    }
+
+    #[inline(always)]
+    fn count_sent<P>(&mut self, bytes: usize, cx: &Context<'_, P>) {
+        self.sent += bytes as u64;
+        cx.shared.stats.sent.add(bytes as u64);
+    }
+}
+
+/// Consumes what was answered of `input`, and makes what was not `taken` of the replies the output.
+fn settle(
+    input: &mut Buffer,
+    output: &mut Buffer,
+    mut taken: usize,
+    [before, after, fresh]: [&[u8]; 3],
+    held: Held,
+    pool: &mut Pool,
+) {
+    let mut skip_taken = |length: usize| {
+        let skipped = length.min(taken);
+        taken -= skipped;
+        skipped
+    };
+    pool.append(output, &before[skip_taken(before.len())..], 0);
+    let held_taken = skip_taken(held.echo);
+    if held_taken == held.echo {
+        input.consume(held.consumed);
+    } else if held.consumed == input.len() && output.is_empty() {
+        // A long frame that was read behind its beginning goes out from there too, uncopied.
+        std::mem::swap(input, output);
+        output.consume(held_taken);
+    } else {
+        pool.append(output, &input.bytes()[held_taken..held.echo], 0);
+        input.consume(held.consumed);
+    }
+    pool.append(output, &after[skip_taken(after.len())..], 0);
+    pool.append(output, &fresh[skip_taken(fresh.len())..], 0);
+}
+
+/// Writes `bytes` until all is taken or the kernel takes no more; how much it took.
+#[inline(always)]
+fn write(stream: &mut impl Write, token: Token, bytes: &[u8]) -> io::Result<usize> {
+    until_taken(token, bytes.len(), |taken| stream.write(&bytes[taken..]))
+}
+
+/// As [`write`], `parts` in order, `all` bytes together.
+fn write_parts(
+    stream: &mut impl Write,
+    token: Token,
+    parts: [&[u8]; 4],
+    all: usize,
+) -> io::Result<usize> {
+    let mut with_bytes = parts.iter().filter(|part| !part.is_empty());
+    if let (Some(only), None) = (with_bytes.next(), with_bytes.next()) {
+        // Nearly always. The kernel takes one piece with less work than a list of one.
+        return write(stream, token, only);
+    }
+    until_taken(token, all, |taken| stream.write_vectored(&behind(taken, parts)))
+}
+
+/// Calls `write` with how much is `taken` until that is `all`, or until it would block.
+///
+/// Stopping only on `WouldBlock`, never on a short write, makes sure that a writable event will follow.
+#[inline(always)]
+fn until_taken(
+    token: Token,
+    all: usize,
+    mut write: impl FnMut(usize) -> io::Result<usize>,
+) -> io::Result<usize> {
+    let mut taken = 0;
+    while taken < all {
+        match write(taken) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(bytes) => {
+                trace!("{token}: wrote {bytes} B of {}", all - taken);
+                taken += bytes;
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                trace!("{token}: write would block with {} B left", all - taken);
+                break;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(taken)
+}
+
+/// What of `parts` is behind the first `taken` bytes. Slices that are done with are empty.
+fn behind(mut taken: usize, parts: [&[u8]; 4]) -> [IoSlice<'_>; 4] {
+    parts.map(|part| {
+        let skipped = taken.min(part.len());
+        taken -= skipped;
+        IoSlice::new(&part[skipped..])
+    })
+}

@@ -1,0 +1,232 @@
+//! Everything that time demands: timeouts, calls that protocols asked for, paused listeners, housekeeping, and the end
+//! of the grace time.
+
+use std::time::Duration;
+
+use log::debug;
+
+use super::{Dispatcher, Phase, drain::Sweep};
+use crate::{
+    Reason, Token,
+    protocol::{Ending, Protocol},
+    reactor::{
+        connection::Outcome,
+        deadlines::{Unit, Wait},
+        net::{Net, Readiness},
+        service::Accepting,
+    },
+};
+
+/// Timeouts and calls that are handled between two polls, of each kind.
+const EXPIRIES_PER_ROUND: usize = 256;
+
+/// How often memory is given back that was not wanted for this long.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// A frame whose time was up while its sender was owed replies.
+///
+/// The server did not read meanwhile, so the rest of the frame could not come. The time starts once more when the
+/// replies have gone; once, or a peer could keep a frame unfinished for ever by not reading now and then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Excuse {
+    /// Replies are owed.
+    Waits,
+    /// The replies have gone, and the time runs again.
+    Used,
+    /// The time was up again while replies were owed: it ends as soon as they have gone.
+    UsedUp,
+}
+
+impl<N: Net, P: Protocol> Dispatcher<N, P> {
+    /// The nearest moment at which time demands something.
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        let paused = self.services.iter().filter_map(|service| match service.accepting {
+            Accepting::Paused(until) => Some(until),
+            _ => None,
+        });
+        let end = match self.phase {
+            Phase::Draining { until } => Some(until),
+            Phase::Running | Phase::Stopped => None,
+        };
+        paused
+            .chain(self.waits.next())
+            .chain(self.units.next())
+            .chain(self.calls.next())
+            .chain(self.housekeeping)
+            .chain(self.last_call)
+            .chain(end)
+            .min()
+    }
+
+    /// Does what time demands by now, a slice of it at a time, and the next slice of a drain.
+    pub fn expire(&mut self) {
+        if self.sweep.is_some() {
+            self.sweep_on();
+        }
+        let Some(deadline) = self.next_deadline() else {
+            return;
+        };
+        let now = self.net.now();
+        if now < deadline {
+            return;
+        }
+        for _ in 0..EXPIRIES_PER_ROUND {
+            let Some((key, wait)) = self.waits.expire(now) else { break };
+            self.time_out_wait(key, wait);
+        }
+        for _ in 0..EXPIRIES_PER_ROUND {
+            let Some((key, unit)) = self.units.expire(now) else { break };
+            self.time_out_unit(key, unit);
+        }
+        for _ in 0..EXPIRIES_PER_ROUND {
+            let Some(token) = self.calls.expire(now) else { break };
+            self.visit(token, |connection, _, cx| connection.call(cx));
+        }
+        for index in 0..self.services.len() {
+            let accepting = self.services[index].accepting;
+            if matches!(accepting, Accepting::Paused(until) if until <= now) {
+                self.services[index].accepting = Accepting::OnEvent;
+                self.accept(index);
+            }
+        }
+        if self.housekeeping.is_some_and(|due| due <= now) {
+            self.keep_house();
+        }
+        if self.last_call.is_some_and(|due| due <= now) {
+            self.call_last();
+        }
+        if matches!(self.phase, Phase::Draining { until } if until <= now) {
+            self.cut_off();
+        }
+    }
+
+    /// Arms the deadline of what a connection waits for now.
+    #[inline(always)]
+    pub(super) fn set_wait(&mut self, key: usize, wait: Option<Wait>, restarts: bool) {
+        let wait = wait.filter(|&wait| self.waits.limits(wait));
+        if self.waits.armed(key) != wait || (restarts && wait.is_some()) {
+            match wait {
+                Some(wait) => self.waits.arm(key, wait, self.net.now()),
+                None => self.waits.disarm(key),
+            }
+        }
+    }
+
+    /// Arms the deadline of what a connection is in the middle of receiving.
+    #[inline(always)]
+    pub(super) fn set_unit(&mut self, token: Token, unit: Option<Unit>, restarts: bool) {
+        let unit = unit.filter(|&unit| self.units.limits(unit));
+        if self.units.armed(token.key()) != unit || (restarts && unit.is_some()) {
+            self.change_unit(token, unit, restarts);
+        }
+    }
+
+    #[inline(never)]
+    fn change_unit(&mut self, token: Token, unit: Option<Unit>, restarts: bool) {
+        let key = token.key();
+        if let (Some(unit), false, Some(excuse)) = (unit, restarts, self.excuses.get_mut(&key)) {
+            if self.connections[key].owes() {
+                return;
+            }
+            if *excuse == Excuse::UsedUp {
+                return self.end_unit(token, unit);
+            }
+            *excuse = Excuse::Used;
+            return self.units.arm(key, unit, self.net.now());
+        }
+        if !self.excuses.is_empty() {
+            self.excuses.remove(&key);
+        }
+        match unit {
+            Some(unit) => self.units.arm(key, unit, self.net.now()),
+            None => self.units.disarm(key),
+        }
+    }
+
+    fn time_out_wait(&mut self, key: usize, wait: Wait) {
+        let connection = &self.connections[key];
+        let token = connection.token(key);
+        debug!("{token}: {wait:?} timeout");
+        if wait == Wait::Linger {
+            let reason = connection.ended_for().unwrap_or(Reason::Lost);
+            return self.remove(token, reason);
+        }
+        self.visit(token, |connection, scratch, cx| {
+            // What it waits for may be in the kernel already, and its event behind others.
+            let before = connection.progress();
+            let outcome = connection.turn(Readiness::ALL, scratch, cx);
+            let still_waits = connection.waits_for(before) == (Some(wait), false);
+            if matches!(outcome, Outcome::Closed(_)) || !still_waits {
+                return outcome;
+            }
+            if connection.is_connecting() {
+                return Outcome::Closed(Reason::ConnectTimeout);
+            }
+            match wait {
+                Wait::Idle => connection.end(Reason::Idle, Ending::Idle, cx),
+                Wait::Write | Wait::Linger => {
+                    connection.abandon(Reason::SlowReader, cx.token, cx.shared);
+                }
+            }
+            connection.turn(Readiness::ALL, scratch, cx)
+        });
+    }
+
+    fn time_out_unit(&mut self, key: usize, unit: Unit) {
+        let token = self.connections[key].token(key);
+        debug!("{token}: {unit:?} timeout");
+        let excuse = match self.excuses.get(&key) {
+            Some(Excuse::Used) => Excuse::UsedUp,
+            _ => Excuse::Waits,
+        };
+        self.excuses.insert(key, excuse);
+        self.end_unit(token, unit);
+    }
+
+    /// Ends a connection whose time for `unit` is up, unless the rest of it is in the kernel already, or replies are
+    /// owed.
+    fn end_unit(&mut self, token: Token, unit: Unit) {
+        self.visit(token, |connection, scratch, cx| {
+            let before = connection.progress();
+            let outcome = connection.turn(Readiness::ALL, scratch, cx);
+            let still_begun = connection.receives(before) == (Some(unit), false);
+            if matches!(outcome, Outcome::Closed(_)) || !still_begun || connection.owes() {
+                return outcome;
+            }
+            let reason = match unit {
+                Unit::Handshake => Reason::SlowHandshake,
+                Unit::Frame => Reason::SlowFrame,
+            };
+            connection.end(reason, Ending::Unfinished, cx);
+            connection.turn(Readiness::ALL, scratch, cx)
+        });
+    }
+
+    pub(super) fn schedule_housekeeping(&mut self) {
+        self.housekeeping = Some(self.net.now() + HOUSEKEEPING);
+    }
+
+    /// Gives back memory that was not wanted for a while.
+    fn keep_house(&mut self) {
+        self.shared.trim();
+        self.waits.trim();
+        self.units.trim();
+        self.limits.trim();
+        if self.connections.len() < self.connections.capacity() / 4 {
+            self.connections.shrink_to_fit();
+        }
+        self.run_queue.shrink_to(self.connections.len());
+        self.excuses.shrink_to(self.excuses.len());
+        self.housekeeping = None;
+        if self.shared.keeps_any() {
+            self.schedule_housekeeping();
+        }
+    }
+
+    /// Ends the grace time.
+    fn cut_off(&mut self) {
+        if !matches!(self.sweep, Some(Sweep::CutOff { .. })) {
+            self.begin_cut_off();
+        }
+    }
+}

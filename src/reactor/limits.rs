@@ -1,0 +1,151 @@
+//! What several loops may use together: connections, connections from one address, bytes of memory.
+//!
+//! Loops that share a [`Limits`] touch its counters when a connection is accepted or closed, and when a loop needs
+//! another megabyte of memory; never for a frame.
+
+use std::{
+    fmt,
+    net::IpAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{
+            AtomicBool, AtomicUsize,
+            Ordering::{Relaxed, SeqCst},
+        },
+    },
+};
+
+use super::{config::Config, per_address::PerAddress};
+use crate::memory::Budget;
+
+/// Limits that loops share: [`Reactor::sharing`](crate::Reactor::sharing).
+#[derive(Debug)]
+pub struct Limits {
+    max_connections: usize,
+    open: AtomicUsize,
+    /// Some loop has stopped accepting until a connection of any loop closes.
+    is_awaited: AtomicBool,
+    wakers: Mutex<Vec<Wake>>,
+    per_address: Option<Mutex<PerAddress>>,
+    pub(crate) memory: Arc<Budget>,
+}
+
+/// Ends the poll of a loop that waits for room.
+struct Wake(Box<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for Wake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Wake")
+    }
+}
+
+impl Limits {
+    /// The limits of a configuration: [`max_connections`](Config::max_connections),
+    /// [`max_connections_per_ip`](Config::max_connections_per_ip) and [`max_memory`](Config::max_memory).
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        Self {
+            max_connections: config.max_connections,
+            open: AtomicUsize::new(0),
+            is_awaited: AtomicBool::new(false),
+            wakers: Mutex::default(),
+            per_address: config
+                .max_connections_per_ip
+                .map(|most| Mutex::new(PerAddress::new(most))),
+            memory: Arc::new(Budget::new(config.max_memory)),
+        }
+    }
+
+    /// Calls `wake` from now on whenever a connection closes while a loop waits for room.
+    pub(crate) fn on_room(&self, wake: impl Fn() + Send + Sync + 'static) {
+        self.wakers().push(Wake(Box::new(wake)));
+    }
+
+    fn wakers(&self) -> std::sync::MutexGuard<'_, Vec<Wake>> {
+        self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts one more connection, unless as many as allowed are open.
+    pub(crate) fn enter(&self) -> bool {
+        let add = |open| (open < self.max_connections).then_some(open + 1);
+        self.open.fetch_update(SeqCst, SeqCst, add).is_ok()
+    }
+
+    /// Counts one connection less.
+    pub(crate) fn leave(&self) {
+        self.open.fetch_sub(1, SeqCst);
+        if self.is_awaited.load(SeqCst) && self.is_awaited.swap(false, SeqCst) {
+            self.wakers().iter().for_each(|Wake(wake)| wake());
+        }
+    }
+
+    /// Whether there is room for another connection.
+    pub(crate) fn has_room(&self) -> bool {
+        self.open.load(SeqCst) < self.max_connections
+    }
+
+    /// Asks to be woken when there is room. Whether there is room already: another loop's connection may have closed
+    /// just before.
+    pub(crate) fn await_room(&self) -> bool {
+        self.is_awaited.store(true, SeqCst);
+        self.has_room()
+    }
+
+    /// Whether connections are counted by address.
+    pub(crate) const fn counts_addresses(&self) -> bool {
+        self.per_address.is_some()
+    }
+
+    /// Counts one more connection from `address`, unless as many as allowed are open.
+    pub(crate) fn enter_from(&self, address: IpAddr) -> bool {
+        self.addresses().is_none_or(|mut addresses| addresses.enter(address))
+    }
+
+    /// Counts one connection less from `address`.
+    pub(crate) fn leave_from(&self, address: IpAddr) {
+        if let Some(mut addresses) = self.addresses() {
+            addresses.leave(address);
+        }
+    }
+
+    /// Gives back memory that more addresses needed.
+    pub(crate) fn trim(&self) {
+        if let Some(mut addresses) = self.addresses() {
+            addresses.trim();
+        }
+    }
+
+    fn addresses(&self) -> Option<std::sync::MutexGuard<'_, PerAddress>> {
+        let addresses = self.per_address.as_ref()?;
+        Some(addresses.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Connections that are open in all loops.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.open.load(Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_that_another_loop_makes_wakes_the_one_that_waits() {
+        let limits = Limits::new(&Config { max_connections: 1, ..Config::default() });
+        let woken = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&woken);
+        limits.on_room(move || {
+            count.fetch_add(1, SeqCst);
+        });
+        assert!(limits.enter());
+        limits.leave();
+        assert_eq!(woken.load(SeqCst), 0, "nobody waits");
+        assert!(limits.enter());
+        assert!(!limits.enter() && !limits.await_room());
+        limits.leave();
+        assert_eq!(woken.load(SeqCst), 1);
+        assert!(limits.await_room(), "closed before it was awaited");
+    }
+}
