@@ -284,13 +284,7 @@ impl<S: Stream> Connection<S> {
                     self.state = State::Lingering(reason);
                     (readable, until_would_block) = (true, true);
                 }
-                State::Connecting => {
-                    if !self.is_connected(cx)? {
-                        return Ok(Outcome::Wait);
-                    }
-                    (readable, until_would_block) = (true, true);
-                    continue;
-                }
+                State::Connecting => return Ok(Outcome::Wait),
             }
             if !readable {
                 return Ok(Outcome::Wait);

@@ -85,6 +85,8 @@ pub(crate) struct Timers<C> {
     lists: Vec<List>,
     nodes: Vec<Node>,
     armed: usize,
+    /// One bit for each class that has a limit.
+    limited: u32,
     classes: PhantomData<C>,
 }
 
@@ -92,11 +94,14 @@ impl<C: Class> Timers<C> {
     /// Timers whose classes last as long as `timeout` says. A class without a limit is never armed.
     pub(crate) fn new(timeout: impl Fn(C) -> Option<Duration>) -> Self {
         let list = |class: &C| List { timeout: timeout(*class), first: NONE, last: NONE };
-        let lists = C::ALL.iter().map(list).collect();
-        Self { lists, nodes: Vec::new(), armed: 0, classes: PhantomData }
+        let lists: Vec<List> = C::ALL.iter().map(list).collect();
+        let bit = |(index, list): (usize, &List)| u32::from(list.timeout.is_some()) << index;
+        let limited = lists.iter().enumerate().map(bit).sum();
+        Self { lists, nodes: Vec::new(), armed: 0, limited, classes: PhantomData }
     }
 
     /// The class of `key`'s deadline, if it has one.
+    #[inline(always)]
     pub(crate) fn armed(&self, key: usize) -> Option<C> {
         if self.armed == 0 {
             return None;
@@ -111,8 +116,9 @@ impl<C: Class> Timers<C> {
     }
 
     /// Whether `class` has a limit.
+    #[inline(always)]
     pub(crate) fn limits(&self, class: C) -> bool {
-        self.lists[class.index()].timeout.is_some()
+        self.limited >> class.index() & 1 != 0
     }
 
     /// Gives `key` a deadline of `class`, counted from `now`, in place of the one it had.

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use log::{Level, debug, info, log_enabled, trace, warn};
+use log::{debug, info, trace, warn};
 use slab::Slab;
 
 use self::{deadlines::Excuse, drain::Sweep};
@@ -240,6 +240,9 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
 
     /// A connection's turn, and what follows from it.
     fn turn(&mut self, token: Token, readiness: Readiness) {
+        if self.connections[token.key()].is_connecting() {
+            return self.finish_connecting(token);
+        }
         self.visit(token, |connection, scratch, cx| connection.turn(readiness, scratch, cx));
     }
 
@@ -254,9 +257,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         let connection = &mut self.connections[key];
         let before = connection.progress();
         let protocol = &mut self.services[usize::from(connection.service)].protocol;
-        let connecting_to =
-            if connection.is_connecting() { self.peers.get(token).map(|k| k.peer) } else { None };
-        let mut cx = Context { token, protocol, shared: &mut self.shared, connecting_to };
+        let mut cx = Context { token, protocol, shared: &mut self.shared };
         match act(connection, &mut self.scratch, &mut cx) {
             Outcome::Wait => {}
             Outcome::Again => {
@@ -268,9 +269,6 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
                 self.hear_news(token);
                 return self.remove(token, reason);
             }
-        }
-        if connecting_to.is_some() && !connection.is_connecting() && !log_enabled!(Level::Debug) {
-            self.peers.remove(token);
         }
         let (wait, wait_restarts) = connection.waits_for(before);
         let (unit, unit_restarts) = connection.receives(before);
@@ -337,12 +335,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             let connection = &mut self.connections[victim.key()];
             let protocol = &mut self.services[usize::from(connection.service)].protocol;
             let shared = &mut self.shared;
-            connection.end_for_memory(&mut Context {
-                token: victim,
-                protocol,
-                shared,
-                connecting_to: None,
-            });
+            connection.end_for_memory(&mut Context { token: victim, protocol, shared });
             // FIN, and whatever its end brings, in a turn of its own.
             if !mem::replace(&mut connection.queued, true) {
                 self.run_queue.push_back(victim);

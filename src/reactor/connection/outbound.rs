@@ -6,9 +6,9 @@ use log::debug;
 
 use super::{Begun, Connection, Outcome, State, shared::Context};
 use crate::{
-    Reason, Token,
+    Peer, Reason, Token,
     protocol::{Output, Protocol},
-    reactor::net::Stream,
+    reactor::net::{Readiness, Stream},
 };
 
 impl<S: Stream> Connection<S> {
@@ -17,33 +17,32 @@ impl<S: Stream> Connection<S> {
         Self::new(stream, generation, service, State::Connecting)
     }
 
-    /// Whether the peer has answered to connecting; once it has, the protocol speaks first.
-    #[cold]
-    pub(super) fn is_connected(
+    /// Asks whether `peer` has answered to connecting. Once it has, the protocol speaks first, and the connection has
+    /// its first turn.
+    pub(in crate::reactor) fn connect(
         &mut self,
+        peer: &Peer,
+        scratch: &mut [u8],
         cx: &mut Context<'_, impl Protocol>,
-    ) -> Result<bool, Reason> {
+    ) -> Outcome {
         if cx.shared.draining {
-            return Err(Reason::Drained);
+            return Outcome::Closed(Reason::Drained);
         }
         match self.stream.connected() {
             Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Outcome::Wait,
             Err(error) => {
                 debug!("{}: connect: {error}", cx.token);
-                return Err(Reason::of_connecting(&error));
+                return Outcome::Closed(Reason::of_connecting(&error));
             }
         }
         self.state = State::Open(Begun::Nothing);
         cx.shared.stats.opened.add(1);
-        if let Some(peer) = cx.connecting_to {
-            debug!("{}: connected to {peer}", cx.token);
-            match self.open(&peer, None, cx) {
-                Outcome::Closed(reason) => return Err(reason),
-                Outcome::Wait | Outcome::Again => {}
-            }
+        debug!("{}: connected to {peer}", cx.token);
+        match self.open(peer, None, cx) {
+            Outcome::Wait | Outcome::Again => self.turn(Readiness::ALL, scratch, cx),
+            closed @ Outcome::Closed(_) => closed,
         }
-        Ok(true)
     }
 
     /// Sends what `speak` says, behind what is owed; nothing where the connection is not open.

@@ -23,8 +23,6 @@ pub(in crate::reactor) struct Context<'a, P> {
     pub(in crate::reactor) token: Token,
     pub(in crate::reactor) protocol: &'a mut P,
     pub(in crate::reactor) shared: &'a mut Shared,
-    /// Where a connection goes that the peer has not answered yet.
-    pub(in crate::reactor) connecting_to: Option<Peer>,
 }
 
 /// What all connections of a loop share.

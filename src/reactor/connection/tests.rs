@@ -163,15 +163,19 @@ impl<P: Protocol> Bench<P> {
     }
 
     fn parts(&mut self) -> (&mut Connection<Script>, &mut [u8], Context<'_, P>) {
-        let Self { connection, protocol, scratch, shared, connecting_to } = self;
-        let cx = Context { token: TOKEN, protocol, shared, connecting_to: *connecting_to };
+        let Self { connection, protocol, scratch, shared, .. } = self;
+        let cx = Context { token: TOKEN, protocol, shared };
         (connection, scratch, cx)
     }
 
     /// A turn, and what the dispatcher does about memory over the limit where there is no other connection.
     fn turn(&mut self, readiness: Readiness) -> Outcome {
+        let peer = self.connecting_to;
         let (connection, scratch, mut cx) = self.parts();
-        let outcome = connection.turn(readiness, scratch, &mut cx);
+        let outcome = match peer {
+            Some(peer) if connection.is_connecting() => connection.connect(&peer, scratch, &mut cx),
+            _ => connection.turn(readiness, scratch, &mut cx),
+        };
         if outcome == Outcome::Wait && cx.shared.pool.is_over() {
             connection.end_for_memory(&mut cx);
             return connection.turn(Readiness::ALL, scratch, &mut cx);

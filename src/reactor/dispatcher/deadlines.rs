@@ -10,7 +10,7 @@ use crate::{
     Reason, Token,
     protocol::{Ending, Protocol},
     reactor::{
-        connection::Outcome,
+        connection::{Connection, Outcome},
         deadlines::{Unit, Wait},
         net::{Net, Readiness},
         service::Accepting,
@@ -151,6 +151,13 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             let reason = connection.ended_for().unwrap_or(Reason::Lost);
             return self.remove(token, reason);
         }
+        if connection.is_connecting() {
+            self.finish_connecting(token);
+            if self.find(token).is_some_and(Connection::is_connecting) {
+                self.remove(token, Reason::ConnectTimeout);
+            }
+            return;
+        }
         self.visit(token, |connection, scratch, cx| {
             // What it waits for may be in the kernel already, and its event behind others.
             let before = connection.progress();
@@ -158,9 +165,6 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             let still_waits = connection.waits_for(before) == (Some(wait), false);
             if matches!(outcome, Outcome::Closed(_)) || !still_waits {
                 return outcome;
-            }
-            if connection.is_connecting() {
-                return Outcome::Closed(Reason::ConnectTimeout);
             }
             match wait {
                 Wait::Idle => connection.end(Reason::Idle, Ending::Idle, cx),

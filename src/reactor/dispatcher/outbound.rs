@@ -2,6 +2,8 @@
 
 use std::{io, net::IpAddr};
 
+use log::{Level, log_enabled};
+
 use super::{Dispatcher, KnownPeer, Phase};
 use crate::{
     Peer, Reason, Token,
@@ -71,6 +73,17 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         self.peers.insert(token, KnownPeer { peer, is_counted: false });
         self.waits.arm(token.key(), Wait::Write, self.net.now());
         Ok(token)
+    }
+
+    /// Asks whether the peer of `token` has answered.
+    #[cold]
+    pub(super) fn finish_connecting(&mut self, token: Token) {
+        let Some(&KnownPeer { peer, .. }) = self.peers.get(token) else { return };
+        self.visit(token, |connection, scratch, cx| connection.connect(&peer, scratch, cx));
+        let is_connected = self.find(token).is_some_and(|connection| !connection.is_connecting());
+        if is_connected && !log_enabled!(Level::Debug) {
+            self.peers.remove(token);
+        }
     }
 
     /// What the connections of `lane` speak.
