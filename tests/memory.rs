@@ -161,7 +161,7 @@ fn max_memory_holds_under_everything_at_once_and_is_given_back() {
     drop((half_frames, deaf));
     falls_back(&daemon, base, 3 << 10);
     let ended = daemon.stop();
-    assert!(ended.stdout.contains("the memory limit"), "{ended:?}");
+    assert!(ended.stdout.contains("at the memory limit"), "{ended:?}");
 }
 
 #[test]
@@ -181,5 +181,5 @@ fn whole_replies_reach_a_peer_that_the_memory_limit_ends() {
     stream.shutdown(Shutdown::Write).unwrap();
     drop(stream);
     let ended = daemon.stop();
-    assert!(ended.stdout.contains("1 the memory limit"), "{ended:?}");
+    assert!(ended.stdout.contains("1 at the memory limit"), "{ended:?}");
 }

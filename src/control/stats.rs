@@ -143,7 +143,7 @@ impl fmt::Display for Stats {
             (["datagram dropped", "datagrams dropped"], &self.datagrams_dropped),
             (["accept pause", "accept pauses"], &self.accept_pauses),
             (["wait for room", "waits for room"], &self.accept_waits),
-            (["refused for want of room"; 2], &self.refused),
+            (["refused over a limit"; 2], &self.refused),
         ];
         let counted = counted.map(|(words, counter)| Plural(counter.value(), words));
         let mut separator = "; closed: ";

@@ -14,7 +14,9 @@
 //! });
 //! ```
 
-use super::{Next, Output, Protocol, Received, Refusal, frames::after};
+use std::time::Duration;
+
+use super::{Ending, Next, Output, Protocol, Received, Refusal, frames::after};
 use crate::{
     Peer, Reason, Token,
     frame::{Dialect, FrameError, Payload},
@@ -73,6 +75,28 @@ pub trait Handler {
         payload: &[u8],
         reply: &mut Reply<'_>,
     ) -> Result<(), FrameError>;
+
+    /// All replies have been sent, as [`Reply::call_when_sent`] asked. What is put into `reply` goes to the peer.
+    fn sent(&mut self, connection: Token, reply: &mut Reply<'_>) {
+        let _ = (connection, reply);
+    }
+
+    /// The time has come for which [`Reply::call_after`] asked. What is put into `reply` goes to the peer.
+    fn called(&mut self, connection: Token, reply: &mut Reply<'_>) {
+        let _ = (connection, reply);
+    }
+
+    /// The server is about to end the connection for a reason of its own. What is put into `reply` is the last thing
+    /// that the peer receives.
+    fn ending(&mut self, connection: Token, cause: Ending, reply: &mut Reply<'_>) {
+        let _ = (connection, cause, reply);
+    }
+
+    /// Whether frames are read even while the peer does not take what it is owed: only for clients, see
+    /// [`Protocol::reads_while_owed`].
+    fn reads_while_owed(&self) -> bool {
+        false
+    }
 
     /// The connection is gone, for that `reason`; its token will not come back.
     fn closed(&mut self, connection: Token, reason: Reason) {
@@ -133,6 +157,69 @@ impl<'o> Reply<'o> {
         self.dialect.build(self.out.as_mut_vec(), write)
     }
 
+    /// Whether so much has been sent at once that the rest should wait until it has gone: a handler with many replies
+    /// stops here, asks for [`call_when_sent`](Self::call_when_sent), and goes on when called. One that does not makes
+    /// the server hold all that a slow peer does not read.
+    ///
+    /// ```
+    /// use std::collections::HashMap;
+    ///
+    /// use resound::{
+    ///     Reason, Token,
+    ///     frame::FrameError,
+    ///     protocol::{Handler, Reply},
+    /// };
+    ///
+    /// /// Counts down from a million on each connection, one frame for each number.
+    /// #[derive(Default)]
+    /// struct CountDown(HashMap<Token, u32>);
+    ///
+    /// impl Handler for CountDown {
+    ///     fn frame(
+    ///         &mut self,
+    ///         connection: Token,
+    ///         _payload: &[u8],
+    ///         reply: &mut Reply<'_>,
+    ///     ) -> Result<(), FrameError> {
+    ///         self.0.insert(connection, 1_000_000);
+    ///         self.sent(connection, reply);
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn sent(&mut self, connection: Token, reply: &mut Reply<'_>) {
+    ///         let left = self.0.entry(connection).or_default();
+    ///         while *left > 0 {
+    ///             if reply.is_full() {
+    ///                 return reply.call_when_sent();
+    ///             }
+    ///             if reply.frame(left.to_string().as_bytes()).is_err() {
+    ///                 return;
+    ///             }
+    ///             *left -= 1;
+    ///         }
+    ///     }
+    ///
+    ///     fn closed(&mut self, connection: Token, _reason: Reason) {
+    ///         self.0.remove(&connection);
+    ///     }
+    /// }
+    /// ```
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        self.out.is_full()
+    }
+
+    /// Asks for [`Handler::sent`] once all replies on this connection have been handed to the kernel. Frames that came
+    /// behind this one wait until then.
+    pub const fn call_when_sent(&mut self) {
+        self.out.call_when_sent();
+    }
+
+    /// Asks for [`Handler::called`] after this time.
+    pub const fn call_after(&mut self, delay: Duration) {
+        self.out.call_after(delay);
+    }
+
     /// Ends the conversation: what was sent so far leaves, then the connection closes. What the peer
     /// sent behind the present frame is not answered.
     pub const fn finish(&mut self) {
@@ -151,6 +238,16 @@ impl<H: Handler> Framed<H> {
     /// Asks `handler` about each frame of that `dialect`.
     pub const fn new(dialect: Dialect, handler: H) -> Self {
         Self { dialect, handler }
+    }
+
+    /// The handler.
+    pub const fn handler(&self) -> &H {
+        &self.handler
+    }
+
+    /// The handler, to be changed.
+    pub const fn handler_mut(&mut self) -> &mut H {
+        &mut self.handler
     }
 }
 
@@ -189,8 +286,28 @@ impl<H: Handler> Protocol for Framed<H> {
                     "a frame whose answer is longer or shorter than the dialect can carry",
                 ));
             }
+            if out.is_to_call_when_sent() && consumed < input.len() {
+                // The replies to the next frame leave behind what is still to come of these.
+                break Next::Full;
+            }
         };
         Received { consumed, echo: false, frames, next }
+    }
+
+    fn sent(&mut self, connection: Token, out: &mut Output) {
+        self.handler.sent(connection, &mut Reply::new(self.dialect, out));
+    }
+
+    fn called(&mut self, connection: Token, out: &mut Output) {
+        self.handler.called(connection, &mut Reply::new(self.dialect, out));
+    }
+
+    fn ending(&mut self, connection: Token, cause: Ending, out: &mut Output) {
+        self.handler.ending(connection, cause, &mut Reply::new(self.dialect, out));
+    }
+
+    fn reads_while_owed(&self) -> bool {
+        self.handler.reads_while_owed()
     }
 
     fn closed(&mut self, connection: Token, reason: Reason) {
@@ -225,6 +342,20 @@ mod tests {
         let mut out = Output::new(5);
         let last = received(echo, &TWO_FRAMES[..7], &mut out);
         assert_eq!((last.consumed, last.frames, last.next), (5, 1, Next::Rest { need: 4 }));
+    }
+
+    #[test]
+    fn frames_behind_one_with_more_replies_to_come_wait() {
+        let more = |_: &[u8], reply: &mut Reply<'_>| {
+            reply.call_when_sent();
+            reply.frame(b"part")
+        };
+        let mut out = Output::new(100);
+        let first = received(more, TWO_FRAMES, &mut out);
+        assert_eq!((first.consumed, first.frames, first.next), (5, 1, Next::Full));
+        let mut out = Output::new(100);
+        let only = received(more, &TWO_FRAMES[..5], &mut out);
+        assert_eq!((only.consumed, only.next), (5, Next::Idle));
     }
 
     #[test]

@@ -318,6 +318,12 @@ impl Output {
         (self.requests.any, self.requests.call_when_sent) = (true, true);
     }
 
+    /// Whether [`call_when_sent`](Self::call_when_sent) has been asked for and the call has not come.
+    #[must_use]
+    pub const fn is_to_call_when_sent(&self) -> bool {
+        self.requests.call_when_sent
+    }
+
     /// Asks for [`Protocol::called`] after this time, instead of an earlier such request of this connection. A poll
     /// counts in milliseconds, so it comes up to one late.
     pub const fn call_after(&mut self, delay: Duration) {
