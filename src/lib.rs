@@ -81,7 +81,7 @@ mod token;
 pub use control::stats::{Counter, Stats};
 pub use reactor::{
     Handle, Reactor,
-    config::{Config, Overload},
+    config::{Config, Overload, UdpConfig},
     dispatcher, inspect,
     limits::Limits,
     net,

@@ -121,7 +121,7 @@ fn every_wire_dialect_and_mix_comes_back_whole() {
             "frames://127.0.0.1:0",
             "frames://127.0.0.1:0,preset=postgres",
             "raw://127.0.0.1:0",
-            "udp://127.0.0.1:0,rate=0",
+            "udp://127.0.0.1:0,rate=0,loop-guard=off",
             &format!("frames+unix://{},length=varint", socket.path()),
         ],
         &[],

@@ -1,12 +1,14 @@
 //! Datagrams: any size there and back, errors that are not fatal, and echoes that do not feed each other.
 
 use std::{
+    collections::{HashSet, VecDeque},
     io::ErrorKind,
     net::{Ipv4Addr, SocketAddr, UdpSocket},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use common::{Daemon, PATIENCE};
+use resound::UdpConfig;
 use socket2::{Domain, Protocol, Socket, Type};
 
 mod common;
@@ -104,6 +106,159 @@ fn two_echoes_do_not_feed_each_other() {
         assert!(frames.parse::<u64>().unwrap() < 1_500, "they went on: {summaries:?}");
     }
     assert!(summaries.concat().contains("1 datagram dropped"), "{summaries:?}");
+}
+
+/// Connects two echoes: what one sends goes to the other, after a delay.
+struct Relay {
+    /// One socket for each echo, connected to it.
+    sides: [UdpSocket; 2],
+    delay: Duration,
+    /// When to send, to which side, and what.
+    delayed: VecDeque<(Instant, usize, Vec<u8>)>,
+    forwarded: usize,
+}
+
+impl Relay {
+    fn new(daemons: &[Daemon; 2], delay: Duration) -> Self {
+        let sides = [0, 1].map(|side| client(&daemons[side]));
+        Self { sides, delay, delayed: VecDeque::new(), forwarded: 0 }
+    }
+
+    /// Takes what has arrived, and sends what is due.
+    fn turn(&mut self) {
+        let mut buffer = [0; 64];
+        for side in [0, 1] {
+            self.sides[side].set_nonblocking(true).unwrap();
+            while let Ok(length) = self.sides[side].recv(&mut buffer) {
+                let due = Instant::now() + self.delay;
+                self.delayed.push_back((due, 1 - side, buffer[..length].to_vec()));
+            }
+        }
+        while let Some((due, side, payload)) = self.delayed.pop_front() {
+            if due > Instant::now() {
+                self.delayed.push_front((due, side, payload));
+                break;
+            }
+            self.sides[side].send(&payload).unwrap();
+            self.forwarded += 1;
+        }
+    }
+
+    /// Starts a loop of this many datagrams, and forwards until none is left or `limit` have been forwarded. Returns how
+    /// many were.
+    fn run(mut self, daemons: &[Daemon; 2], in_flight: u8, limit: usize) -> usize {
+        for number in 0..in_flight {
+            self.sides[0].send(&[number]).unwrap();
+        }
+        let mut quiet_turns = 0;
+        while self.forwarded < limit {
+            let before = self.forwarded;
+            self.turn();
+            quiet_turns = if self.forwarded > before { 0 } else { quiet_turns + 1 };
+            if self.delayed.is_empty() && quiet_turns > 1_000 {
+                // Behind the answers to these, no other answer is left in an echo's queue.
+                daemons.iter().for_each(|daemon| ping(&client(daemon), b"are you through"));
+                self.turn();
+                if self.delayed.is_empty() && self.forwarded == before {
+                    break;
+                }
+            }
+            if !self.delayed.is_empty() {
+                std::thread::yield_now();
+            }
+        }
+        self.forwarded
+    }
+}
+
+const PERIOD: usize = UdpConfig::LOOP_GUARD_PERIOD as usize;
+
+#[test]
+fn a_loop_ends_whatever_its_round_trip_time_and_number_in_flight() {
+    for (milliseconds, in_flight) in [(0, 1), (0, 5), (1, 1), (1, 20), (2, 10)] {
+        let daemons = [0, 1].map(|_| Daemon::start(&["udp://127.0.0.1:0"], &[]));
+        let relay = Relay::new(&daemons, Duration::from_millis(milliseconds));
+        // Each drop costs at most one period at one of the two, and each may have one begun.
+        let limit = (usize::from(in_flight) + 2) * PERIOD;
+        let forwarded = relay.run(&daemons, in_flight, limit);
+        let ended = daemons.map(Daemon::stop);
+        let case = format!("{in_flight} in flight, {milliseconds} ms: {forwarded} {ended:?}");
+        assert!(forwarded < limit, "the loop goes on: {case}");
+        let dropped = ended.iter().map(|ended| number_before(&ended.stdout, "of them by the loop"));
+        assert_eq!(dropped.sum::<u64>(), in_flight.into(), "{case}");
+        let warnings = ended.iter().map(|ended| ended.stderr.matches("loop guard").count());
+        assert!(warnings.sum::<usize>() <= 2, "once for each source: {case}");
+    }
+}
+
+#[test]
+fn without_the_loop_guard_a_loop_goes_on() {
+    let listen = "udp://127.0.0.1:0,rate=0,loop-guard=off";
+    let daemons = [0, 1].map(|_| Daemon::start(&[listen], &[]));
+    let relay = Relay::new(&daemons, Duration::ZERO);
+    assert_eq!(relay.run(&daemons, 1, 5 * PERIOD), 5 * PERIOD);
+}
+
+/// The number in front of `what` in a daemon's summary; 0 if it is not there.
+fn number_before(summary: &str, what: &str) -> u64 {
+    let Some(end) = summary.find(what) else { return 0 };
+    summary[..end].split_whitespace().last().unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_client_that_never_pauses_loses_one_in_a_period_and_gets_the_rest() {
+    let daemon = Daemon::start(&["udp://127.0.0.1:0,rate=0"], &[]);
+    let socket = client(&daemon);
+    for number in 1..=3 * PERIOD {
+        if number.is_multiple_of(PERIOD) {
+            // No answer. The next ping checks that its own answer is the next to come.
+            socket.send(&number.to_le_bytes()).unwrap();
+        } else {
+            ping(&socket, &number.to_le_bytes());
+        }
+    }
+    let ended = daemon.stop();
+    assert!(ended.stdout.contains("3 datagrams dropped, 3 of them by the loop guard"), "{ended:?}");
+    assert_eq!(ended.stderr.matches("the loop guard drops one in 1009").count(), 1, "{ended:?}");
+}
+
+#[test]
+fn a_client_that_sends_all_before_it_reads_gets_all_back_in_order() {
+    let daemon = Daemon::start(&["udp://127.0.0.1:0"], &[]);
+    let socket = client(&daemon);
+    let sent: Vec<Vec<u8>> = (0..64_u8).map(|number| vec![number; usize::from(number)]).collect();
+    sent.iter().for_each(|payload| assert_eq!(socket.send(payload).unwrap(), payload.len()));
+    let mut buffer = [0; 100];
+    for payload in &sent {
+        let length = socket.recv(&mut buffer).expect("an answer in time");
+        assert_eq!(buffer[..length], payload[..]);
+    }
+}
+
+#[test]
+fn a_client_that_sends_thousands_before_it_reads_holds_nobody_up() {
+    let daemon = Daemon::start(&["udp://127.0.0.1:0,rate=0,loop-guard=off"], &[]);
+    let (socket, other) = (client(&daemon), client(&daemon));
+    let payload = |number: u16| number.to_le_bytes().repeat(300);
+    for number in 0..5_000 {
+        socket.send(&payload(number)).unwrap();
+        if number % 100 == 0 {
+            ping(&other, b"hello");
+        }
+    }
+    ping(&other, b"the last");
+    // Its queue cannot hold all answers. What it does hold is right, and there once.
+    socket.set_nonblocking(true).unwrap();
+    let mut seen = HashSet::new();
+    let mut buffer = [0; 1_000];
+    while let Ok(length) = socket.recv(&mut buffer) {
+        let number = u16::from_le_bytes([buffer[0], buffer[1]]);
+        assert!(buffer[..length] == payload(number)[..], "number {number}");
+        assert!(seen.insert(number), "{number} came twice");
+    }
+    assert!(!seen.is_empty());
+    socket.set_nonblocking(false).unwrap();
+    ping(&socket, b"now that there is room");
 }
 
 #[test]

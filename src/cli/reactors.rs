@@ -121,18 +121,18 @@ fn run_all(reactors: Vec<One>, stop: UnixStream, handles: &[Handle]) -> io::Resu
 
 fn listen(reactor: &mut One, endpoint: &Endpoint, service: Service) -> io::Result<Endpoint> {
     match (service, endpoint) {
-        (Service::Datagrams { rate }, Endpoint::Tcp(address)) => {
-            reactor.listen_udp(*address, rate).map(Endpoint::Tcp)
+        (Service::Datagrams(config), Endpoint::Tcp(address)) => {
+            reactor.listen_udp(*address, &config).map(Endpoint::Tcp)
         }
         (Service::Connections(protocol), _) => reactor.listen(endpoint, protocol),
-        (Service::Datagrams { .. }, Endpoint::Unix(_)) => Err(io::ErrorKind::Unsupported.into()),
+        (Service::Datagrams(_), Endpoint::Unix(_)) => Err(io::ErrorKind::Unsupported.into()),
     }
 }
 
 /// Fails if someone else is on `endpoint` already: the kernel would let us share a port with them, too.
 fn probe(endpoint: &Endpoint, service: &Service) -> io::Result<()> {
     match (service, endpoint) {
-        (Service::Datagrams { .. }, Endpoint::Tcp(address)) => UdpSocket::bind(address).map(drop),
+        (Service::Datagrams(_), Endpoint::Tcp(address)) => UdpSocket::bind(address).map(drop),
         (_, Endpoint::Tcp(_)) => Listener::bind(endpoint, 1, false).map(drop),
         (_, Endpoint::Unix(_)) => Ok(()),
     }

@@ -1,6 +1,7 @@
 //! What `--listen` offers: the library's protocols, and UDP; their keys as people write them.
 
 use resound::{
+    UdpConfig,
     frame::{self, Dialect, HIGHEST_MAX},
     listen::{Address, Listen},
     protocol::{self, COMMON, Key, Protocol, Terms, identity::Template, offers},
@@ -15,18 +16,19 @@ pub(crate) const DEFAULT_MAX_FRAME: Size = Size(frame::DEFAULT_MAX);
 pub(crate) enum Service {
     /// It speaks this with each who connects.
     Connections(Box<dyn Protocol + Send>),
-    /// It answers datagrams, so many a second to each source at most.
-    Datagrams { rate: u32 },
+    /// It echoes datagrams within these limits.
+    Datagrams(UdpConfig),
 }
 
 const UDP: &str = "udp";
 const UDP_ABOUT: &str = "every datagram comes back whole (RFC 862)";
-const UDP_KEYS: &[Key] =
-    &[("rate", "datagrams a second for each source; default 10000, 0 for no limit")];
-
-/// The default `rate=` of `udp`: more than a person's tests need, and less than two echoes that feed each other
-/// would like.
-const DEFAULT_RATE: u32 = 10_000;
+const UDP_KEYS: &[Key] = &[
+    ("rate", "datagrams a second for each source; default 10000, 0 for no limit"),
+    (
+        "loop-guard",
+        "off: do not drop one in 1009 from a source that never pauses for 5 minutes; it ends loops with other echoes",
+    ),
+];
 
 /// The service that `listen` describes. What it does not set itself is as `defaults` say.
 pub(crate) fn service(listen: &Listen, defaults: &Terms) -> Result<Service, String> {
@@ -35,7 +37,7 @@ pub(crate) fn service(listen: &Listen, defaults: &Terms) -> Result<Service, Stri
         if matches!(listen.address, Address::Unix(_)) {
             return Err("udp has no Unix sockets; write udp://HOST:PORT".to_owned());
         }
-        return Ok(Service::Datagrams { rate: rate(listen)? });
+        return Ok(Service::Datagrams(udp_config(listen)?));
     }
     let Some(offer) = protocol::offer(&listen.protocol) else {
         let names = names(offers().iter().map(|offer| offer.name).chain([UDP]));
@@ -62,13 +64,21 @@ fn names<'n>(names: impl Iterator<Item = &'n str>) -> String {
     names.collect::<Vec<_>>().join(", ")
 }
 
-fn rate(listen: &Listen) -> Result<u32, String> {
-    let Some((_, value)) = listen.keys.iter().find(|(key, _)| key == "rate") else {
-        return Ok(DEFAULT_RATE);
-    };
-    value
-        .parse()
-        .map_err(|_| format!("rate={value}: not a number of datagrams; write one like 50000"))
+fn udp_config(listen: &Listen) -> Result<UdpConfig, String> {
+    let mut config = UdpConfig::default();
+    for (key, value) in &listen.keys {
+        match (key.as_str(), value.as_str()) {
+            ("loop-guard", "on") => config.loop_guard = true,
+            ("loop-guard", "off") => config.loop_guard = false,
+            ("loop-guard", _) => return Err(format!("loop-guard={value}: write on or off")),
+            (_, rate) => {
+                config.rate = rate.parse().map_err(|_| {
+                    format!("rate={rate}: not a number of datagrams; write one like 50000")
+                })?;
+            }
+        }
+    }
+    Ok(config)
 }
 
 /// What the keys of `listen` say; what they do not is as in `defaults`.
@@ -141,7 +151,7 @@ fn describe(help: &mut String, name: &str, about: &str, takes: &[Key]) {
 
 fn keys(help: &mut String, keys: &[Key]) {
     for (key, takes) in keys {
-        help.push_str(&format!("\n          {:<8}{takes}", format!("{key}=")));
+        help.push_str(&format!("\n          {:<11} {takes}", format!("{key}=")));
     }
 }
 
@@ -189,7 +199,9 @@ mod tests {
         for (listen, says) in [
             ("raw://:1,max=1", "no key max for raw; there is banner, proxy"),
             ("http://:1,banner=x", "no key banner for http; there is max, tag, proxy"),
-            ("udp://:1,proxy=v1", "no key proxy for udp; there is rate"),
+            ("udp://:1,proxy=v1", "no key proxy for udp; there is rate, loop-guard"),
+            ("udp://:1,loop-guard=no", "loop-guard=no: write on or off"),
+            ("udp://:1,rate=fast", "rate=fast: not a number of datagrams"),
             ("lines://:1,max=0", "max=0: a size of at least 1 byte"),
             ("lines://:1,max=2GiB", "max=2147483648 is over 2147483647"),
             ("ws://:1,proxy=v3", "proxy=v3: write v1, v2 or any"),

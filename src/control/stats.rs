@@ -55,6 +55,8 @@ pub struct Stats {
     pub malformed: Counter,
     /// UDP datagrams that got no answer.
     pub datagrams_dropped: Counter,
+    /// Those of them that the loop guard dropped ([`UdpConfig::loop_guard`](crate::UdpConfig::loop_guard)).
+    pub loop_guard_drops: Counter,
     /// Times that accepting paused because descriptors or kernel memory ran out.
     pub accept_pauses: Counter,
     /// Times that accepting waited because `max_connections` were open.
@@ -96,6 +98,7 @@ impl Stats {
             too_long,
             malformed,
             datagrams_dropped,
+            loop_guard_drops,
             accept_pauses,
             accept_waits,
             refused,
@@ -112,6 +115,7 @@ impl Stats {
             too_long,
             malformed,
             datagrams_dropped,
+            loop_guard_drops,
             accept_pauses,
             accept_waits,
             refused,
@@ -141,6 +145,7 @@ impl fmt::Display for Stats {
             (["length over the limit", "lengths over the limit"], &self.too_long),
             (["malformed"; 2], &self.malformed),
             (["datagram dropped", "datagrams dropped"], &self.datagrams_dropped),
+            (["of them by the loop guard"; 2], &self.loop_guard_drops),
             (["accept pause", "accept pauses"], &self.accept_pauses),
             (["wait for room", "waits for room"], &self.accept_waits),
             (["refused over a limit"; 2], &self.refused),

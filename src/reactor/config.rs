@@ -42,6 +42,31 @@ pub struct Config {
     pub grace: Duration,
 }
 
+/// The limits of a UDP echo, which [`Reactor::listen_udp`](crate::Reactor::listen_udp) takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UdpConfig {
+    /// Datagrams a second that each source (address and port) gets answers to; more are dropped. A source may be ahead
+    /// of its rate by one second. Default 10,000; 0 is no limit.
+    pub rate: u32,
+    /// Drop every [`LOOP_GUARD_PERIOD`](Self::LOOP_GUARD_PERIOD)th datagram of a source that does not pause for five
+    /// minutes, so that a loop with another UDP echo ends, whatever its round-trip time. Default true. Without it, one
+    /// forged datagram can make two echoes send to each other for ever: switch it off only to measure loss.
+    pub loop_guard: bool,
+}
+
+impl UdpConfig {
+    /// One datagram in this many is what the loop guard drops. It is prime: if two sources share a slot, no short
+    /// pattern of their datagrams lets one of the two lose none.
+    pub const LOOP_GUARD_PERIOD: u32 = 1009;
+}
+
+impl Default for UdpConfig {
+    fn default() -> Self {
+        Self { rate: 10_000, loop_guard: true }
+    }
+}
+
 /// What becomes of connections for which there is no room, or no descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Overload {

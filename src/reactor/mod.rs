@@ -6,6 +6,7 @@ mod connection;
 mod datagram;
 mod deadlines;
 pub mod dispatcher;
+mod guard;
 #[doc(hidden)]
 pub mod inspect;
 pub(crate) mod limits;
@@ -37,7 +38,7 @@ use mio::{
 };
 
 use crate::{
-    Config, Lane, Limits, Overload, Stats, Token,
+    Config, Lane, Limits, Overload, Stats, Token, UdpConfig,
     protocol::{Output, Protocol},
     socket::listener::{Endpoint, Listener},
     socket::peer::Peer,
@@ -195,16 +196,21 @@ impl<P: Protocol> Reactor<P> {
         self.dispatcher.close(token)
     }
 
-    /// Echoes datagrams on `address`, to each source at most `rate` a second; 0 is without limit. Returns
-    /// where it really listens.
+    /// Echoes datagrams on `address` within the limits of `config`. Returns the bound address, with the port that the
+    /// kernel chose if `address` has port 0.
     ///
-    /// Sources with a privileged port, or with this socket's own, get no answer, lest two echoes feed each other.
+    /// Sources with a port below 1024, or with the same port number as this socket, get no answer: another echo may be
+    /// there, and the two would answer each other for ever. [`UdpConfig::loop_guard`] ends all other loops.
     ///
     /// # Errors
     ///
     /// As bind(2) and `epoll_ctl`(2).
-    pub fn listen_udp(&mut self, address: SocketAddr, rate: u32) -> io::Result<SocketAddr> {
-        let mut datagrams = Datagrams::bind(address, rate, self.share_ports)?;
+    pub fn listen_udp(
+        &mut self,
+        address: SocketAddr,
+        config: &UdpConfig,
+    ) -> io::Result<SocketAddr> {
+        let mut datagrams = Datagrams::bind(address, config, self.share_ports)?;
         let index = u32::try_from(self.datagrams.len()).map_err(io::Error::other)?;
         datagrams.register(self.poll.registry(), Token::new(FIRST_DATAGRAMS + index, 0))?;
         let bound = datagrams.local_addr()?;
