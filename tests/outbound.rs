@@ -244,6 +244,7 @@ impl Stream for Nobody {
 impl Net for Silence {
     type Listener = ();
     type Stream = Nobody;
+    type DatagramSocket = std::convert::Infallible;
 
     fn listen(&mut self, (): &mut (), _: Token) -> io::Result<()> {
         Ok(())

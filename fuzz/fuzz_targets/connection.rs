@@ -6,6 +6,8 @@
 mod check;
 #[path = "../../tests/simulation/choices.rs"]
 mod choices;
+#[path = "../../tests/simulation/datagrams.rs"]
+mod datagrams;
 #[path = "../../tests/simulation/kernel.rs"]
 mod kernel;
 #[path = "../../tests/simulation/peer.rs"]

@@ -17,7 +17,7 @@ use std::{
 use log::{debug, info, trace, warn};
 use slab::Slab;
 
-use self::{deadlines::Excuse, drain::Sweep};
+use self::{datagrams::DatagramEcho, deadlines::Excuse, drain::Sweep};
 use super::{
     calls::Calls,
     config::Config,
@@ -39,6 +39,7 @@ use crate::{
 };
 
 mod accept;
+mod datagrams;
 mod deadlines;
 mod drain;
 mod outbound;
@@ -67,6 +68,7 @@ pub struct Dispatcher<N: Net, P> {
     config: Config,
     limits: Arc<Limits>,
     services: Vec<Service<N::Listener, P>>,
+    datagrams: Vec<DatagramEcho<N::DatagramSocket>>,
     connections: Slab<Connection<N::Stream>>,
     /// The generation of the next connection; never 0, which is for reserved tokens.
     generation: u32,
@@ -138,6 +140,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             config,
             limits,
             services: Vec::new(),
+            datagrams: Vec::new(),
             connections: Slab::new(),
             generation: 1,
             run_queue: VecDeque::new(),
@@ -204,7 +207,10 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     /// Something is ready. A token whose connection is gone is passed over.
     pub fn event(&mut self, token: Token, readiness: Readiness) {
         trace!("{token}: {readiness:?}");
-        if let Some(index) = listener_index(token) {
+        if let Some(index) = reserved_key(token) {
+            if let Some(index) = datagrams::index(index) {
+                return self.datagrams_ready(index);
+            }
             let service = self.services.get(index);
             if service.is_some_and(|service| service.accepting == Accepting::OnEvent) {
                 self.accept(index);
@@ -226,9 +232,13 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             let Some(token) = self.run_queue.pop_front() else {
                 return;
             };
-            if let Some(index) = listener_index(token) {
-                self.services[index].accepting = Accepting::OnEvent;
-                self.accept(index);
+            if let Some(index) = reserved_key(token) {
+                if let Some(index) = datagrams::index(index) {
+                    self.datagrams_turn(index);
+                } else {
+                    self.services[index].accepting = Accepting::OnEvent;
+                    self.accept(index);
+                }
             } else if let Some(connection) = self.connections.get_mut(token.key())
                 && connection.generation() == token.generation()
             {
@@ -401,6 +411,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         Inspection {
             connections: connections.collect(),
             listeners: listeners.collect(),
+            datagrams: self.datagrams.iter().map(DatagramEcho::inspect).collect(),
             lent: self.shared.pool.lent(),
             queued: self.run_queue.len(),
         }
@@ -412,7 +423,7 @@ fn listener_token(index: usize) -> Token {
     Token::new(u32::try_from(index).unwrap_or(u32::MAX), 0)
 }
 
-/// Which listener `token` is of; `None` for a connection's.
-fn listener_index(token: Token) -> Option<usize> {
+/// The key of a reserved token, which names a listener or a UDP socket; `None` for a connection's token.
+fn reserved_key(token: Token) -> Option<usize> {
     (token.generation() == 0).then_some(token.key())
 }

@@ -11,6 +11,8 @@ pub struct Inspection {
     pub connections: Vec<Inspected>,
     /// Every listener, in the order of their indices.
     pub listeners: Vec<Accepting>,
+    /// Every UDP socket, in the order in which they were added.
+    pub datagrams: Vec<InspectedDatagrams>,
     /// Bytes of capacity that the pool says are lent.
     pub lent: usize,
     /// Entries on the run queue.
@@ -38,6 +40,15 @@ pub struct Inspected {
     pub unit_deadline: Option<Duration>,
     /// What ended it, where the server decided that.
     pub ended_for: Option<Reason>,
+}
+
+/// One UDP socket between two turns.
+#[derive(Debug, Clone, Copy)]
+pub struct InspectedDatagrams {
+    /// Whether it holds a datagram that the kernel had no room to send.
+    pub owed: bool,
+    /// Whether it is on the run queue.
+    pub queued: bool,
 }
 
 /// What a listener waits for.

@@ -3,7 +3,6 @@
 mod calls;
 pub(crate) mod config;
 mod connection;
-mod datagram;
 mod deadlines;
 pub mod dispatcher;
 mod guard;
@@ -28,7 +27,6 @@ use std::{
 };
 
 use self::{
-    datagram::Datagrams,
     dispatcher::{Dispatcher, Phase},
     net::{Net, Readiness},
 };
@@ -40,6 +38,7 @@ use mio::{
 use crate::{
     Config, Lane, Limits, Overload, Stats, Token, UdpConfig,
     protocol::{Output, Protocol},
+    socket::datagrams::Datagrams,
     socket::listener::{Endpoint, Listener},
     socket::peer::Peer,
     socket::stream::Socket,
@@ -50,9 +49,6 @@ const EVENTS_PER_POLL: usize = 1024;
 
 const WAKER: Token = Token::new(u32::MAX, 0);
 const STOP_SOURCE: Token = Token::new(u32::MAX - 1, 0);
-
-/// The first UDP socket's token; below are the listeners'.
-const FIRST_DATAGRAMS: u32 = 1 << 16;
 
 /// An event loop with its listeners and connections, all speaking some `P`.
 ///
@@ -68,7 +64,6 @@ pub struct Reactor<P> {
     stop_source: Option<UnixStream>,
     backlog: u32,
     share_ports: bool,
-    datagrams: Vec<(Datagrams, datagram::Turn)>,
 }
 
 impl<P: Protocol> Reactor<P> {
@@ -106,7 +101,6 @@ impl<P: Protocol> Reactor<P> {
             events: Events::with_capacity(EVENTS_PER_POLL),
             backlog: config.backlog,
             share_ports: config.share_ports,
-            datagrams: Vec::new(),
             dispatcher: Dispatcher::sharing(kernel, config, limits),
             poll,
         })
@@ -210,11 +204,9 @@ impl<P: Protocol> Reactor<P> {
         address: SocketAddr,
         config: &UdpConfig,
     ) -> io::Result<SocketAddr> {
-        let mut datagrams = Datagrams::bind(address, config, self.share_ports)?;
-        let index = u32::try_from(self.datagrams.len()).map_err(io::Error::other)?;
-        datagrams.register(self.poll.registry(), Token::new(FIRST_DATAGRAMS + index, 0))?;
-        let bound = datagrams.local_addr()?;
-        self.datagrams.push((datagrams, datagram::Turn::Wait));
+        let socket = Datagrams::bind(address, self.share_ports)?;
+        let bound = socket.address();
+        self.dispatcher.echo_datagrams(socket, config)?;
         Ok(bound)
     }
 
@@ -274,8 +266,6 @@ impl<P: Protocol> Reactor<P> {
     ///
     /// As [`run`](Self::run).
     pub fn turn(&mut self, at_most: Option<Duration>) -> io::Result<Phase> {
-        let more = self.datagrams.iter().any(|(_, turn)| *turn == datagram::Turn::Again);
-        let at_most = if more { Some(Duration::ZERO) } else { at_most };
         let wait = self.dispatcher.wait().into_iter().chain(at_most).min();
         match self.poll.poll(&mut self.events, wait) {
             Ok(()) => {}
@@ -286,32 +276,15 @@ impl<P: Protocol> Reactor<P> {
             match Token::from(event.token()) {
                 WAKER => self.dispatcher.woken(),
                 STOP_SOURCE => self.stop_requested.store(true, Ordering::Relaxed),
-                token => match self.datagrams.get_mut(datagrams_index(token)) {
-                    Some((_, turn)) => *turn = datagram::Turn::Again,
-                    None => self.dispatcher.event(token, Readiness::from(event)),
-                },
+                token => self.dispatcher.event(token, Readiness::from(event)),
             }
         }
         if self.stop_requested.load(Ordering::Relaxed) {
             self.dispatcher.stop();
         }
         self.dispatcher.run_queued();
-        for (datagrams, turn) in &mut self.datagrams {
-            if *turn == datagram::Turn::Again {
-                *turn = datagrams.turn(self.dispatcher.net().now(), self.dispatcher.stats());
-            }
-        }
         self.dispatcher.expire();
         Ok(self.dispatcher.phase())
-    }
-}
-
-/// Which UDP socket `token` is of; past the end for one that is of none.
-const fn datagrams_index(token: Token) -> usize {
-    if token.generation() == 0 {
-        token.key().wrapping_sub(FIRST_DATAGRAMS as usize)
-    } else {
-        usize::MAX
     }
 }
 
@@ -357,6 +330,7 @@ fn open_reserve() -> io::Result<File> {
 impl Net for Kernel {
     type Listener = Listener;
     type Stream = Socket;
+    type DatagramSocket = Datagrams;
 
     fn listen(&mut self, listener: &mut Listener, token: Token) -> io::Result<()> {
         listener.register(&self.registry, token.into(), Interest::READABLE)
@@ -386,6 +360,10 @@ impl Net for Kernel {
     fn register(&mut self, stream: &mut Socket, token: Token) -> io::Result<()> {
         const ALL: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
         stream.register(&self.registry, token.into(), ALL)
+    }
+
+    fn register_datagrams(&mut self, socket: &mut Datagrams, token: Token) -> io::Result<()> {
+        socket.register(&self.registry, token)
     }
 
     fn now(&self) -> Duration {

@@ -1,6 +1,7 @@
 //! What the reactor needs of the world: the kernel behind mio, or a simulation in its place.
 
 use std::{
+    convert::Infallible,
     io::{self, Read, Write},
     net::{IpAddr, SocketAddr},
     time::Duration,
@@ -14,6 +15,8 @@ pub trait Net {
     type Listener;
     /// One connection's bytes.
     type Stream: Stream;
+    /// A UDP socket; [`Infallible`] in a world without any.
+    type DatagramSocket: DatagramSocket;
 
     /// Reports from now on under `token`, edge-triggered, that connections wait at `listener`.
     ///
@@ -41,6 +44,21 @@ pub trait Net {
     ///
     /// As `epoll_ctl`(2).
     fn register(&mut self, stream: &mut Self::Stream, token: Token) -> io::Result<()>;
+
+    /// Reports the readiness of `socket` from now on under `token`, edge-triggered: readable, writable. A world without
+    /// UDP sockets need not implement it: `Unsupported`.
+    ///
+    /// # Errors
+    ///
+    /// As `epoll_ctl`(2).
+    fn register_datagrams(
+        &mut self,
+        socket: &mut Self::DatagramSocket,
+        token: Token,
+    ) -> io::Result<()> {
+        let _ = (socket, token);
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Closes the next waiting connection at once, although there is no descriptor left: one that is held in
     /// reserve makes room for it. Never blocks. Worlds without a reserve need not implement it: `Unsupported`.
@@ -93,6 +111,40 @@ pub trait Stream: Read + Write {
     /// As connect(2).
     fn connected(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// A bound UDP socket. No call blocks.
+pub trait DatagramSocket {
+    /// The port that it is bound to.
+    fn local_port(&self) -> u16;
+
+    /// Receives one datagram into `buffer`. Returns its length and its source; `WouldBlock` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// As recv(2): also an ICMP error about an earlier answer, after which the next call may succeed.
+    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)>;
+
+    /// Sends one datagram whole; `WouldBlock` if there is no room for it now.
+    ///
+    /// # Errors
+    ///
+    /// As send(2).
+    fn send(&mut self, payload: &[u8], to: SocketAddr) -> io::Result<()>;
+}
+
+impl DatagramSocket for Infallible {
+    fn local_port(&self) -> u16 {
+        match *self {}
+    }
+
+    fn receive(&mut self, _buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        match *self {}
+    }
+
+    fn send(&mut self, _payload: &[u8], _to: SocketAddr) -> io::Result<()> {
+        match *self {}
     }
 }
 

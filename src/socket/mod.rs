@@ -1,5 +1,6 @@
-//! What the kernel gives: endpoints, listeners, streams.
+//! What the kernel gives: endpoints, listeners, streams, datagrams.
 
+pub(crate) mod datagrams;
 pub mod listen;
 pub(crate) mod listener;
 pub(crate) mod peer;

@@ -20,7 +20,10 @@ use resound::{
     net::{Net, Readiness, Stream},
 };
 
-use super::choices::Choices;
+use super::{
+    choices::Choices,
+    datagrams::{DatagramSocket, Port},
+};
 
 /// As many bytes may wait to be read.
 pub(crate) const WINDOW: usize = 1200 << 10;
@@ -126,9 +129,10 @@ pub(crate) struct Door {
 
 /// What is waiting for the next poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ready {
+pub(crate) enum Ready {
     Wire(usize),
     Door(usize),
+    Port(usize),
 }
 
 /// How hostile it is, in per cent of the calls.
@@ -153,7 +157,9 @@ pub(crate) struct Kernel {
     pub(crate) calls: u64,
     pub(crate) wires: Vec<Option<Wire>>,
     pub(crate) doors: Vec<Door>,
-    ready: VecDeque<Ready>,
+    /// UDP sockets.
+    pub(crate) ports: Vec<Port>,
+    pub(crate) ready: VecDeque<Ready>,
 }
 
 pub(crate) type SharedKernel = Rc<RefCell<Kernel>>;
@@ -169,6 +175,7 @@ impl Kernel {
             calls: 0,
             wires: Vec::new(),
             doors: Vec::new(),
+            ports: Vec::new(),
             ready: VecDeque::new(),
         }
     }
@@ -284,6 +291,7 @@ impl Kernel {
                     let readiness = Readiness { readable, writable: false, more_behind: false };
                     events.push((door.token, readiness));
                 }
+                Ready::Port(index) => events.extend(self.ports[index].event()),
             }
         }
         for index in (1..events.len()).rev() {
@@ -314,6 +322,7 @@ pub(crate) struct Simulated(pub(crate) SharedKernel);
 impl Net for Simulated {
     type Listener = usize;
     type Stream = Socket;
+    type DatagramSocket = DatagramSocket;
 
     fn listen(&mut self, _listener: &mut usize, token: Token) -> io::Result<()> {
         let door = Door { token, backlog: VecDeque::new(), edge: false };
@@ -370,6 +379,11 @@ impl Net for Simulated {
         }
         kernel.wire_mut(stream.id).token = Some(token);
         kernel.raise(stream.id);
+        Ok(())
+    }
+
+    fn register_datagrams(&mut self, socket: &mut DatagramSocket, token: Token) -> io::Result<()> {
+        self.0.borrow_mut().register_port(socket.port, token);
         Ok(())
     }
 

@@ -13,6 +13,7 @@ use resound::{
 use super::{
     check::{self, Tally},
     choices::Choices,
+    datagrams::Datagrams,
     kernel::{Faults, Kernel, SharedKernel, Simulated},
     peer::{Amplifier, Closed, Finale, Kind, LIMIT, Mood, Nibbler, Plan, Streamer, Witness},
 };
@@ -41,6 +42,7 @@ pub(crate) struct World {
     pub(crate) dispatcher: Dispatcher<Simulated, Box<dyn Protocol>>,
     pub(crate) config: Config,
     pub(crate) clients: Vec<Client>,
+    datagrams: Datagrams,
     pub(crate) tally: Tally,
     /// Why connections were closed, as their protocols were told.
     pub(crate) closed: Closed,
@@ -99,7 +101,9 @@ impl World {
             };
             dispatcher.listen(index, format!("{kind:?}"), protocol).unwrap();
         }
-        let old_tokens = VecDeque::from([Token::new(3, 9), Token::new(99, 0)]);
+        let datagrams = Datagrams::new(&kernel, &mut dispatcher);
+        let old_tokens =
+            VecDeque::from([Token::new(3, 9), Token::new(99, 0), Token::new(u32::MAX, 0)]);
         let clients = Vec::new();
         let tally = Tally::default();
         Self {
@@ -107,6 +111,7 @@ impl World {
             dispatcher,
             config,
             clients,
+            datagrams,
             tally,
             closed,
             old_tokens,
@@ -141,7 +146,9 @@ impl World {
             self.step_until(|world| world.dispatcher.phase() == Phase::Stopped);
         } else {
             self.settle();
-            self.step_until(|world| world.clients.is_empty());
+            self.step_until(|world| {
+                world.clients.is_empty() && world.datagrams.is_done(&world.kernel)
+            });
         }
         self.check_that_all_is_given_back();
     }
@@ -173,6 +180,7 @@ impl World {
     }
 
     fn misbehave(&mut self) {
+        self.datagrams.misbehave(&self.kernel);
         for index in 0..self.clients.len() {
             if self.choose(|c| c.chance(50)) {
                 self.act(index);
@@ -253,6 +261,11 @@ impl World {
                 let stale = self.old_tokens[kernel.choices.below(self.old_tokens.len())];
                 events.push((stale, Readiness::ALL));
             }
+            if kernel.choices.chance(10) {
+                let count = kernel.ports.len();
+                let port = kernel.choices.below(count);
+                events.push((kernel.ports[port].token(), Readiness::ALL));
+            }
             if kernel.choices.chance(10) && !self.clients.is_empty() {
                 let client = &self.clients[kernel.choices.below(self.clients.len())];
                 let flags = kernel.choices.below(8);
@@ -274,6 +287,7 @@ impl World {
         self.check_that_it_does_not_spin(is_idle && self.kernel.borrow().calls == calls);
         self.blocks = self.dispatcher.wait() != Some(Duration::ZERO);
         check::check(self, before);
+        self.datagrams.check(&self.kernel, &self.dispatcher);
         self.bury();
     }
 
@@ -314,6 +328,7 @@ impl World {
             for index in 0..self.clients.len() {
                 self.act(index);
             }
+            self.datagrams.settle(&self.kernel);
             let is_quiet = !self.kernel.borrow().has_events();
             if let Some(wait) = self.dispatcher.wait().filter(|_| is_quiet) {
                 self.kernel.borrow_mut().now += wait;

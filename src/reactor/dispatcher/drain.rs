@@ -17,14 +17,15 @@ use crate::{
 /// Connections that are looked at between two polls.
 const SLICE: usize = 256;
 
-/// Batches that each listener still accepts when the reactor stops: a full backlog of the largest usual size.
+/// Batches that each listener still accepts when the reactor stops: a full backlog of the largest usual size. As many
+/// turns are left for each UDP socket.
 const LAST_BATCHES: usize = 64;
 
 /// What a drain is doing, one listener or connection after the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sweep {
     /// Accepting what waits at each listener, and closing the listeners: a listener that closes resets the connections in
-    /// its backlog, whose peers have been told that they are connected.
+    /// its backlog, whose peers have been told that they are connected. Also answering the datagrams that have come.
     Backlog { batches_left: usize },
     /// Letting connections go on which nothing is begun and nothing owed, from this slab key on.
     LetGo { next: usize },
@@ -47,6 +48,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         self.last_call = Some(until.saturating_sub(self.config.linger.min(self.config.grace / 2)));
         self.shared.draining = true;
         self.sweep = Some(Sweep::Backlog { batches_left: LAST_BATCHES });
+        self.queue_datagrams();
     }
 
     /// Does the next slice.
@@ -67,7 +69,8 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         self.stop_if_done();
     }
 
-    /// Accepts another batch at each listener, and closes those at which no connection waits any more.
+    /// Accepts another batch at each listener, and closes those at which no connection waits any more. UDP sockets have
+    /// their turns in the same rounds, on the run queue.
     fn accept_last(&mut self, batches_left: usize) -> Option<Sweep> {
         for index in 0..self.services.len() {
             if self.services[index].accepting == Accepting::OnEvent {
@@ -79,11 +82,12 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
                 service.accepting = Accepting::OnEvent;
             }
         }
-        let is_done = self.services.iter().all(|service| service.listener.is_none());
-        Some(if is_done {
-            Sweep::LetGo { next: 0 }
-        } else {
+        let is_accepting = self.services.iter().any(|service| service.listener.is_some());
+        let is_answering = self.is_answering_datagrams() && batches_left > 0;
+        Some(if is_accepting || is_answering {
             Sweep::Backlog { batches_left: batches_left.saturating_sub(1) }
+        } else {
+            Sweep::LetGo { next: 0 }
         })
     }
 

@@ -1,17 +1,26 @@
-//! The UDP echo: each datagram goes back to its source (RFC 862), unless the [`Guard`] objects.
+//! UDP echoes: each datagram goes back to its source (RFC 862), unless the [`Guard`] objects.
 
 use std::{
     io::{self, ErrorKind},
+    mem,
     net::SocketAddr,
     time::Duration,
 };
 
 use log::{debug, trace, warn};
-use mio::{Interest, Registry, net::UdpSocket};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use super::guard::{Guard, Objection};
-use crate::{Stats, Token, UdpConfig, throttle::Throttle};
+use super::Dispatcher;
+use crate::{
+    Stats, Token, UdpConfig,
+    protocol::Protocol,
+    reactor::guard::{Guard, Objection},
+    reactor::inspect::InspectedDatagrams,
+    reactor::net::{DatagramSocket, Net},
+    throttle::Throttle,
+};
+
+/// The key of the first UDP socket's reserved token (generation 0). Lower keys are the listeners'.
+const FIRST_KEY: u32 = 1 << 16;
 
 /// Datagrams received in one turn before other sockets and connections get theirs.
 const PER_TURN: usize = 128;
@@ -19,77 +28,114 @@ const PER_TURN: usize = 128;
 /// No datagram is longer: its length field has 16 bits.
 const LONGEST: usize = 65_535;
 
-/// The size of the receive queue that the kernel is asked for, in bytes. It grants at most `net.core.rmem_max`. The
-/// usual default holds three of the longest datagrams.
-const QUEUE: usize = 4 << 20;
-
 /// A socket that sends back what it receives.
 #[derive(Debug)]
-pub(crate) struct Datagrams {
-    socket: UdpSocket,
+pub(super) struct DatagramEcho<S> {
+    socket: S,
     port: u16,
     buffer: Box<[u8]>,
     /// The length and the source of the datagram in `buffer`, while the kernel has no room to send it.
     owed: Option<(usize, SocketAddr)>,
     guard: Guard,
     warning: Throttle,
+    /// Whether its token is on the run queue.
+    queued: bool,
 }
 
 /// Whether a socket has more to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Turn {
+enum Turn {
     /// It waits for its next event.
     Wait,
     /// It has spent its budget: there may be more to receive.
     Again,
 }
 
-impl Datagrams {
-    /// Binds `address`; `share_ports` sets `SO_REUSEPORT`.
-    pub(crate) fn bind(
-        address: SocketAddr,
+impl<N: Net, P: Protocol> Dispatcher<N, P> {
+    /// Echoes the datagrams that `socket` receives, within the limits of `config`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Net::register_datagrams`].
+    pub fn echo_datagrams(
+        &mut self,
+        mut socket: N::DatagramSocket,
         config: &UdpConfig,
-        share_ports: bool,
-    ) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-        socket.set_nonblocking(true)?;
-        socket.set_reuse_port(share_ports)?;
-        if address.is_ipv6() {
-            socket.set_only_v6(false)?;
+    ) -> io::Result<()> {
+        let too_many = || io::Error::other("too many UDP sockets");
+        let index = u32::try_from(self.datagrams.len()).ok();
+        let key = index.and_then(|index| FIRST_KEY.checked_add(index)).ok_or_else(too_many)?;
+        self.net.register_datagrams(&mut socket, Token::new(key, 0))?;
+        self.datagrams.push(DatagramEcho::new(socket, config));
+        Ok(())
+    }
+
+    /// A UDP socket is ready.
+    pub(super) fn datagrams_ready(&mut self, index: usize) {
+        // One that is on the run queue has its turn in this same round.
+        if self.datagrams.get(index).is_some_and(|echo| !echo.queued) {
+            self.datagrams_turn(index);
         }
-        if let Err(error) = socket.set_recv_buffer_size(QUEUE) {
-            debug!("{address}: SO_RCVBUF: {error}");
+    }
+
+    /// Gives a UDP socket its turn, and queues it for another one if there may be more to do.
+    pub(super) fn datagrams_turn(&mut self, index: usize) {
+        let now = self.net.now();
+        let echo = &mut self.datagrams[index];
+        echo.queued = echo.turn(now, &self.shared.stats) == Turn::Again;
+        if echo.queued {
+            self.run_queue.push_back(token(index));
         }
-        socket.bind(&SockAddr::from(address))?;
-        let socket = UdpSocket::from_std(socket.into());
-        let port = socket.local_addr()?.port();
-        Ok(Self {
+    }
+
+    /// Gives each UDP socket a turn in the next round, for the datagrams in its queue.
+    pub(super) fn queue_datagrams(&mut self) {
+        for (index, echo) in self.datagrams.iter_mut().enumerate() {
+            if !mem::replace(&mut echo.queued, true) {
+                self.run_queue.push_back(token(index));
+            }
+        }
+    }
+
+    /// Whether a UDP socket may have datagrams in its queue that can be answered now.
+    pub(super) fn is_answering_datagrams(&self) -> bool {
+        self.datagrams.iter().any(|echo| echo.queued)
+    }
+}
+
+/// The token of the `index`th UDP socket.
+fn token(index: usize) -> Token {
+    Token::new(FIRST_KEY + u32::try_from(index).unwrap_or(0), 0)
+}
+
+/// Which UDP socket the reserved token with this key names; `None` if it names a listener.
+pub(super) const fn index(key: usize) -> Option<usize> {
+    key.checked_sub(FIRST_KEY as usize)
+}
+
+impl<S: DatagramSocket> DatagramEcho<S> {
+    fn new(socket: S, config: &UdpConfig) -> Self {
+        let port = socket.local_port();
+        Self {
             socket,
             port,
             buffer: vec![0; LONGEST].into_boxed_slice(),
             owed: None,
             guard: Guard::new(port, config),
             warning: Throttle::default(),
-        })
-    }
-
-    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
-    }
-
-    pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        registry.register(&mut self.socket, token.into(), Interest::READABLE | Interest::WRITABLE)
+            queued: false,
+        }
     }
 
     /// Receives and answers until no datagram is left, the kernel has no room to send, or the budget is spent.
-    pub(crate) fn turn(&mut self, now: Duration, stats: &Stats) -> Turn {
+    fn turn(&mut self, now: Duration, stats: &Stats) -> Turn {
         for _ in 0..PER_TURN {
             if let Some((length, source)) = self.owed.take()
                 && !self.answer(length, source, stats)
             {
                 return Turn::Wait;
             }
-            match self.socket.recv_from(&mut self.buffer) {
+            match self.socket.receive(&mut self.buffer) {
                 Ok((length, source)) => {
                     trace!("{source}: datagram of {length} B");
                     stats.received.add(length as u64);
@@ -108,8 +154,8 @@ impl Datagrams {
 
     /// Sends the datagram in the buffer to `source`; false if the kernel has no room and it has to wait.
     fn answer(&mut self, length: usize, source: SocketAddr, stats: &Stats) -> bool {
-        match self.socket.send_to(&self.buffer[..length], source) {
-            Ok(_) => {
+        match self.socket.send(&self.buffer[..length], source) {
+            Ok(()) => {
                 stats.frames.add(1);
                 stats.sent.add(length as u64);
             }
@@ -137,5 +183,11 @@ impl Datagrams {
         if let Some(more) = self.warning.admit(now) {
             warn!("udp port {}: dropped a datagram from {source}: {why} ({more} more)", self.port);
         }
+    }
+}
+
+impl<S> DatagramEcho<S> {
+    pub(super) const fn inspect(&self) -> InspectedDatagrams {
+        InspectedDatagrams { owed: self.owed.is_some(), queued: self.queued }
     }
 }
