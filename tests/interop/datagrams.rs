@@ -87,5 +87,5 @@ fn over_the_rate_is_dropped_counted_and_said() {
     echo(&self::socket(&daemon), b"y");
     let ended = daemon.stop();
     assert!(ended.stdout.contains(" datagrams dropped"), "{ended:?}");
-    assert!(ended.stderr.contains("over the rate for one source"), "{ended:?}");
+    assert!(ended.stderr.contains("over the rate limit for one source"), "{ended:?}");
 }
