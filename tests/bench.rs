@@ -114,6 +114,16 @@ fn an_echo_server_passes_and_every_field_is_there() {
 }
 
 #[test]
+fn a_load_that_runs_into_the_loop_guard_is_told_so() {
+    let daemon = Daemon::start(&["udp://127.0.0.1:0,rate=0"], &[]);
+    let target = daemon.listening[0].split(',').next().unwrap();
+    let run = bench(target, &["-c", "1", "--depth", "8", "-z", "2s", "--timeout", "500ms"]);
+    let guarded = run.number("/guard_losses");
+    assert!(guarded > 0.0 && run.number("/errors_by_name/TIMEOUT") >= guarded, "{run:?}");
+    assert!(run.stderr.contains("the loop guard of resound serve drops these"), "{run:?}");
+}
+
+#[test]
 fn every_wire_dialect_and_mix_comes_back_whole() {
     let socket = File::new("socket");
     let daemon = Daemon::start(

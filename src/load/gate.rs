@@ -199,6 +199,7 @@ pub(crate) mod tests {
             errors_by_name: report::by_name(&Default::default()),
             first_difference: None,
             unsent: 0,
+            guard_losses: 0,
             send_lag_us: None,
             connections: Connections {
                 opened: 10,

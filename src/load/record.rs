@@ -85,6 +85,8 @@ pub(crate) struct Summary {
     pub(crate) unsent: u64,
     /// Idle connections that still echoed at the end.
     pub(crate) held: u64,
+    /// UDP: losses at the positions where the loop guard of `resound serve` drops.
+    pub(crate) guard_losses: u64,
 }
 
 /// One thread's measurements.
@@ -96,6 +98,7 @@ pub(crate) struct Recorder {
     /// In nanoseconds.
     window_length: Nanos,
     told_of_a_difference: bool,
+    guard_losses: u64,
     cpu_at_start: Option<Nanos>,
     cpu: Nanos,
 }
@@ -112,6 +115,7 @@ impl Recorder {
             window: Window::new(0),
             window_length,
             told_of_a_difference: false,
+            guard_losses: 0,
             cpu_at_start: None,
             cpu: 0,
         }
@@ -161,6 +165,11 @@ impl Recorder {
         self.window.faults.count(fault, times);
     }
 
+    /// UDP: datagrams were lost where the loop guard of `resound serve` drops.
+    pub(crate) const fn guard_losses(&mut self, losses: u64) {
+        self.guard_losses += losses;
+    }
+
     /// Hands on how the first wrong answer looked.
     pub(crate) fn difference(&mut self, show: impl FnOnce() -> String) {
         if !std::mem::replace(&mut self.told_of_a_difference, true) {
@@ -208,7 +217,12 @@ impl Recorder {
     /// Hands on the rest.
     pub(crate) fn finish(&mut self, unsent: u64, held: u64) {
         self.hand_on(0, 0);
-        self.tell(Message::Done(Summary { cpu: self.cpu, unsent, held }));
+        self.tell(Message::Done(Summary {
+            cpu: self.cpu,
+            unsent,
+            held,
+            guard_losses: self.guard_losses,
+        }));
     }
 }
 

@@ -34,6 +34,9 @@ pub(crate) struct Report {
     pub(crate) first_difference: Option<String>,
     /// Open loop: frames that were due and never sent.
     pub(crate) unsent: u64,
+    /// UDP: of the losses, those at the positions where the loop guard of `resound serve` drops.
+    #[serde(default)]
+    pub(crate) guard_losses: u64,
     /// Open loop: by how much the client itself was late.
     pub(crate) send_lag_us: Option<Latency>,
     pub(crate) connections: Connections,

@@ -267,6 +267,7 @@ impl<'a> Gathering<'a> {
             errors_by_name: report::by_name(&all.faults),
             first_difference: self.difference.clone(),
             unsent: self.summaries.iter().map(|summary| summary.unsent).sum(),
+            guard_losses: self.summaries.iter().map(|summary| summary.guard_losses).sum(),
             send_lag_us: plan.rate.map(|_| Latency::from(&all.lag)),
             connections: Connections {
                 opened: all.connecting.len(),

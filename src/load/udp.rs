@@ -9,7 +9,7 @@ use std::{
 };
 
 use mio::{Events, Interest, Poll, Token, net::UdpSocket, unix::SourceFd};
-use resound::Endpoint;
+use resound::{Endpoint, UdpConfig};
 
 use super::{
     check::Place,
@@ -239,16 +239,18 @@ impl Datagrams {
         self.next_expiry = now + (self.timeout / 10).min(LONGEST_WAIT);
         for index in 0..self.flows.len() {
             let flow = &mut self.flows[index];
-            let mut lost = 0;
+            let (mut lost, mut by_guard) = (0, 0);
             while let Some(first) = flow.in_flight.front()
                 && (first.back || now.saturating_sub(first.at) >= self.timeout)
             {
                 lost += u32::from(!first.back);
+                by_guard += u64::from(!first.back && is_where_the_loop_guard_drops(flow.number));
                 flow.number += 1;
                 flow.in_flight.pop_front();
             }
             flow.missing -= lost;
             self.recorder.fault(Fault::Timeout, lost.into());
+            self.recorder.guard_losses(by_guard);
             self.replace(index, lost.into(), now)?;
         }
         Ok(())
@@ -360,6 +362,12 @@ impl Datagrams {
         };
         self.recorder.difference(|| place.judge().to_string());
     }
+}
+
+/// Whether the loop guard of `resound serve` drops the datagram with this number (they count from 0) of a socket. It
+/// counts the datagrams that it receives, so this holds as long as none is lost on the way to it.
+const fn is_where_the_loop_guard_drops(number: u64) -> bool {
+    (number + 1).is_multiple_of(UdpConfig::LOOP_GUARD_PERIOD as u64)
 }
 
 /// Makes the datagram of that number: a frame of the tape, with the number in front.

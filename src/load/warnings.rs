@@ -1,6 +1,9 @@
 //! What a reader of the numbers should know before believing them, each with what to do about it.
 
-use resound::plural::{Plural, connections, frames};
+use resound::{
+    UdpConfig,
+    plural::{Plural, connections, frames},
+};
 
 use super::{
     pace::Arrivals,
@@ -128,13 +131,22 @@ fn held(report: &Report) -> Option<String> {
 
 fn datagrams(report: &Report) -> Option<String> {
     let lost = *report.errors_by_name.get("TIMEOUT").unwrap_or(&0);
-    (report.config.target.starts_with("udp://") && lost > 0).then(|| {
-        format!(
-            "{} did not come back: lost anywhere, or the server limits its answers (resound serve does: \
-             udp://ADDRESS,rate=0 lifts it)",
-            Plural(lost, ["datagram", "datagrams"])
-        )
-    })
+    if !report.config.target.starts_with("udp://") || lost == 0 {
+        return None;
+    }
+    let missing = Plural(lost, ["datagram", "datagrams"]);
+    let (guarded, period) = (report.guard_losses, u64::from(UdpConfig::LOOP_GUARD_PERIOD));
+    // Of losses at random, one in a period is at such a position too.
+    if guarded * period > 5 * lost {
+        return Some(format!(
+            "{missing} did not come back, and {guarded} of them were the {period}th datagram of their socket, or a \
+             multiple of that: the loop guard of resound serve drops these. udp://ADDRESS,loop-guard=off switches it off"
+        ));
+    }
+    Some(format!(
+        "{missing} did not come back: lost anywhere, or the server limits its answers (resound serve does: \
+         udp://ADDRESS,rate=0,loop-guard=off lifts that)"
+    ))
 }
 
 #[cfg(test)]
@@ -187,6 +199,11 @@ mod tests {
         let mut lost = report();
         lost.config.target = "udp://127.0.0.1:1".to_owned();
         lost.errors_by_name.insert("TIMEOUT".to_owned(), 3);
+        let mut guarded = lost.clone();
+        guarded.guard_losses = 2;
+        let mut random = lost.clone();
+        random.errors_by_name.insert("TIMEOUT".to_owned(), 3_000);
+        random.guard_losses = 3;
         for (report, says) in [
             (&saturated, "--threads"),
             (&behind, "--ramp"),
@@ -195,7 +212,9 @@ mod tests {
                 "5000 frames came back, too few for p99.9 and p99.99: fewer than ten of them are beyond. Measure 20 times",
             ),
             (&nothing, "no frame came back"),
-            (&lost, "rate=0"),
+            (&lost, "rate=0,loop-guard=off"),
+            (&random, "lost anywhere"),
+            (&guarded, "2 of them were the 1009th datagram of their socket"),
         ] {
             let text = said(report);
             assert!(text.contains(says), "{text}");
