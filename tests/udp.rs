@@ -9,7 +9,8 @@ use std::{
 
 use common::{Daemon, PATIENCE};
 use resound::UdpConfig;
-use socket2::{Domain, Protocol, Socket, Type};
+use rustix::process::Signal;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 mod common;
 
@@ -50,6 +51,25 @@ fn a_datagram_from_a_port_that_is_closed_again_is_not_fatal() {
     daemon.resume();
     ping(&client(&daemon), b"hello");
     assert!(daemon.stop().status.success());
+}
+
+#[test]
+fn datagrams_that_have_come_when_sigterm_comes_are_answered() {
+    let daemon = Daemon::start(&["udp://127.0.0.1:0"], &[]);
+    let socket = client(&daemon);
+    SockRef::from(&socket).set_recv_buffer_size(1 << 20).unwrap();
+    daemon.pause();
+    // More than the turns of one round of the loop answer.
+    for number in 0..400_u16 {
+        socket.send(&number.to_le_bytes()).unwrap();
+    }
+    daemon.signal(Signal::TERM);
+    daemon.resume();
+    let mut back = [0; 3];
+    for number in 0..400_u16 {
+        assert_eq!(socket.recv(&mut back).expect("an answer in time"), 2);
+        assert_eq!(back[..2], number.to_le_bytes());
+    }
 }
 
 #[test]
@@ -171,6 +191,7 @@ impl Relay {
     }
 }
 
+/// One datagram in this many is dropped.
 const PERIOD: usize = UdpConfig::LOOP_GUARD_PERIOD as usize;
 
 #[test]

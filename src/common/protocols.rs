@@ -1,4 +1,4 @@
-//! What `--listen` offers: the library's protocols, and UDP; their keys as people write them.
+//! The protocols that `--listen` takes: the library's and UDP, with their keys.
 
 use resound::{
     UdpConfig,
@@ -9,12 +9,12 @@ use resound::{
 
 use super::units::Size;
 
-/// `--max-frame`, unless it is given.
+/// The default of `--max-frame`.
 pub(crate) const DEFAULT_MAX_FRAME: Size = Size(frame::DEFAULT_MAX);
 
 /// What a listener does.
 pub(crate) enum Service {
-    /// It speaks this with each who connects.
+    /// It accepts connections and speaks this protocol.
     Connections(Box<dyn Protocol + Send>),
     /// It echoes datagrams within these limits.
     Datagrams(UdpConfig),
@@ -26,11 +26,12 @@ const UDP_KEYS: &[Key] = &[
     ("rate", "datagrams a second for each source; default 10000, 0 for no limit"),
     (
         "loop-guard",
-        "off: do not drop one in 1009 from a source that never pauses for 5 minutes; it ends loops with other echoes",
+        "on or off; on by default: drop one datagram in 1009 from a source that never pauses for 5 minutes, which ends \
+         loops with other echoes",
     ),
 ];
 
-/// The service that `listen` describes. What it does not set itself is as `defaults` say.
+/// The service that `listen` describes. `defaults` has the values of the keys that it leaves out.
 pub(crate) fn service(listen: &Listen, defaults: &Terms) -> Result<Service, String> {
     if listen.protocol == UDP {
         check(listen, UDP_KEYS.iter())?;
@@ -48,7 +49,7 @@ pub(crate) fn service(listen: &Listen, defaults: &Terms) -> Result<Service, Stri
     Ok(Service::Connections(protocol))
 }
 
-/// Whether `listen` has only keys that are `known`.
+/// Fails if `listen` has a key that is not `known`.
 fn check<'k>(listen: &Listen, known: impl Iterator<Item = &'k Key>) -> Result<(), String> {
     let known: Vec<&str> = known.map(|(key, _)| *key).collect();
     match listen.keys.iter().find(|(given, _)| !known.contains(&given.as_str())) {
@@ -81,7 +82,7 @@ fn udp_config(listen: &Listen) -> Result<UdpConfig, String> {
     Ok(config)
 }
 
-/// What the keys of `listen` say; what they do not is as in `defaults`.
+/// The values of the keys of `listen`, and those in `defaults` for the keys that it leaves out.
 fn terms(listen: &Listen, defaults: &Terms) -> Result<Terms, String> {
     let mut terms = defaults.clone();
     for (key, value) in &listen.keys {
@@ -97,8 +98,8 @@ fn terms(listen: &Listen, defaults: &Terms) -> Result<Terms, String> {
     Ok(terms)
 }
 
-/// The dialect in the keys of `listen`; `max_frame` counts where they name neither a limit nor a preset, which
-/// has a limit of its own.
+/// The dialect that the keys of `listen` describe. `max_frame` is the limit if they have neither `max` nor a preset
+/// with a limit of its own.
 pub(crate) fn dialect(listen: &Listen, max_frame: Size) -> Result<Dialect, String> {
     let known = offers().iter().filter(|offer| offer.name == "frames").flat_map(|offer| offer.keys);
     check(listen, known)?;

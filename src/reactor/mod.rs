@@ -28,7 +28,7 @@ use std::{
 
 use self::{
     dispatcher::{Dispatcher, Phase},
-    net::{Net, Readiness},
+    net::{DatagramSocket, Net, Readiness},
 };
 use log::debug;
 use mio::{
@@ -368,5 +368,19 @@ impl Net for Kernel {
 
     fn now(&self) -> Duration {
         self.start.elapsed()
+    }
+}
+
+impl DatagramSocket for Datagrams {
+    fn local_port(&self) -> u16 {
+        self.address().port()
+    }
+
+    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.socket().recv_from(buffer)
+    }
+
+    fn send(&mut self, payload: &[u8], to: SocketAddr) -> io::Result<()> {
+        self.socket().send_to(payload, to).map(drop)
     }
 }

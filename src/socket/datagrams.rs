@@ -6,7 +6,7 @@ use log::debug;
 use mio::{Interest, Registry, net::UdpSocket};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::{Token, reactor::net::DatagramSocket};
+use crate::Token;
 
 /// The size of the receive queue that the kernel is asked for, in bytes. It grants at most `net.core.rmem_max`. The
 /// usual default holds three of the longest datagrams.
@@ -41,21 +41,11 @@ impl Datagrams {
         self.address
     }
 
+    pub(crate) const fn socket(&self) -> &UdpSocket {
+        &self.socket
+    }
+
     pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         registry.register(&mut self.socket, token.into(), Interest::READABLE | Interest::WRITABLE)
-    }
-}
-
-impl DatagramSocket for Datagrams {
-    fn local_port(&self) -> u16 {
-        self.address.port()
-    }
-
-    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.socket.recv_from(buffer)
-    }
-
-    fn send(&mut self, payload: &[u8], to: SocketAddr) -> io::Result<()> {
-        self.socket.send_to(payload, to).map(drop)
     }
 }
