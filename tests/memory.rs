@@ -159,7 +159,8 @@ fn max_memory_holds_under_everything_at_once_and_is_given_back() {
     assert!(peak <= limit + SLACK, "{peak} KiB");
     assert!(peak > limit / 2, "{peak} KiB: nothing was measured");
     drop((half_frames, deaf));
-    falls_back(&daemon, base, 3 << 10);
+    // The scratch of 1 MiB has been used by now, and small buffers leave gaps in the heap.
+    falls_back(&daemon, base, 4 << 10);
     let ended = daemon.stop();
     assert!(ended.stdout.contains("at the memory limit"), "{ended:?}");
 }

@@ -19,7 +19,7 @@ use resound::{
 };
 
 const REPLIES: u32 = 1_000;
-const REPLY: [u8; 64 << 10] = [7; 64 << 10];
+static REPLY: [u8; 64 << 10] = [7; 64 << 10];
 
 /// Answers each frame with a thousand of 64 KiB.
 #[derive(Default)]
