@@ -3,10 +3,10 @@
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use resound::{
-    Config, Reason,
+    Config, Reason, Token,
     dispatcher::{Dispatcher, Phase},
     net::Readiness,
-    protocol::Frames,
+    protocol::{Frames, Next, Output, Protocol, Received},
 };
 
 use super::{
@@ -15,21 +15,27 @@ use super::{
 };
 
 /// A dispatcher of frames on a kernel without surprises.
-struct Calm {
+struct Calm<P = Frames> {
     kernel: SharedKernel,
-    dispatcher: Dispatcher<Simulated, Frames>,
+    dispatcher: Dispatcher<Simulated, P>,
 }
 
 const SECOND: Duration = Duration::from_secs(1);
 
 impl Calm {
     fn new(config: Config) -> Self {
+        Self::speaking(Frames::default(), config)
+    }
+}
+
+impl<P: Protocol> Calm<P> {
+    fn speaking(protocol: P, config: Config) -> Self {
         let faults =
             Faults { interrupted: 0, short_write: 0, meanwhile: 0, register: 0, accept: 0 };
         let no_choice = Choices::Script { bytes: Vec::new(), next: 0 };
         let kernel = Rc::new(RefCell::new(Kernel::new(no_choice, faults, 10_000)));
         let mut dispatcher = Dispatcher::new(Simulated(Rc::clone(&kernel)), config);
-        dispatcher.listen(0, "frames".to_owned(), Frames::default()).unwrap();
+        dispatcher.listen(0, "calm".to_owned(), protocol).unwrap();
         Self { kernel, dispatcher }
     }
 
@@ -314,4 +320,153 @@ fn memory_of_a_large_frame_is_given_back_two_seconds_after_the_last_byte() {
     calm.pass(SECOND);
     calm.pass(SECOND);
     assert_eq!(calm.dispatcher.wait(), None, "none is left to give back");
+}
+
+/// Connections that time out or are closed in one round of the loop are at most this many.
+const SLICE: u64 = 256;
+
+/// Many idle connections, and one that pings after each step until `done`.
+fn ping_beside_what_concerns_all(config: Config, act: impl FnOnce(&mut Calm)) -> Calm {
+    const CONNECTIONS: usize = 5_000;
+    let mut calm = Calm::new(Config { max_connections: 10_000, ..config });
+    for _ in 0..CONNECTIONS {
+        calm.kernel.borrow_mut().connect(0);
+    }
+    while calm.dispatcher.stats().open.value() < CONNECTIONS as u64 {
+        calm.step();
+    }
+    let pinging = calm.connect();
+    act(&mut calm);
+    let mut rounds = 0;
+    while calm.dispatcher.stats().open.value() > 1 {
+        let (open, written) = (calm.dispatcher.stats().open.value(), calm.written(pinging));
+        calm.send(pinging, HELLO);
+        let closed = open - calm.dispatcher.stats().open.value();
+        assert!(closed <= SLICE, "{closed} connections closed between two polls");
+        if !calm.has_sent_fin(pinging) {
+            assert_eq!(calm.written(pinging), written + HELLO.len() as u64, "the ping waits");
+        }
+        rounds += 1;
+        assert!(rounds < 1_000, "it does not come to an end");
+        if calm.dispatcher.wait() != Some(Duration::ZERO) {
+            calm.kernel.borrow_mut().now += MILLISECOND;
+        }
+    }
+    assert!(rounds >= CONNECTIONS as u64 / SLICE, "{rounds} rounds: nothing was measured");
+    calm
+}
+
+/// Row 48 of the fault table.
+#[test]
+fn thousands_that_are_idle_are_ended_in_slices() {
+    let config =
+        Config { idle_timeout: Some(10 * SECOND), linger: MILLISECOND, ..Config::default() };
+    ping_beside_what_concerns_all(config, |calm| {
+        calm.kernel.borrow_mut().now += 10 * SECOND;
+    });
+}
+
+/// Row 48 of the fault table.
+#[test]
+fn thousands_are_closed_in_slices_when_the_grace_time_is_over() {
+    let config = Config { grace: MILLISECOND, linger: 10 * SECOND, ..Config::default() };
+    let calm = ping_beside_what_concerns_all(config, |calm| calm.dispatcher.stop());
+    assert_eq!(calm.dispatcher.stats().closed(Reason::Drained), 0, "they linger");
+}
+
+/// Answers each byte within a message that never ends, as WebSocket answers pings between fragments.
+struct Unfinished;
+
+impl Protocol for Unfinished {
+    fn receive(&mut self, _: Token, input: &[u8], _: usize, out: &mut Output) -> Received {
+        input.iter().for_each(|_| out.extend(&[7; 2_000]));
+        Received { consumed: input.len(), echo: false, frames: 0, next: Next::Rest { need: 0 } }
+    }
+}
+
+impl<P: Protocol> Calm<P> {
+    /// The peer takes all that it is owed.
+    fn take_all(&mut self, wire: usize) {
+        for _ in 0..100 {
+            self.kernel.borrow_mut().deliver(wire, usize::MAX);
+            self.step();
+        }
+        assert_eq!(self.dispatcher.inspect().connections[0].owed, 0);
+    }
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn unfinished() -> (Calm<Unfinished>, usize) {
+    let config = Config { write_timeout: None, frame_timeout: Some(MINUTE), ..Config::default() };
+    let mut calm = Calm::speaking(Unfinished, config);
+    let wire = calm.connect();
+    calm.send(wire, b"a");
+    assert!(calm.dispatcher.inspect().connections[0].owed > 0);
+    (calm, wire)
+}
+
+/// Row 47 of the fault table.
+#[test]
+fn a_frame_deadline_goes_on_while_replies_are_owed() {
+    let (mut calm, wire) = unfinished();
+    calm.pass(50 * SECOND);
+    calm.take_all(wire);
+    calm.pass(10 * SECOND - MILLISECOND);
+    assert!(!calm.has_sent_fin(wire));
+    calm.pass(MILLISECOND);
+    assert!(calm.has_sent_fin(wire), "a minute after its first byte");
+}
+
+/// Row 47 of the fault table: the server did not read, so the rest of the frame could not come.
+#[test]
+fn a_frame_whose_time_is_up_while_replies_are_owed_has_it_once_more() {
+    let (mut calm, wire) = unfinished();
+    calm.pass(70 * SECOND);
+    assert!(!calm.has_sent_fin(wire));
+    calm.take_all(wire);
+    calm.pass(MINUTE - MILLISECOND);
+    assert!(!calm.has_sent_fin(wire));
+    calm.pass(MILLISECOND);
+    assert!(calm.has_sent_fin(wire), "a minute after its replies had gone");
+}
+
+/// Row 47 of the fault table.
+#[test]
+fn a_peer_that_blocks_its_replies_again_and_again_does_not_keep_a_frame_unfinished_for_ever() {
+    let (mut calm, wire) = unfinished();
+    let mut seconds = 0;
+    while !calm.has_sent_fin(wire) {
+        calm.pass(50 * SECOND);
+        seconds += 50;
+        calm.take_all(wire);
+        if !calm.has_sent_fin(wire) {
+            calm.send(wire, b"a");
+        }
+        assert!(seconds <= 200, "still unfinished after {seconds} s");
+    }
+}
+
+/// Row 44 of the fault table.
+#[test]
+fn over_the_memory_limit_the_largest_holder_is_ended_and_the_one_that_asks_is_not() {
+    let mut calm = Calm::new(Config { max_memory: 1 << 20, ..Config::default() });
+    let [large, small, asking] = [calm.connect(), calm.connect(), calm.connect()];
+    let unfinished = (16_u32 << 20).to_le_bytes();
+    for (wire, bytes) in [(large, 700_000), (small, 10_000)] {
+        calm.send(wire, &[&unfinished[..], &vec![1; bytes]].concat());
+    }
+    calm.send(asking, &[&unfinished[..], &vec![1; 300_000]].concat());
+    calm.step();
+    assert!(calm.has_sent_fin(large), "it holds most");
+    assert!(!calm.has_sent_fin(small) && !calm.has_sent_fin(asking));
+    assert!(calm.dispatcher.inspect().lent <= 1 << 20);
+    // The one that asked goes on, and becomes the largest itself.
+    for _ in 0..9 {
+        calm.send(asking, &[1; 100_000]);
+    }
+    calm.step();
+    assert!(calm.has_sent_fin(asking) && !calm.has_sent_fin(small));
+    calm.send(small, &[1; 10]);
+    assert!(!calm.is_closed(small));
 }
