@@ -250,6 +250,23 @@ fn a_second_signal_ends_it_at_once() {
 }
 
 #[test]
+fn a_unix_socket_that_another_daemon_has_taken_over_is_left_alone() {
+    let path = std::env::temp_dir().join(format!("resound-successor-{}", std::process::id()));
+    let listen = format!("frames+unix://{}", path.display());
+    let first = Daemon::start(&[&listen], &[]);
+    std::fs::remove_file(&path).unwrap();
+    let second = Daemon::start(&[&listen], &[]);
+    assert!(first.stop().status.success());
+    let mut stream = UnixStream::connect(&path).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(&frame(b"hello")).unwrap();
+    stream.read_exact(&mut [0; 9]).unwrap();
+    drop(stream);
+    assert!(second.stop().status.success());
+    assert!(!path.exists(), "its own is removed");
+}
+
+#[test]
 fn a_reader_that_does_not_read_is_not_buffered_for() {
     let daemon = Daemon::frames(&["--write-timeout", "off"]);
     let before = daemon.memory("VmRSS");

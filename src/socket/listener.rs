@@ -4,7 +4,7 @@ use std::{
     fmt,
     io::{self, ErrorKind},
     net::{AddrParseError, SocketAddr},
-    os::unix::fs::FileTypeExt,
+    os::unix::fs::{FileTypeExt, MetadataExt},
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -56,8 +56,8 @@ impl FromStr for Endpoint {
 pub enum Listener {
     /// TCP over IPv4 or IPv6, and where it is bound.
     Tcp(TcpListener, SocketAddr),
-    /// A Unix stream socket; its path is removed when it is dropped.
-    Unix(UnixListener, UnixPath),
+    /// A Unix stream socket, and its path. Fields are dropped in this order: the path goes first.
+    Unix(UnixPath, UnixListener),
 }
 
 impl Listener {
@@ -104,8 +104,8 @@ impl Listener {
                     socket.bind(&address)?;
                 }
                 socket.listen(backlog)?;
-                let path = UnixPath(path.clone());
-                Ok(Self::Unix(UnixListener::from_std(socket.into()), path))
+                let path = UnixPath::of_bound(path)?;
+                Ok(Self::Unix(path, UnixListener::from_std(socket.into())))
             }
         }
     }
@@ -115,7 +115,7 @@ impl Listener {
     pub fn endpoint(&self) -> Endpoint {
         match self {
             Self::Tcp(_, bound) => Endpoint::Tcp(*bound),
-            Self::Unix(_, path) => Endpoint::Unix(path.0.clone()),
+            Self::Unix(path, _) => Endpoint::Unix(path.path.clone()),
         }
     }
 
@@ -135,7 +135,7 @@ impl Listener {
                 let (stream, peer) = listener.accept()?;
                 Ok((Socket::Tcp(stream), Peer::Tcp(peer)))
             }
-            Self::Unix(listener, _) => {
+            Self::Unix(_, listener) => {
                 let (stream, _) = listener.accept()?;
                 Ok((Socket::Unix(stream), Peer::Unix))
             }
@@ -143,26 +143,58 @@ impl Listener {
     }
 }
 
-/// The path of a bound Unix socket, removed when the listener goes: bind(2) makes it, and nothing else would unmake it.
+/// The path of a bound Unix socket. bind(2) creates the file, and this removes it when the listener is dropped, unless
+/// another file has taken its place.
 #[derive(Debug)]
-pub struct UnixPath(PathBuf);
+pub struct UnixPath {
+    path: PathBuf,
+    file: FileId,
+}
+
+/// The device and the inode of a file. No other file gets the same inode while the socket is open: it holds on to the file
+/// that it is bound to, even if that is unlinked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    fn of(path: &Path) -> io::Result<Self> {
+        let metadata = std::fs::symlink_metadata(path)?;
+        Ok(Self { device: metadata.dev(), inode: metadata.ino() })
+    }
+}
+
+impl UnixPath {
+    fn of_bound(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), file: FileId::of(path)? })
+    }
+}
 
 impl Drop for UnixPath {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_file(&self.0) {
-            log::debug!("{}: remove: {error}", self.0.display());
+        let path = self.path.display();
+        match FileId::of(&self.path) {
+            Ok(file) if file == self.file => {
+                if let Err(error) = std::fs::remove_file(&self.path) {
+                    log::debug!("{path}: remove: {error}");
+                }
+            }
+            Ok(_) => log::debug!("{path}: another file is there now; it is left alone"),
+            Err(error) => log::debug!("{path}: {error}"),
         }
     }
 }
 
-/// Removes a socket file that a daemon left behind when it was killed; whether it was one.
+/// Removes the socket file of a daemon that was killed; returns whether there was one.
 ///
-/// Only ever a socket: connecting to any other file is refused as well (connect(2)), and somebody may need it.
+/// Any file that is not a socket is left alone, although connect(2) refuses there as well.
 fn remove_if_deserted(path: &Path) -> io::Result<bool> {
     if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
         return Ok(false);
     }
-    // Without blocking, as connecting would where a living server's backlog is full: then it says `WouldBlock`.
+    // It does not block: if the backlog of a live server is full, it fails with `WouldBlock`.
     match UnixStream::connect(path) {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
             std::fs::remove_file(path)?;
@@ -181,7 +213,7 @@ impl Source for Listener {
     ) -> io::Result<()> {
         match self {
             Self::Tcp(listener, _) => listener.register(registry, token, interest),
-            Self::Unix(listener, _) => listener.register(registry, token, interest),
+            Self::Unix(_, listener) => listener.register(registry, token, interest),
         }
     }
 
@@ -193,14 +225,14 @@ impl Source for Listener {
     ) -> io::Result<()> {
         match self {
             Self::Tcp(listener, _) => listener.reregister(registry, token, interest),
-            Self::Unix(listener, _) => listener.reregister(registry, token, interest),
+            Self::Unix(_, listener) => listener.reregister(registry, token, interest),
         }
     }
 
     fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
         match self {
             Self::Tcp(listener, _) => listener.deregister(registry),
-            Self::Unix(listener, _) => listener.deregister(registry),
+            Self::Unix(_, listener) => listener.deregister(registry),
         }
     }
 }
@@ -227,6 +259,27 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::AddrInUse);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
         std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn the_path_of_a_listener_that_goes_is_removed_only_if_it_is_its_own() {
+        let path = scratch("successor");
+        let first = bind(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let second = bind(&path).unwrap();
+        drop(first);
+        std::os::unix::net::UnixStream::connect(&path).expect("the successor is still there");
+
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "precious").unwrap();
+        drop(second);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+
+        std::fs::remove_file(&path).unwrap();
+        let third = bind(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        drop(third);
+        assert!(!path.exists());
     }
 
     #[test]
