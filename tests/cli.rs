@@ -5,12 +5,13 @@ mod common;
 
 use std::{
     fs,
+    io::BufRead,
     os::unix::net::UnixListener,
     path::PathBuf,
     process::{Command, Output, Stdio},
 };
 
-use common::{Daemon, resound};
+use common::{Daemon, ping, resound, tool};
 
 /// What a command said, and its exit code.
 struct Said {
@@ -278,6 +279,72 @@ fn the_log_level_is_the_flags_then_the_variables() {
     ] {
         let log = logged(arguments, variables);
         assert_eq!((log.contains("INFO"), log.contains("DEBUG")), (info, debug), "{log}");
+    }
+}
+
+#[test]
+fn as_many_connections_as_are_announced_fit() {
+    let Some(prlimit) = tool("prlimit") else { return };
+    for (limit, arguments) in [
+        (20, &[][..]),
+        (21, &["--overload", "refuse"]),
+        (40, &["--listen", "raw://127.0.0.1:0", "--listen", "udp://127.0.0.1:0"]),
+        (64, &["--reactors", "3"]),
+        (64, &["--reactors", "2", "--overload", "refuse", "--listen", "lines://127.0.0.1:0"]),
+        (256, &["--log-level", "debug"]),
+        (1024, &[]),
+    ] {
+        let mut command = Command::new(&prlimit);
+        command.arg(format!("--nofile={limit}:{limit}")).arg(env!("CARGO_BIN_EXE_resound"));
+        command.args(["serve", "--listen", "frames://127.0.0.1:0"]).args(arguments);
+        let listeners = 1 + arguments.iter().filter(|word| **word == "--listen").count();
+        let mut daemon = Daemon::spawn(command, listeners);
+        let mut log = daemon.take_stderr();
+        let mut line = String::new();
+        while !line.contains("at most ") {
+            line.clear();
+            assert!(log.read_line(&mut line).unwrap() > 0, "nothing is announced");
+        }
+        let (_, announced) = line.split_once("at most ").unwrap();
+        let announced: usize = announced.split(' ').next().unwrap().parse().unwrap();
+        // Three for each reactor and one for each of its listeners, those of the process, and a few to spare.
+        let reactors = if arguments.contains(&"--reactors") { 3 } else { 1 };
+        assert!(announced + 12 + reactors * (8 + listeners) >= limit, "{limit}: only {announced}");
+        // The kernel spreads them over the loops, so it takes some more until each of them is full.
+        let before = daemon.descriptors();
+        let mut streams = Vec::new();
+        while daemon.descriptors() < before + announced {
+            assert!(streams.len() < 20 * announced + 200, "{limit} {arguments:?}: they do not fit");
+            streams.push(daemon.connect());
+        }
+        ping(&mut streams[0]);
+        drop(streams);
+        drop(log);
+        let ended = daemon.stop();
+        assert!(!ended.stdout.contains("accept pause"), "{limit} {arguments:?}: {ended:?}");
+    }
+}
+
+#[test]
+fn frames_that_do_not_fit_the_memory_are_warned_about() {
+    let logged = |arguments: &[&str]| {
+        let mut command = resound();
+        command.arg("serve").args(arguments);
+        Daemon::spawn(command, 1).stop().stderr
+    };
+    let frames = ["--listen", "frames://127.0.0.1:0"];
+    for (arguments, warns) in [
+        (&["--max-memory", "1MiB"][..], true),
+        (&["--max-memory", "16MiB"], false),
+        (&["--max-memory", "1MiB", "--max-frame", "64KiB"], false),
+        (&["--max-frame", "1GiB"], false),
+        (&["--max-frame", "1500MiB"], true),
+    ] {
+        let log = logged(&[&frames[..], arguments].concat());
+        assert_eq!(log.contains("WARN"), warns, "{arguments:?}: {log}");
+        if warns {
+            assert!(log.contains("--max-memory") && log.contains("--max-frame"), "{log}");
+        }
     }
 }
 

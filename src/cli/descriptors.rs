@@ -1,11 +1,13 @@
-//! File descriptors: one for each connection, and a few of our own.
+//! File descriptors: one for each connection, and a few of the daemon's own.
+
+use std::fs;
 
 use log::{debug, warn};
-use resound::Config;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Standard streams, the signal pipe; and some to spare for name lookups and the log.
-const OWN: u64 = 24;
+/// What is taken for the number of open descriptors where it cannot be counted: the standard streams, those for signals,
+/// and some that were inherited.
+const USUALLY_OPEN: u64 = 16;
 
 /// Raises this process's limit as far as it may without privileges, and returns it.
 pub(crate) fn raise_limit() -> u64 {
@@ -20,17 +22,16 @@ pub(crate) fn raise_limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// How many connections to hold at most, in all: what was asked for, or what `limit` descriptors leave room for
-/// beside those of so many `reactors`, each with its own `listeners`.
-pub(crate) fn max_connections(
-    asked: Option<u64>,
-    limit: u64,
-    reactors: u64,
-    listeners: u64,
-) -> usize {
-    let own = OWN + reactors * (Config::OWN_DESCRIPTORS + listeners);
-    // Below twice our own need half of it is a better guess than nothing.
-    let room = limit.saturating_sub(own).max(limit / 2).max(1);
+/// How many descriptors this process has open, inherited ones included.
+pub(crate) fn count_open() -> u64 {
+    // One of them is open for the listing itself.
+    fs::read_dir("/proc/self/fd").map_or(USUALLY_OPEN, |listing| listing.count() as u64 - 1)
+}
+
+/// How many connections to hold at most, in all reactors together: what was asked for, or else what `limit` descriptors
+/// leave room for beside `own`.
+pub(crate) fn max_connections(asked: Option<u64>, limit: u64, own: u64) -> usize {
+    let room = limit.saturating_sub(own).max(1);
     let connections = match asked {
         None => room,
         Some(asked) => {
@@ -38,7 +39,7 @@ pub(crate) fn max_connections(
                 warn!(
                     "--max-connections {asked} is more than the limit of {limit} open files has room for: \
                      accepting will pause at about {room}. Raise the limit (ulimit -n, or LimitNOFILE= in a \
-                     systemd unit) or ask for less"
+                     systemd unit), or lower --max-connections"
                 );
             }
             asked
@@ -55,18 +56,26 @@ mod tests {
 
     #[test]
     fn the_limit_leaves_room_for_our_own() {
-        for (asked, limit, reactors, listeners, expected) in [
-            (None, 20_000, 1, 1, 19_935),
-            (None, 20_000, 2, 1, 19_894),
-            (None, 1024, 1, 3, 957),
-            (None, 20, 1, 1, 10),
-            (None, 0, 1, 1, 1),
-            (None, u64::MAX, 1, 1, u32::MAX as usize),
-            (Some(5), 20_000, 1, 1, 5),
-            (Some(100), 20, 1, 1, 100),
-            (Some(u64::MAX), 20, 1, 1, u32::MAX as usize),
+        for (asked, limit, own, expected) in [
+            (None, 20_000, 20, 19_980),
+            (None, 20, 15, 5),
+            (None, 20, 20, 1),
+            (None, 0, 20, 1),
+            (None, u64::MAX, 20, u32::MAX as usize),
+            (Some(5), 20_000, 20, 5),
+            (Some(100), 20, 15, 100),
+            (Some(u64::MAX), 20, 15, u32::MAX as usize),
         ] {
-            assert_eq!(max_connections(asked, limit, reactors, listeners), expected);
+            assert_eq!(max_connections(asked, limit, own), expected);
         }
+    }
+
+    #[test]
+    fn an_open_file_is_counted() {
+        // Other tests open files meanwhile: it takes many to tell.
+        let before = count_open();
+        let files: Vec<_> = (0..500).map(|_| fs::File::open("/dev/null").unwrap()).collect();
+        assert!(count_open() >= before + 250);
+        drop(files);
     }
 }

@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use log::{debug, info};
+use log::{debug, info, warn};
 use resound::{
     Config, Endpoint, Overload,
     listen::{Address, Listen},
@@ -156,7 +156,7 @@ impl ServeArgs {
         // First of all: a signal that comes while we start is not lost.
         let stop = signals::stop_stream().map_err(|error| cannot("catch signals", &error))?;
         let listeners: Vec<&Listen> = self.listen.iter().flat_map(|some| &some.0).collect();
-        let config = self.config(listeners.len() as u64);
+        let config = self.config(&listeners);
         let mut reactors = Reactors::new(&config, self.reactors)?;
         let mut ready = String::new();
         for listen in listeners {
@@ -173,16 +173,13 @@ impl ServeArgs {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn config(&self, listeners: u64) -> Config {
+    fn config(&self, listeners: &[&Listen]) -> Config {
         let Self { limits, timeouts, .. } = self;
         let limit = descriptors::raise_limit();
+        let of_each = Config::OWN_DESCRIPTORS + listeners.len() as u64;
+        let own = descriptors::count_open() + self.reactors as u64 * of_each;
         let config = Config {
-            max_connections: descriptors::max_connections(
-                limits.max_connections,
-                limit,
-                self.reactors as u64,
-                listeners,
-            ),
+            max_connections: descriptors::max_connections(limits.max_connections, limit, own),
             backlog: self.backlog,
             max_connections_per_ip: limits.max_connections_per_ip,
             overload: limits.overload.into(),
@@ -198,6 +195,16 @@ impl ServeArgs {
             connections(config.max_connections),
             limits.max_memory
         );
+        for listen in listeners {
+            let longest = protocols::longest(listen, limits.max_frame);
+            if let Some(longest) = longest.filter(|longest| longest.0 > limits.max_memory.0) {
+                warn!(
+                    "{listen}: the longest frame is {longest}, and --max-memory is {}: a connection that sends more \
+                     than that in one frame is closed. Raise --max-memory, or lower --max-frame or the listener's max=",
+                    limits.max_memory
+                );
+            }
+        }
         debug!("{config:?}");
         config
     }

@@ -107,6 +107,17 @@ pub(crate) fn dialect(listen: &Listen, max_frame: Size) -> Result<Dialect, Strin
     terms.dialect().map_err(|error| error.to_string())
 }
 
+/// The length of the longest frame, line, message or body that `listen` lets in; `None` where nothing has such a limit.
+pub(crate) fn longest(listen: &Listen, max_frame: Size) -> Option<Size> {
+    let offer = protocol::offer(&listen.protocol)?;
+    let is_limited = offer.all_keys().any(|(key, _)| *key == "max");
+    let terms = terms(listen, &Terms { max_frame: max_frame.0, ..Terms::default() }).ok()?;
+    match listen.protocol.as_str() {
+        "frames" => terms.dialect().ok().map(|dialect| Size(dialect.limit())),
+        _ => is_limited.then(|| terms.max.map_or(max_frame, Size)),
+    }
+}
+
 /// Parses a banner or a tag.
 pub(crate) fn template(text: &str) -> Result<Template, String> {
     let host = rustix::system::uname();

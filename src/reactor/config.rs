@@ -79,9 +79,9 @@ pub enum Overload {
 }
 
 impl Config {
-    /// Descriptors that a reactor may have open beside its listeners and connections: the poll and its waker, the one
-    /// held in reserve, and what accepting is tried with.
-    pub const OWN_DESCRIPTORS: u64 = 8;
+    /// Descriptors that a reactor may have open beside its listeners and connections: two of its epoll instance, its
+    /// waker, the reserve of [`Overload::Refuse`], and a connection that is accepted to be refused.
+    pub const OWN_DESCRIPTORS: u64 = 5;
 }
 
 impl Default for Config {
