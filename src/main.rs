@@ -11,6 +11,18 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let cli = cli::parse().unwrap_or_else(|error| error.exit());
-    cli.log.start();
-    cli.command.run().unwrap_or_else(cli::Failure::report)
+    let log = match cli.log.start() {
+        Ok(log) => log,
+        Err(failure) => {
+            let (error, code) = failure.into_error();
+            // With standard error closed nobody reads it; the exit code still tells.
+            let _ = error.print();
+            return code;
+        }
+    };
+    cli.command.run().unwrap_or_else(|failure| {
+        let (error, code) = failure.into_error();
+        log.report(&error);
+        code
+    })
 }

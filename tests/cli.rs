@@ -78,7 +78,7 @@ fn help_shows_each_flag_with_its_variable_and_default() {
         ("--idle-timeout", "[default: off]"),
         ("--frame-timeout", "[default: 1m]"),
         ("--write-timeout", "[default: 1m]"),
-        ("--log-level", "without that it is info"),
+        ("--log-level", "Without RUST_LOG it is info"),
     ] {
         let section = section(&help.stdout, flag);
         let variable = flag[2..].replace('-', "_").to_uppercase();

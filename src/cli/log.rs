@@ -1,6 +1,17 @@
-//! The log: on standard error, so that standard output holds data alone.
+//! The log, and other messages. They go to standard error: standard output is for data.
 
+use std::{
+    backtrace::{Backtrace, BacktraceStatus},
+    io,
+    panic::{self, PanicHookInfo},
+    thread,
+};
+
+use anstream::{AutoStream, ColorChoice};
+use env_logger::Target;
 use log::LevelFilter;
+
+use super::{Failure, output::Output};
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Log")]
@@ -15,8 +26,9 @@ pub(crate) struct LogArgs {
         help = "off, error, warn, info, debug (connections) or trace (reads and writes) \
  [default: RUST_LOG, else info]",
         long_help = "How much to log: off, error, warn, info, debug (each connection) or trace (each read and \
-                     write).\n\nWithout it RUST_LOG decides, which can also set the level of one module \
-                     (resound::connection=trace); without that it is info."
+                     write).\n\nThe default is in RUST_LOG, which can also set the level of one module \
+                     (resound::reactor::connection=trace). Without RUST_LOG it is info.\n\nThe log never blocks \
+                     the server: lines that standard error does not take in time are dropped and counted."
     )]
     log_level: Option<LevelFilter>,
 }
@@ -27,14 +39,60 @@ fn level(text: &str) -> Result<LevelFilter, String> {
     })
 }
 
+/// Standard error. What is queued for it is written when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Log(Output);
+
 impl LogArgs {
-    pub(crate) fn start(&self) {
+    /// Starts the log, and sends the messages of panics the same way: none of them waits for the reader.
+    pub(crate) fn start(&self) -> Result<Log, Failure> {
+        let output = Output::start("stderr", io::stderr())?;
         let mut builder = env_logger::Builder::new();
         builder.filter_level(LevelFilter::Info).format_timestamp_micros();
+        builder.target(Target::Pipe(Box::new(output.clone()))).write_style(color().into());
         match self.log_level {
             Some(level) => builder.filter_level(level),
             None => builder.parse_default_env(),
         };
         builder.init();
+        let stderr = output.clone();
+        panic::set_hook(Box::new(move |info| stderr.say(&panic_message(info))));
+        Ok(Log(output))
+    }
+}
+
+impl Log {
+    /// Writes an error behind the log, whatever the level.
+    pub(crate) fn report(&self, error: &clap::Error) {
+        self.0.say(&rendered(error));
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.0.flush();
+    }
+}
+
+/// Whether standard error shows colours.
+fn color() -> ColorChoice {
+    AutoStream::choice(&io::stderr())
+}
+
+fn rendered(error: &clap::Error) -> String {
+    match color() {
+        ColorChoice::Never => error.render().to_string(),
+        _ => error.render().ansi().to_string(),
+    }
+}
+
+/// What the standard hook prints, but for its hint.
+fn panic_message(info: &PanicHookInfo<'_>) -> String {
+    let thread = thread::current();
+    let name = thread.name().unwrap_or("<unnamed>");
+    let backtrace = Backtrace::capture();
+    match backtrace.status() {
+        BacktraceStatus::Captured => format!("thread '{name}' {info}\n{backtrace}\n"),
+        _ => format!("thread '{name}' {info}\n"),
     }
 }

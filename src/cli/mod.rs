@@ -1,14 +1,15 @@
-//! The command line: words in, the library's types out; one file for each subcommand.
+//! The command line: arguments in, the library's types out; one file or folder for each subcommand.
 
 mod bench;
 mod client;
 mod descriptors;
 mod dialects;
 mod log;
+mod output;
 mod reactors;
 mod serve;
 
-use std::{env, io, process::ExitCode};
+use std::{env, fmt, io, process::ExitCode};
 
 use clap::{
     CommandFactory, FromArgMatches, Parser, Subcommand,
@@ -54,26 +55,38 @@ impl Command {
     }
 }
 
-/// Why a subcommand ended without doing what it was asked to; the text names the cause and the remedy.
+/// Why a subcommand failed; the text names the cause and the remedy.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The command line asks for what cannot be, which only the subcommand could tell.
+    /// The command line is wrong in a way that only the subcommand can tell.
     Usage(String),
-    /// What was asked for did not succeed.
+    /// The command line is right, and what it asks for failed.
     Failed(String),
 }
 
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Usage(text) | Self::Failed(text)) = self;
+        f.write_str(text)
+    }
+}
+
 impl Failure {
-    pub(crate) fn report(self) -> ExitCode {
-        // Through clap, so that errors look the same wherever they are found.
-        let (kind, text, code) = match self {
-            Self::Usage(text) => (ErrorKind::ValueValidation, text, 2),
-            Self::Failed(text) => (ErrorKind::Io, text, 1),
+    /// `what` is a thread that could not be started.
+    pub(crate) fn no_thread(what: &str, error: &io::Error) -> Self {
+        Self::Failed(format!(
+            "cannot start {what}: {error}. Allow more threads (ulimit -u, or TasksMax= in a systemd unit)"
+        ))
+    }
+
+    /// The error as it is shown, and the exit code.
+    pub(crate) fn into_error(self) -> (clap::Error, ExitCode) {
+        // Through clap, so that all errors look the same.
+        let (kind, code) = match self {
+            Self::Usage(_) => (ErrorKind::ValueValidation, 2),
+            Self::Failed(_) => (ErrorKind::Io, 1),
         };
-        let error = clap::Error::raw(kind, format_args!("{text}\n"));
-        // With standard error closed there is nobody to tell; the exit code still does.
-        let _ = error.print();
-        ExitCode::from(code)
+        (clap::Error::raw(kind, format_args!("{self}\n")), ExitCode::from(code))
     }
 }
 

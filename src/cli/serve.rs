@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{self, ErrorKind, Write},
+    io::{self, ErrorKind},
     os::unix::fs::FileTypeExt,
     process::ExitCode,
     str::FromStr,
@@ -19,6 +19,7 @@ use resound::{
 
 use super::{
     Failure, cannot, descriptors,
+    output::Output,
     reactors::{self, Reactors},
 };
 use crate::common::{
@@ -155,6 +156,7 @@ impl ServeArgs {
     pub(crate) fn run(&self) -> Result<ExitCode, Failure> {
         // First of all: a signal that comes while we start is not lost.
         let stop = signals::stop_stream().map_err(|error| cannot("catch signals", &error))?;
+        let output = Output::start("stdout", io::stdout())?;
         let listeners: Vec<&Listen> = self.listen.iter().flat_map(|some| &some.0).collect();
         let config = self.config(&listeners);
         let mut reactors = Reactors::new(&config, self.reactors)?;
@@ -164,11 +166,12 @@ impl ServeArgs {
             let place = Listen { address: bound, keys: Vec::new(), ..listen.clone() };
             ready.push_str(&format!("listening on {place}\n"));
         }
-        say(&ready);
+        output.say(&ready);
 
         let start = Instant::now();
         let (outcome, stats) = reactors.run(stop);
-        say(&format!("served for {}: {stats}\n", Time::rounded(start.elapsed())));
+        output.say(&format!("served for {}: {stats}\n", Time::rounded(start.elapsed())));
+        output.flush();
         outcome.map_err(|error| cannot("go on", &error))?;
         Ok(ExitCode::SUCCESS)
     }
@@ -281,14 +284,6 @@ fn why_not(endpoint: &Endpoint, error: &io::Error) -> String {
                 .to_owned()
         }
         _ => error.to_string(),
-    }
-}
-
-/// Writes to standard output. A server goes on when nobody reads that any more.
-fn say(text: &str) {
-    let mut output = io::stdout().lock();
-    if let Err(error) = output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
-        debug!("standard output: {error}");
     }
 }
 
