@@ -1,23 +1,32 @@
 //! Several event loops in one daemon: limits, draining and the summary hold across all of them.
 
 use std::{
+    fs,
     io::{ErrorKind, Read, Write},
     net::UdpSocket,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Command, Stdio},
     time::Duration,
 };
 
-use common::{Daemon, eventually, frame, resound};
+use common::{Daemon, eventually, frame, ping, resound, tool};
 
 mod common;
 
-fn threads(daemon: &Daemon) -> usize {
-    std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap().count()
+/// How many event loops have a thread.
+fn loops(daemon: &Daemon) -> usize {
+    let threads = fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap();
+    let names = threads.map(|thread| fs::read_to_string(thread.unwrap().path().join("comm")));
+    // A thread that ends meanwhile has no name any more.
+    names.filter(|name| name.as_ref().is_ok_and(|name| name.starts_with("reactor-"))).count()
 }
 
 #[test]
 fn each_loop_serves_and_the_summary_is_of_all() {
     let daemon = Daemon::frames(&["--reactors", "4"]);
-    eventually("there is a thread for each", || threads(&daemon) == 4);
+    // A thread sets its name itself, soon after it has started.
+    eventually("there is a thread for each", || loops(&daemon) == 4);
     let hello = frame(b"hello");
     let mut streams: Vec<_> = (0..200).map(|_| daemon.connect()).collect();
     for _ in 0..5 {
@@ -97,4 +106,91 @@ fn what_several_loops_cannot_promise_is_a_mistake_of_the_command_line() {
         let error = String::from_utf8(output.stderr).unwrap();
         assert!(error.contains(limit) && error.contains("--reactors"), "{error}");
     }
+}
+
+/// The daemon as a user who may have this many threads, with these arguments.
+///
+/// The kernel does not hold root to `RLIMIT_NPROC` (getrlimit(2)), and counts the threads of a user together: this takes a
+/// user number that nobody else has. `None` where that cannot be done.
+fn with_threads(threads: u32, binary: &str) -> Option<Command> {
+    let (prlimit, setpriv, unshare) = (tool("prlimit")?, tool("setpriv")?, tool("unshare")?);
+    let limit = format!("--nproc={threads}:{threads}");
+    let mut command = if rustix::process::getuid().is_root() {
+        let user = 100_000 + std::process::id() % 50_000;
+        let mut command = Command::new(prlimit);
+        command.arg(limit).arg(setpriv);
+        command.args([format!("--reuid={user}"), format!("--regid={user}")]).arg("--clear-groups");
+        command
+    } else {
+        // In a namespace of its own the count begins at none (user_namespaces(7)).
+        let mut command = Command::new(unshare);
+        command.arg("--user").arg(prlimit).arg(limit);
+        command
+    };
+    command.arg(binary);
+    Some(command)
+}
+
+#[test]
+fn a_thread_that_cannot_be_started_ends_the_daemon_with_the_cause() {
+    // Where any user may run it: the build's own folder may be private.
+    let folder = std::env::temp_dir().join(format!("resound-threads-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+    let binary = folder.join("resound");
+    fs::copy(env!("CARGO_BIN_EXE_resound"), &binary).unwrap();
+    for (threads, which) in
+        [(1, "the thread that writes to stderr"), (2, "to stdout"), (8, "the thread of reactor ")]
+    {
+        cannot_start(threads, which, &binary);
+    }
+    fs::remove_dir_all(&folder).unwrap();
+}
+
+fn cannot_start(threads: u32, which: &str, binary: &Path) {
+    let Some(mut command) = with_threads(threads, binary.to_str().unwrap()) else { return };
+    command.args(["serve", "--listen", "frames://127.0.0.1:0", "--reactors", "40"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let is_ended = || child.try_wait().unwrap().is_some();
+    let waited = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        eventually("it ends", is_ended);
+    }));
+    let _ = child.kill();
+    let output = child.wait_with_output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(waited.is_ok(), "it hangs: {error}");
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    let error = error.lines().find(|line| line.starts_with("error: ")).expect(&error);
+    for part in ["cannot start ", which, "Resource temporarily", "ulimit -u"] {
+        assert!(error.contains(part), "no {part} in {error}");
+    }
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "", "it never listened");
+}
+
+#[test]
+fn a_loop_that_fails_ends_the_daemon_in_order_with_the_cause() {
+    // strace counts each thread's calls: the loop whose connection keeps it polling fails, the others do not.
+    let faults = ["epoll_wait:error=EBADF:when=50"];
+    let Some(mut daemon) = Daemon::with_faults(&faults, &["--reactors", "3"]) else { return };
+    let mut streams: Vec<_> = (0..12).map(|_| daemon.connect()).collect();
+    streams.iter_mut().for_each(ping);
+    let hello = frame(b"hello");
+    let mut failing = streams.pop().unwrap();
+    for _ in 0..100 {
+        if failing.write_all(&hello).is_err() || failing.read_exact(&mut [0; 9]).is_err() {
+            break;
+        }
+    }
+    // Connections of the other loops end in order, which is with FIN; the failed one's are closed.
+    for mut stream in streams {
+        assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0);
+    }
+    let ended = daemon.wait();
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    let error = ended.stderr.lines().find(|line| line.starts_with("error: ")).expect(&ended.stderr);
+    for part in ["reactor ", "polling failed", "Bad file descriptor"] {
+        assert!(error.contains(part), "no {part} in {error}");
+    }
+    assert!(ended.stdout.contains("12 connections"), "{ended:?}");
+    assert!(ended.stdout.contains(" drained"), "{ended:?}");
 }

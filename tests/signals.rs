@@ -1,16 +1,134 @@
-//! The end of the daemon: with those who never pause, with those who never finish, and in haste.
+//! Signals: draining with peers that never pause and peers that never finish, and what each signal does.
 
 use std::{
-    io::{Read, Write},
+    io::{BufRead, Read, Write},
+    process::Command,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
 use common::{Daemon, eventually, frame, ping};
-use rustix::process::Signal;
+use rustix::{param::clock_ticks_per_second, process::Signal};
 
 mod common;
+
+/// The state of a process (`S`, `R`, `Z` for one that has ended and is not reaped), and the CPU time that it has used.
+fn state_and_cpu_time(daemon: &Daemon) -> (char, Duration) {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", daemon.pid())).unwrap();
+    // proc_pid_stat(5): the name in brackets is field 2, the state field 3, utime field 14, stime field 15.
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    let state = fields[0].chars().next().unwrap();
+    (state, Duration::from_millis(ticks * 1000 / clock_ticks_per_second()))
+}
+
+#[test]
+fn a_drain_that_waits_uses_no_cpu() {
+    for reactors in ["1", "3"] {
+        let mut daemon = Daemon::frames(&["--grace", "3s", "--reactors", reactors]);
+        let mut stream = daemon.connect();
+        ping(&mut stream);
+        stream.write_all(&frame(b"half")[..6]).unwrap();
+        daemon.signal(Signal::TERM);
+        eventually("it no longer accepts", || {
+            thread::sleep(Duration::from_millis(1));
+            std::net::TcpStream::connect(daemon.address(0)).is_err()
+        });
+        let (start, (_, before)) = (Instant::now(), state_and_cpu_time(&daemon));
+        // The connection is ended after 1.5 s, and is in the way of the end for 1.5 s more.
+        let mut used = Duration::ZERO;
+        eventually("it ends", || {
+            thread::sleep(Duration::from_millis(10));
+            let (state, total) = state_and_cpu_time(&daemon);
+            used = total - before;
+            state == 'Z'
+        });
+        let waited = start.elapsed();
+        assert!(waited > Duration::from_secs(1), "it did not wait: {waited:?}");
+        // A loop that spins uses all of a CPU, or its share of a loaded one.
+        assert!(used < waited / 20, "{used:?} of CPU time in {waited:?}");
+        let ended = daemon.wait();
+        assert!(ended.status.success(), "{ended:?}");
+    }
+}
+
+#[test]
+fn sighup_drains_as_sigterm_does() {
+    // A shell that loses its terminal sends SIGHUP, and so does the kernel: the second one does not count.
+    let mut command = Command::new("env");
+    command.args(["--default-signal=HUP", env!("CARGO_BIN_EXE_resound"), "serve"]);
+    command.args(["--listen", "frames://127.0.0.1:0", "--grace", "1h"]);
+    let mut daemon = Daemon::spawn(command, 1);
+    let mut stream = daemon.connect();
+    ping(&mut stream);
+    let hello = frame(b"hello");
+    stream.write_all(&hello[..6]).unwrap();
+    daemon.signal(Signal::HUP);
+    eventually("it no longer accepts", || std::net::TcpStream::connect(daemon.address(0)).is_err());
+    daemon.signal(Signal::HUP);
+    stream.write_all(&hello[6..]).unwrap();
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).unwrap();
+    assert_eq!(rest, hello);
+    let ended = daemon.wait();
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    assert!(ended.stdout.contains("1 drained"), "{ended:?}");
+}
+
+/// Sends SIGUSR1, and waits for the line with the summary.
+fn summary(daemon: &Daemon, log: &mut impl BufRead) -> String {
+    daemon.signal(Signal::USR1);
+    let mut lines = log.lines().map(Result::unwrap);
+    lines.find(|line| line.contains("serving for ")).expect("the summary")
+}
+
+#[test]
+fn sighup_stays_ignored_under_nohup() {
+    let mut command = Command::new("env");
+    command.args(["--ignore-signal=HUP", env!("CARGO_BIN_EXE_resound"), "serve"]);
+    command.args(["--listen", "frames://127.0.0.1:0"]);
+    let mut daemon = Daemon::spawn(command, 1);
+    let mut stream = daemon.connect();
+    daemon.signal(Signal::HUP);
+    // The answer to SIGUSR1 shows that signals sent before it have been handled.
+    let mut log = daemon.take_stderr();
+    summary(&daemon, &mut log);
+    ping(&mut stream);
+    ping(&mut daemon.connect());
+    let ended = daemon.stop();
+    assert!(ended.stdout.contains("2 connections, 2 frames"), "{ended:?}");
+}
+
+#[test]
+fn sigusr1_logs_the_summary_of_all_loops_and_service_goes_on() {
+    let mut daemon = Daemon::frames(&["--reactors", "3"]);
+    let mut streams: Vec<_> = (0..50).map(|_| daemon.connect()).collect();
+    streams.iter_mut().for_each(ping);
+    let mut log = daemon.take_stderr();
+    let line = summary(&daemon, &mut log);
+    assert!(
+        line.contains("50 connections, 50 frames, 400 bytes received, 400 bytes sent"),
+        "{line}"
+    );
+    streams.iter_mut().for_each(ping);
+    let line = summary(&daemon, &mut log);
+    assert!(line.contains("50 connections, 100 frames"), "{line}");
+    let ended = daemon.stop();
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+}
+
+#[test]
+fn sigusr2_does_nothing() {
+    let mut daemon = Daemon::frames(&[]);
+    let mut stream = daemon.connect();
+    daemon.signal(Signal::USR2);
+    let mut log = daemon.take_stderr();
+    summary(&daemon, &mut log);
+    ping(&mut stream);
+    let ended = daemon.stop();
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+}
 
 #[test]
 fn a_sender_that_never_pauses_is_ended_in_good_order_within_the_grace_time() {
@@ -55,7 +173,7 @@ fn a_sender_that_never_pauses_is_ended_in_good_order_within_the_grace_time() {
 }
 
 #[test]
-fn one_who_never_finishes_is_cut_off_after_the_grace_time() {
+fn a_frame_that_is_never_finished_is_closed_after_the_grace_time() {
     let mut daemon = Daemon::frames(&["--grace", "1s"]);
     let mut stream = daemon.connect();
     ping(&mut stream);
@@ -65,11 +183,11 @@ fn one_who_never_finishes_is_cut_off_after_the_grace_time() {
     let ended = daemon.wait();
     assert!(start.elapsed() >= Duration::from_millis(400), "it had some of its time");
     assert!(ended.status.success(), "{ended:?}");
-    assert!(ended.stdout.contains("1 cut off"), "{ended:?}");
+    assert!(ended.stdout.contains("1 at the end of the grace time"), "{ended:?}");
 }
 
 #[test]
-fn idle_ones_are_let_go_at_once() {
+fn idle_connections_are_closed_at_once() {
     let mut daemon = Daemon::frames(&["--grace", "1h"]);
     let mut streams: Vec<_> = (0..100).map(|_| daemon.connect()).collect();
     streams.iter_mut().for_each(ping);
@@ -82,7 +200,7 @@ fn idle_ones_are_let_go_at_once() {
 }
 
 #[test]
-fn those_who_wait_to_be_accepted_are_answered_too() {
+fn connections_in_the_backlog_are_answered_too() {
     let mut daemon = Daemon::frames(&[]);
     daemon.pause();
     let hello = frame(b"hello");

@@ -8,6 +8,7 @@ mod log;
 mod output;
 mod reactors;
 mod serve;
+mod supervisor;
 
 use std::{env, fmt, io, process::ExitCode};
 

@@ -1,20 +1,18 @@
-//! `--reactors`: several event loops, each with a thread and listeners of its own, and nothing shared but what
-//! the main thread reads of them in the end.
+//! `--reactors`: one or several event loops, each with its own listeners. They share nothing but the counters that
+//! the main thread reads.
 
-use std::{io, net::UdpSocket, os::unix::net::UnixStream, sync::Arc, thread};
+use std::{io, net::UdpSocket, thread};
 
-use log::error;
-use resound::{
-    Config, Endpoint, Handle, Listener, Reactor, Stats, dispatcher::Phase, protocol::Protocol,
+use resound::{Config, Endpoint, Listener, Reactor};
+
+use super::{
+    Failure, cannot,
+    supervisor::{Loop, Supervisor},
 };
-
-use super::{Failure, cannot};
-use crate::common::protocols::Service;
-
-type One = Reactor<Box<dyn Protocol + Send>>;
+use crate::common::{protocols::Service, signals::Signals};
 
 /// The event loops of one daemon; at least one.
-pub(crate) struct Reactors(Vec<One>);
+pub(crate) struct Reactors(Vec<Loop>);
 
 /// Parses `--reactors`.
 pub(crate) fn count(text: &str) -> Result<usize, String> {
@@ -26,19 +24,19 @@ pub(crate) fn count(text: &str) -> Result<usize, String> {
 }
 
 impl Reactors {
-    /// So many event loops, which share the limits of `config` equally.
+    /// Sets up `count` event loops, which share the limits of `config` equally.
     pub(crate) fn new(config: &Config, count: usize) -> Result<Self, Failure> {
         if config.max_connections < count {
             return Err(Failure::Usage(format!(
-                "--max-connections {} leaves some of {count} reactors with none; allow more, or have fewer \
+                "--max-connections {} is less than one for each of {count} reactors; allow more, or use fewer \
                  --reactors",
                 config.max_connections
             )));
         }
         if count > 1 && config.max_connections_per_ip.is_some() {
             return Err(Failure::Usage(
-                "--max-connections-per-ip is counted by one reactor, and the connections of an address may come to \
-                 any; leave it out, or have one of --reactors"
+                "--max-connections-per-ip is counted in each reactor, and connections of one address may come to \
+                 any of them; leave it out, or use --reactors 1"
                     .to_owned(),
             ));
         }
@@ -57,12 +55,13 @@ impl Reactors {
             .map_err(|error| cannot("set up the event loop", &error))
     }
 
-    /// How many there are.
+    /// How many loops there are.
     pub(crate) const fn count(&self) -> usize {
         self.0.len()
     }
 
-    /// Has each listen on `endpoint` with one of `services`; returns where that really is.
+    /// Lets each loop listen on `endpoint`, with one of `services` each; returns the endpoint with the port that the
+    /// kernel chose. The first loop alone serves a Unix socket.
     pub(crate) fn listen(
         &mut self,
         endpoint: &Endpoint,
@@ -81,45 +80,13 @@ impl Reactors {
         Ok(bound)
     }
 
-    /// Serves until `stop` becomes readable and all have finished; what they have done together.
-    pub(crate) fn run(self, stop: UnixStream) -> (io::Result<()>, Stats) {
-        let stats: Vec<Arc<Stats>> = self.0.iter().map(Reactor::stats).collect();
-        let handles: Vec<Handle> = self.0.iter().map(Reactor::handle).collect();
-        let outcome = run_all(self.0, stop, &handles);
-        (outcome, Stats::sum(stats.iter().map(|stats| &**stats)))
+    /// Starts them all.
+    pub(crate) fn start(self, signals: Signals) -> Result<Supervisor, Failure> {
+        Supervisor::start(self.0, signals)
     }
 }
 
-/// Runs the first on this thread and each other one on its own. Whichever stops first, all do.
-fn run_all(reactors: Vec<One>, stop: UnixStream, handles: &[Handle]) -> io::Result<()> {
-    let stop_all = || handles.iter().for_each(Handle::stop);
-    let mut reactors = reactors.into_iter();
-    let Some(mut first) = reactors.next() else { return Ok(()) };
-    first.stop_on(mio::net::UnixStream::from_std(stop))?;
-    thread::scope(|scope| {
-        for (index, mut reactor) in (1..).zip(reactors) {
-            let run = move || {
-                if let Err(error) = reactor.run() {
-                    error!("reactor {index}: {error}");
-                }
-                stop_all();
-            };
-            thread::Builder::new().name(format!("reactor-{index}")).spawn_scoped(scope, run)?;
-        }
-        let outcome = loop {
-            match first.turn(None) {
-                Ok(Phase::Running) => {}
-                Ok(Phase::Draining { .. }) => stop_all(),
-                Ok(Phase::Stopped) => break Ok(()),
-                Err(error) => break Err(error),
-            }
-        };
-        stop_all();
-        outcome
-    })
-}
-
-fn listen(reactor: &mut One, endpoint: &Endpoint, service: Service) -> io::Result<Endpoint> {
+fn listen(reactor: &mut Loop, endpoint: &Endpoint, service: Service) -> io::Result<Endpoint> {
     match (service, endpoint) {
         (Service::Datagrams(config), Endpoint::Tcp(address)) => {
             reactor.listen_udp(*address, &config).map(Endpoint::Tcp)
@@ -129,7 +96,8 @@ fn listen(reactor: &mut One, endpoint: &Endpoint, service: Service) -> io::Resul
     }
 }
 
-/// Fails if someone else is on `endpoint` already: the kernel would let us share a port with them, too.
+/// Fails if another process listens on `endpoint` already. Without this check the kernel would let both share the port
+/// (`SO_REUSEPORT`, socket(7)).
 fn probe(endpoint: &Endpoint, service: &Service) -> io::Result<()> {
     match (service, endpoint) {
         (Service::Datagrams(_), Endpoint::Tcp(address)) => UdpSocket::bind(address).map(drop),

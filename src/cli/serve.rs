@@ -1,4 +1,4 @@
-//! `resound serve`: the words on its command line become listeners and a [`Config`], and the reactor runs.
+//! `resound serve`: its arguments become listeners and a [`Config`], and then the event loops run.
 
 use std::{
     fs,
@@ -6,7 +6,6 @@ use std::{
     os::unix::fs::FileTypeExt,
     process::ExitCode,
     str::FromStr,
-    time::Instant,
 };
 
 use log::{debug, info, warn};
@@ -23,7 +22,8 @@ use super::{
     reactors::{self, Reactors},
 };
 use crate::common::{
-    protocols, resolve, signals,
+    protocols, resolve,
+    signals::Signals,
     units::{Size, Time, TimeLimit},
 };
 
@@ -43,31 +43,32 @@ pub(crate) struct ServeArgs {
     )]
     listen: Vec<Listeners>,
 
-    /// The kernel's queue of connections that wait to be accepted (it allows net.core.somaxconn at most)
+    /// Connections that may wait to be accepted, for each listener (the kernel allows net.core.somaxconn at most)
     #[arg(long, env = "RESOUND_BACKLOG", hide_env_values = true, value_name = "N")]
     #[arg(default_value_t = Config::default().backlog, value_parser = number::<u32>)]
     backlog: u32,
 
-    /// How long SIGTERM and SIGINT let open connections finish; a second signal ends at once
+    /// How long open connections may take to finish after SIGTERM, SIGINT or SIGHUP; a second SIGTERM or SIGINT ends the
+    /// process at once
     #[arg(long, env = "RESOUND_GRACE", hide_env_values = true, value_name = "TIME")]
     #[arg(default_value_t = Time(Config::default().grace))]
     grace: Time,
 
     /// Event loops, a thread each; auto is one for each processor
     ///
-    /// Each has listeners of its own on the same ports, among which the kernel spreads connections by address,
-    /// and an equal share of --max-connections and --max-memory. The first alone serves Unix sockets.
+    /// Each has its own listeners on the same ports, among which the kernel spreads connections by address, and an equal
+    /// share of --max-connections and --max-memory. Only the first serves Unix sockets.
     #[arg(long, env = "RESOUND_REACTORS", hide_env_values = true, value_name = "N")]
     #[arg(default_value = "1", value_parser = reactors::count)]
     reactors: usize,
 
-    /// What everyone receives first: as a frame, a line or a message. {hostname}, {pid}, {peer} and {local} are
-    /// filled in; http sends none
+    /// What each connection receives first: as a frame, a line or a message. {hostname}, {pid}, {peer} and {local} are
+    /// filled in; http sends no banner
     #[arg(long, env = "RESOUND_BANNER", hide_env_values = true, value_name = "TEXT")]
     #[arg(value_parser = protocols::template)]
     banner: Option<Template>,
 
-    /// What every answer of http and every handshake of ws says in X-Served-By, filled in likewise
+    /// The X-Served-By header of every http answer and every ws handshake; the same fields are filled in
     #[arg(long, env = "RESOUND_TAG", hide_env_values = true, value_name = "TEXT")]
     #[arg(value_parser = protocols::template)]
     tag: Option<Template>,
@@ -81,7 +82,7 @@ pub(crate) struct ServeArgs {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Limits")]
 struct LimitArgs {
-    /// Connections open at once; --overload says what becomes of more [default: what the limit of open files allows]
+    /// Connections open at once; --overload says what happens to more [default: what the limit of open files allows]
     #[arg(long, env = "RESOUND_MAX_CONNECTIONS", hide_env_values = true, value_name = "N")]
     #[arg(value_parser = number::<u64>)]
     max_connections: Option<u64>,
@@ -92,7 +93,7 @@ struct LimitArgs {
     #[arg(value_parser = number::<u32>)]
     max_connections_per_ip: Option<u32>,
 
-    /// What becomes of connections over --max-connections, or when descriptors run out
+    /// What to do with connections over --max-connections, or when descriptors run out
     #[arg(long, env = "RESOUND_OVERLOAD", hide_env_values = true, value_name = "POLICY")]
     #[arg(value_enum, default_value_t = OverloadPolicy::Wait)]
     overload: OverloadPolicy,
@@ -102,7 +103,7 @@ struct LimitArgs {
     #[arg(default_value_t = protocols::DEFAULT_MAX_FRAME, value_parser = protocols::max_frame)]
     max_frame: Size,
 
-    /// Bytes buffered for all connections together; one that would need more is closed
+    /// Bytes buffered for all connections together; over it, the connection that holds most is closed
     #[arg(long, env = "RESOUND_MAX_MEMORY", hide_env_values = true, value_name = "SIZE")]
     #[arg(default_value_t = Size(Config::default().max_memory as u64))]
     max_memory: Size,
@@ -111,9 +112,9 @@ struct LimitArgs {
 /// [`Overload`] as a word.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum OverloadPolicy {
-    /// They wait in the backlog until others close
+    /// Leave them in the backlog until others close
     Wait,
-    /// They are closed at once, so that their peers can go elsewhere
+    /// Close them at once, so that their peers can try another server
     Refuse,
 }
 
@@ -134,18 +135,23 @@ struct TimeoutArgs {
     #[arg(default_value_t = TimeLimit(Config::default().idle_timeout))]
     idle_timeout: TimeLimit,
 
-    /// A frame that has begun must be whole within this time, however steadily its bytes come
+    /// Close a connection whose frame is not complete this long after its first byte, even if bytes keep coming
     #[arg(long, env = "RESOUND_FRAME_TIMEOUT", hide_env_values = true, value_name = "TIME")]
     #[arg(default_value_t = TimeLimit(Config::default().frame_timeout))]
     frame_timeout: TimeLimit,
 
-    /// A peer must take some of what it is owed within this time
+    /// Close a connection whose peer has taken none of its unsent bytes for this long
     #[arg(long, env = "RESOUND_WRITE_TIMEOUT", hide_env_values = true, value_name = "TIME")]
     #[arg(default_value_t = TimeLimit(Config::default().write_timeout))]
     write_timeout: TimeLimit,
 }
 
 const EXAMPLES: &str = "\
+Signals:
+  SIGTERM, SIGINT, SIGHUP  stop: accept no more, answer what has come, close (see --grace)
+  SIGUSR1                  log what has been served so far
+  SIGUSR2                  nothing yet
+
 Examples:
   resound serve
   resound serve --listen frames://[::]:30001,length=u16be,max=64KiB --listen raw://127.0.0.1:7007
@@ -154,8 +160,8 @@ Examples:
 
 impl ServeArgs {
     pub(crate) fn run(&self) -> Result<ExitCode, Failure> {
-        // First of all: a signal that comes while we start is not lost.
-        let stop = signals::stop_stream().map_err(|error| cannot("catch signals", &error))?;
+        // First, so that a signal that comes while the daemon starts is not lost.
+        let signals = Signals::catch().map_err(|error| cannot("catch signals", &error))?;
         let output = Output::start("stdout", io::stdout())?;
         let listeners: Vec<&Listen> = self.listen.iter().flat_map(|some| &some.0).collect();
         let config = self.config(&listeners);
@@ -166,14 +172,13 @@ impl ServeArgs {
             let place = Listen { address: bound, keys: Vec::new(), ..listen.clone() };
             ready.push_str(&format!("listening on {place}\n"));
         }
-        output.say(&ready);
 
-        let start = Instant::now();
-        let (outcome, stats) = reactors.run(stop);
-        output.say(&format!("served for {}: {stats}\n", Time::rounded(start.elapsed())));
+        let mut supervisor = reactors.start(signals)?;
+        output.say(&ready);
+        let outcome = supervisor.wait();
+        output.say(&format!("served for {}\n", supervisor.summary()));
         output.flush();
-        outcome.map_err(|error| cannot("go on", &error))?;
-        Ok(ExitCode::SUCCESS)
+        outcome.map(|()| ExitCode::SUCCESS)
     }
 
     fn config(&self, listeners: &[&Listen]) -> Config {
@@ -212,7 +217,7 @@ impl ServeArgs {
         config
     }
 
-    /// Listens as `listen` says; returns where that really is.
+    /// Listens as `listen` says; returns the address with the port that the kernel chose.
     fn listen(&self, reactors: &mut Reactors, listen: &Listen) -> Result<Address, Failure> {
         let defaults = Terms {
             max_frame: self.limits.max_frame.0,
@@ -245,7 +250,7 @@ impl ServeArgs {
     }
 }
 
-/// The cause and the remedy.
+/// Why `endpoint` cannot be listened on, and what to do.
 fn why_not(endpoint: &Endpoint, error: &io::Error) -> String {
     match (endpoint, error.kind()) {
         (Endpoint::Tcp(address), ErrorKind::AddrInUse) => format!(
@@ -259,7 +264,7 @@ fn why_not(endpoint: &Endpoint, error: &io::Error) -> String {
             address.port()
         ),
         (Endpoint::Tcp(address), ErrorKind::AddrNotAvailable) => format!(
-            "{} is not an address of this machine (ip addr lists those). Use one of them, or 0.0.0.0 or [::] \
+            "{} is not an address of this machine (ip addr lists them). Use one of those, or 0.0.0.0 or [::] \
              for all",
             address.ip()
         ),
@@ -269,15 +274,15 @@ fn why_not(endpoint: &Endpoint, error: &io::Error) -> String {
             if is_socket {
                 "the socket is in use. Stop the server behind it, or choose another path".to_owned()
             } else {
-                "there is a file, and it is not a socket. Move it away, or choose another path"
+                "a file is there, and it is not a socket. Move it away, or choose another path"
                     .to_owned()
             }
         }
         (Endpoint::Unix(_), ErrorKind::InvalidInput) => {
-            "a socket's path may have 107 bytes. Choose a shorter one".to_owned()
+            "the path of a socket may have 107 bytes. Choose a shorter one".to_owned()
         }
         (Endpoint::Unix(_), ErrorKind::NotFound) => {
-            "there is no such directory. Create it, or choose another path".to_owned()
+            "no such directory. Create it, or choose another path".to_owned()
         }
         (Endpoint::Unix(_), ErrorKind::PermissionDenied) => {
             "no permission to create a socket there. Choose a directory that you may write to"
@@ -299,7 +304,7 @@ impl FromStr for Listeners {
             .split_whitespace()
             .map(|one| {
                 let listen = one.parse::<Listen>().map_err(|error| error.to_string())?;
-                // Tried here as well, so that a wrong key is reported like any other wrong value.
+                // Tried here too, so that a wrong key is reported like any other wrong value.
                 protocols::service(&listen, &Terms::default())?;
                 Ok(listen)
             })

@@ -1,0 +1,220 @@
+//! The main thread of a daemon: it starts a thread for each event loop, and then waits for signals and for loops that
+//! end.
+
+use std::{
+    any::Any,
+    panic::{self, AssertUnwindSafe},
+    sync::{Arc, mpsc},
+    thread,
+    time::Instant,
+};
+
+use log::{error, info};
+use resound::{Handle, Reactor, Stats, protocol::Protocol};
+
+use super::{Failure, cannot};
+use crate::common::{signals::Signals, units::Time};
+
+/// One event loop.
+pub(crate) type Loop = Reactor<Box<dyn Protocol + Send>>;
+
+/// Event loops, each in its own thread.
+#[derive(Debug)]
+pub(crate) struct Supervisor {
+    signals: Signals,
+    handles: Vec<Handle>,
+    stats: Vec<Arc<Stats>>,
+    start: Instant,
+    /// How each loop ended.
+    ended: mpsc::Receiver<Result<(), Failure>>,
+    /// Loops that have not ended.
+    running: usize,
+    is_stopping: bool,
+    /// The first failure.
+    failure: Option<Failure>,
+}
+
+impl Supervisor {
+    /// Starts a thread for each of `loops`.
+    ///
+    /// # Errors
+    ///
+    /// If a thread cannot be started. Then no loop runs any more.
+    pub(crate) fn start(loops: Vec<Loop>, signals: Signals) -> Result<Self, Failure> {
+        let (end, ended) = mpsc::channel();
+        let mut supervisor = Self {
+            signals,
+            handles: loops.iter().map(Reactor::handle).collect(),
+            stats: loops.iter().map(Reactor::stats).collect(),
+            start: Instant::now(),
+            ended,
+            running: 0,
+            is_stopping: false,
+            failure: None,
+        };
+        for (index, one) in loops.into_iter().enumerate() {
+            let (end, waker) = (end.clone(), supervisor.signals.waker());
+            let run = move || {
+                // It fails when the supervisor is gone, and the process with it.
+                let _ = end.send(run(index, one));
+                waker.wake();
+            };
+            match thread::Builder::new().name(format!("reactor-{index}")).spawn(run) {
+                Ok(_) => supervisor.running += 1,
+                Err(error) => {
+                    let what = format!("the thread of reactor {index}");
+                    supervisor.fail(Failure::no_thread(&what, &error));
+                    break;
+                }
+            }
+        }
+        if supervisor.failure.is_some() {
+            supervisor.wait()?;
+        }
+        Ok(supervisor)
+    }
+
+    /// Waits until all loops have ended, which they do when a signal asks for it, or when one of them has ended.
+    ///
+    /// # Errors
+    ///
+    /// If a loop has failed.
+    pub(crate) fn wait(&mut self) -> Result<(), Failure> {
+        while self.running > 0 {
+            self.signals.wait().map_err(|error| cannot("wait for signals", &error))?;
+            while let Ok(outcome) = self.ended.try_recv() {
+                self.running -= 1;
+                match outcome {
+                    Ok(()) => self.stop(),
+                    Err(failure) => self.fail(failure),
+                }
+            }
+            if self.signals.take_report() {
+                info!("serving for {}", self.summary());
+            }
+            if self.signals.is_stop_requested() {
+                self.stop();
+            }
+        }
+        self.failure.take().map_or(Ok(()), Err)
+    }
+
+    /// How long it has been serving, and what all loops have done together.
+    pub(crate) fn summary(&self) -> String {
+        let stats = Stats::sum(self.stats.iter().map(|stats| &**stats));
+        format!("{}: {stats}", Time::rounded(self.start.elapsed()))
+    }
+
+    /// Notes a failure, and stops the loops that still run: a daemon that half works helps nobody.
+    fn fail(&mut self, failure: Failure) {
+        error!("{failure}");
+        self.failure.get_or_insert(failure);
+        self.stop();
+    }
+
+    /// Asks all loops to stop, once: asking again would wake them for nothing.
+    fn stop(&mut self) {
+        if !self.is_stopping {
+            self.is_stopping = true;
+            self.handles.iter().for_each(Handle::stop);
+        }
+    }
+}
+
+/// Runs one loop until it ends, and closes what it has open.
+fn run(index: usize, mut one: Loop) -> Result<(), Failure> {
+    // What is in an unknown state after a panic is dropped with the closure, and not used again.
+    let failure = match panic::catch_unwind(AssertUnwindSafe(move || one.run())) {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(error)) => format!("reactor {index} failed: polling failed: {error}"),
+        Err(payload) => format!("reactor {index} panicked: {}", message(&*payload)),
+    };
+    Err(Failure::Failed(failure))
+}
+
+/// What panic!() was given.
+fn message(payload: &(dyn Any + Send)) -> &str {
+    match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (_, Some(text)) => text,
+        (None, None) => "no message",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read, Write},
+        net::TcpStream,
+        time::Duration,
+    };
+
+    use resound::{
+        Config, Token,
+        protocol::{Frames, Output, Received},
+    };
+
+    use super::*;
+
+    /// A protocol with a bug.
+    struct Panics;
+
+    impl Protocol for Panics {
+        fn receive(&mut self, _: Token, _: &[u8], _: usize, _: &mut Output) -> Received {
+            panic!("this protocol panics at {} bytes", 1);
+        }
+    }
+
+    /// A loop that speaks `protocol`, and a connection to it.
+    fn served(protocol: Box<dyn Protocol + Send>) -> (Loop, TcpStream) {
+        let mut one = Loop::new(Config::default()).unwrap();
+        let bound = one.listen(&"127.0.0.1:0".parse().unwrap(), protocol).unwrap();
+        let stream = TcpStream::connect(bound.to_string()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
+        (one, stream)
+    }
+
+    #[test]
+    fn a_protocol_that_panics_ends_all_loops_in_order_with_the_cause() {
+        for panics in 0..3 {
+            let (loops, mut streams): (Vec<Loop>, Vec<TcpStream>) = (0..3)
+                .map(|index| {
+                    served(if index == panics {
+                        Box::new(Panics)
+                    } else {
+                        Box::new(Frames::default())
+                    })
+                })
+                .unzip();
+            let mut supervisor = Supervisor::start(loops, Signals::new().unwrap()).unwrap();
+            let mut failing = streams.remove(panics);
+            for stream in &mut streams {
+                stream.write_all(b"\x05\0\0\0hello").unwrap();
+                stream.read_exact(&mut [0; 9]).unwrap();
+            }
+            failing.write_all(b"x").unwrap();
+            let failure = supervisor.wait().expect_err("the panic is a failure").to_string();
+            let expected = format!("reactor {panics} panicked: this protocol panics at 1 bytes");
+            assert_eq!(failure, expected);
+            // The other loops have said goodbye, and been counted.
+            for stream in &mut streams {
+                assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0);
+            }
+            let summary = supervisor.summary();
+            assert!(summary.contains("3 connections, 2 frames"), "{summary}");
+            assert!(summary.contains("2 drained"), "{summary}");
+        }
+    }
+
+    #[test]
+    fn a_loop_that_ends_unasked_ends_the_others() {
+        let (one, mut stream) = served(Box::new(Frames::default()));
+        let (other, mut other_stream) = served(Box::new(Frames::default()));
+        let stop = one.handle();
+        let mut supervisor = Supervisor::start(vec![one, other], Signals::new().unwrap()).unwrap();
+        stop.stop();
+        supervisor.wait().unwrap();
+        assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0);
+        assert_eq!(other_stream.read(&mut [0; 1]).unwrap(), 0);
+    }
+}
