@@ -35,9 +35,10 @@ const LEAST: usize = 512;
 /// A buffer that owns this many times what it holds gets a smaller piece of memory.
 const OVERSIZE: usize = 4;
 
-/// A pool leases its share of the budget in pieces of at least this many bytes, so that the counter that all loops
-/// share is seldom touched.
-const LEASE: usize = 1 << 20;
+/// A pool leases its share of the budget in steps of a 64th of it, within these bounds: few enough that the counter that
+/// all loops share is seldom touched, and small enough that no loop keeps much that another one needs.
+const LEAST_LEASE: usize = 4 << 10;
+const MOST_LEASE: usize = 1 << 20;
 
 /// Initialised memory.
 #[derive(Debug)]
@@ -170,6 +171,11 @@ impl Budget {
         self.leased.fetch_sub(bytes, Relaxed);
     }
 
+    /// How much is leased at a time.
+    fn step(&self) -> usize {
+        (self.limit / 64).clamp(LEAST_LEASE, MOST_LEASE)
+    }
+
     fn left(&self) -> usize {
         self.limit - self.leased.load(Relaxed)
     }
@@ -288,7 +294,7 @@ impl Pool {
     #[cold]
     fn lease_more(&mut self) {
         let missing = self.lent + self.kept_bytes - self.leased;
-        for wanted in [missing.max(LEASE), missing] {
+        for wanted in [missing.max(self.budget.step()), missing] {
             if self.budget.lease(wanted) {
                 self.leased += wanted;
                 return;
@@ -323,10 +329,10 @@ impl Pool {
             self.kept_bytes += piece.len();
             self.kept.push(piece);
         }
-        let used = self.lent + self.kept_bytes;
-        if self.leased > used + 2 * LEASE {
-            self.budget.give_back(self.leased - used - LEASE);
-            self.leased = used + LEASE;
+        let (used, step) = (self.lent + self.kept_bytes, self.budget.step());
+        if self.leased > used + 2 * step {
+            self.budget.give_back(self.leased - used - step);
+            self.leased = used + step;
         }
     }
 

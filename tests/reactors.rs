@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{ErrorKind, Read, Write},
-    net::UdpSocket,
+    net::{TcpStream, UdpSocket},
     os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Stdio},
@@ -98,14 +98,44 @@ fn a_port_that_another_daemon_has_is_not_shared_with_it() {
     assert!(error.contains("in use") && error.contains(listen), "{error}");
 }
 
+/// How many of these connections are echoed a frame; the others are refused.
+fn served(streams: &mut [TcpStream]) -> usize {
+    let is_served = |stream: &mut TcpStream| {
+        // Refused already, perhaps: then reading says so.
+        let _ = stream.write_all(&frame(b"hello"));
+        stream.read_exact(&mut [0; 9]).is_ok()
+    };
+    streams.iter_mut().map(is_served).filter(|&served| served).count()
+}
+
 #[test]
-fn what_several_loops_cannot_promise_is_a_mistake_of_the_command_line() {
-    for (limit, number) in [("--max-connections", "2"), ("--max-connections-per-ip", "5")] {
-        let output = resound().args(["serve", "--reactors", "3", limit, number]).output().unwrap();
-        assert_eq!(output.status.code(), Some(2));
-        let error = String::from_utf8(output.stderr).unwrap();
-        assert!(error.contains(limit) && error.contains("--reactors"), "{error}");
+fn no_loop_refuses_a_connection_while_another_has_room() {
+    let limits = ["--max-connections", "12", "--overload", "refuse"];
+    let daemon = Daemon::frames(&[&["--reactors", "4"], &limits[..]].concat());
+    for _ in 0..5 {
+        let mut streams: Vec<_> = (0..12).map(|_| daemon.connect()).collect();
+        assert_eq!(served(&mut streams), 12, "whichever loops they came to");
+        let mut more: Vec<_> = (0..4).map(|_| daemon.connect()).collect();
+        assert_eq!(served(&mut more), 0);
+        drop(streams);
+        eventually("all are closed", || {
+            let mut one = [daemon.connect()];
+            served(&mut one) == 1
+        });
+        eventually("there is room for all", || {
+            let mut all: Vec<_> = (0..12).map(|_| daemon.connect()).collect();
+            served(&mut all) == 12
+        });
+        eventually("nothing is left open", || daemon.descriptors() < 12 + 40);
     }
+}
+
+#[test]
+fn connections_of_an_address_are_counted_in_all_loops_together() {
+    let daemon = Daemon::frames(&["--reactors", "4", "--max-connections-per-ip", "5"]);
+    let mut streams: Vec<_> = (0..40).map(|_| daemon.connect()).collect();
+    assert_eq!(served(&mut streams), 5);
+    ping(&mut daemon.connect_from([127, 0, 0, 9]));
 }
 
 /// The daemon as a user who may have this many threads, with these arguments.

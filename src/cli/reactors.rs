@@ -1,9 +1,9 @@
-//! `--reactors`: one or several event loops, each with its own listeners. They share nothing but the counters that
+//! `--reactors`: one or several event loops, each with its own listeners. They share the limits, and the counters that
 //! the main thread reads.
 
-use std::{io, net::UdpSocket, thread};
+use std::{io, net::UdpSocket, sync::Arc, thread};
 
-use resound::{Config, Endpoint, Listener, Reactor};
+use resound::{Config, Endpoint, Limits, Listener, Reactor};
 
 use super::{
     Failure, cannot,
@@ -24,32 +24,12 @@ pub(crate) fn count(text: &str) -> Result<usize, String> {
 }
 
 impl Reactors {
-    /// Sets up `count` event loops, which share the limits of `config` equally.
+    /// Sets up `count` event loops, which share the limits of `config`.
     pub(crate) fn new(config: &Config, count: usize) -> Result<Self, Failure> {
-        if config.max_connections < count {
-            return Err(Failure::Usage(format!(
-                "--max-connections {} is less than one for each of {count} reactors; allow more, or use fewer \
-                 --reactors",
-                config.max_connections
-            )));
-        }
-        if count > 1 && config.max_connections_per_ip.is_some() {
-            return Err(Failure::Usage(
-                "--max-connections-per-ip is counted in each reactor, and connections of one address may come to \
-                 any of them; leave it out, or use --reactors 1"
-                    .to_owned(),
-            ));
-        }
-        let share = |whole: usize, index| whole / count + usize::from(index < whole % count);
+        let config = Config { share_ports: count > 1, ..config.clone() };
+        let limits = Arc::new(Limits::new(&config));
         (0..count)
-            .map(|index| {
-                Reactor::new(Config {
-                    max_connections: share(config.max_connections, index),
-                    max_memory: share(config.max_memory, index),
-                    share_ports: count > 1,
-                    ..config.clone()
-                })
-            })
+            .map(|_| Reactor::sharing(config.clone(), Arc::clone(&limits)))
             .collect::<io::Result<_>>()
             .map(Self)
             .map_err(|error| cannot("set up the event loop", &error))

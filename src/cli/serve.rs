@@ -56,8 +56,8 @@ pub(crate) struct ServeArgs {
 
     /// Event loops, a thread each; auto is one for each processor
     ///
-    /// Each has its own listeners on the same ports, among which the kernel spreads connections by address, and an equal
-    /// share of --max-connections and --max-memory. Only the first serves Unix sockets.
+    /// Each has its own listeners on the same ports, among which the kernel spreads connections by address. All limits
+    /// hold for all of them together. Only the first serves Unix sockets.
     #[arg(long, env = "RESOUND_REACTORS", hide_env_values = true, value_name = "N")]
     #[arg(default_value = "1", value_parser = reactors::count)]
     reactors: usize,
@@ -87,8 +87,8 @@ struct LimitArgs {
     #[arg(value_parser = number::<u64>)]
     max_connections: Option<u64>,
 
-    /// Connections open at once from one IP address, or one IPv6 /64, to each reactor; more are refused
-    /// [default: no limit]
+    /// Connections open at once from one IP address, or one IPv6 /64; more are refused. Behind proxy=, the address in the
+    /// PROXY header counts [default: no limit]
     #[arg(long, env = "RESOUND_MAX_CONNECTIONS_PER_IP", hide_env_values = true, value_name = "N")]
     #[arg(value_parser = number::<u32>)]
     max_connections_per_ip: Option<u32>,
