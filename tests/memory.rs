@@ -132,6 +132,35 @@ fn a_large_frame_then_idle_gives_the_memory_back() {
     streams.iter_mut().for_each(ping);
 }
 
+/// Row 43 of the fault table.
+#[test]
+fn one_byte_held_after_a_long_line_does_not_keep_its_buffer() {
+    const CONNECTIONS: usize = 20;
+    let daemon = Daemon::start(&["lines://127.0.0.1:0"], &["--max-memory", "64MiB"]);
+    let base = daemon.memory("VmRSS");
+    let long = vec![b'x'; 15 << 20];
+    let mut streams: Vec<TcpStream> = (0..CONNECTIONS).map(|_| daemon.connect()).collect();
+    for stream in &mut streams {
+        // A line that is as good as finished, and then, again and again, the beginning of another.
+        stream.write_all(&long).unwrap();
+        let mut back = vec![0; long.len() + 1];
+        std::thread::scope(|scope| {
+            let mut writer = stream.try_clone().unwrap();
+            scope.spawn(move || writer.write_all(b"\nx").unwrap());
+            stream.read_exact(&mut back).unwrap();
+        });
+        assert!(back[..long.len()] == long && back[long.len()] == b'\n');
+    }
+    // With their buffers kept, the first five or so would have been ended by the memory limit.
+    for stream in &mut streams {
+        stream.write_all(b"\nx").unwrap();
+        let mut back = [0; 2];
+        stream.read_exact(&mut back).unwrap();
+        assert_eq!(&back, b"x\n");
+    }
+    falls_back(&daemon, base, 18 << 10);
+}
+
 #[test]
 fn max_memory_holds_under_everything_at_once_and_is_given_back() {
     let limit: u64 = 64 << 10;
