@@ -8,7 +8,7 @@
 use std::io;
 
 use resound::{
-    Config, Reactor, Token,
+    Config, Endpoint, Reactor, Token,
     protocol::{Next, Output, Protocol, Received, Refusal},
 };
 use serde_json::{Value, json};
@@ -81,7 +81,7 @@ fn call(request: &Value) -> Result<i64, String> {
 fn main() -> io::Result<()> {
     let mut reactor = Reactor::new(Config::default())?;
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:30002".to_owned());
-    let address = address.parse().map_err(io::Error::other)?;
-    println!("listening on {}", reactor.listen(&address, JsonRpc)?);
+    let endpoint: Endpoint = address.parse()?;
+    println!("listening on {}", reactor.listen(endpoint, JsonRpc)?);
     reactor.run()
 }

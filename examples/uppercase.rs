@@ -8,7 +8,7 @@
 use std::io;
 
 use resound::{
-    Config, Reactor,
+    Config, Endpoint, Reactor,
     frame::Dialect,
     protocol::{Framed, Reply},
 };
@@ -19,7 +19,7 @@ fn main() -> io::Result<()> {
     });
     let mut reactor = Reactor::new(Config::default())?;
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:30001".to_owned());
-    let address = address.parse().map_err(io::Error::other)?;
-    println!("listening on {}", reactor.listen(&address, upper)?);
+    let endpoint: Endpoint = address.parse()?;
+    println!("listening on {}", reactor.listen(endpoint, upper)?);
     reactor.run()
 }

@@ -38,7 +38,7 @@
 //! use resound::{Config, Reactor, protocol::Frames};
 //!
 //! let mut reactor = Reactor::new(Config::default())?;
-//! let address = reactor.listen(&"127.0.0.1:0".parse()?, Frames::default())?;
+//! let address = reactor.listen(([127, 0, 0, 1], 0), Frames::default())?;
 //! let handle = reactor.handle();
 //! let server = thread::spawn(move || reactor.run());
 //!
@@ -89,8 +89,9 @@ pub use reactor::{
 };
 pub use reason::Reason;
 pub use socket::{
+    endpoint::{Endpoint, ParseEndpointError},
     listen,
-    listener::{Endpoint, Listener},
+    listener::Listener,
     peer::Peer,
 };
 pub use token::Token;

@@ -110,7 +110,7 @@ struct Both {
 impl Both {
     fn new(words: &[u8]) -> Self {
         let mut reactor = Reactor::new(Config::default()).unwrap();
-        let server = reactor.listen(&ANY.into(), End::Server(Server::default())).unwrap();
+        let server = reactor.listen(ANY, End::Server(Server::default())).unwrap();
         let caller = Caller { words: words.to_vec(), ..Caller::default() };
         let lane = reactor.outbound(End::Caller(caller)).unwrap();
         Self { reactor, server, lane }

@@ -64,7 +64,7 @@ fn connect(address: &Endpoint) -> TcpStream {
 fn many_replies_to_one_frame_are_held_back_while_the_peer_does_not_read() {
     let mut reactor = Reactor::new(Config::default()).unwrap();
     let protocol = Framed::new(Dialect::default(), Many::default());
-    let address = reactor.listen(&"127.0.0.1:0".parse().unwrap(), protocol).unwrap();
+    let address = reactor.listen(([127, 0, 0, 1], 0), protocol).unwrap();
     let (handle, stats) = (reactor.handle(), reactor.stats());
     let server = thread::spawn(move || reactor.run());
     let mut stream = connect(&address);
@@ -109,7 +109,7 @@ impl Protocol for Pusher {
 fn one_who_speaks_is_told_what_is_owed_and_when_it_has_gone() {
     let mut reactor = Reactor::new(Config::default()).unwrap();
     let (sender, told) = mpsc::channel();
-    let address = reactor.listen(&"127.0.0.1:0".parse().unwrap(), Pusher(sender)).unwrap();
+    let address = reactor.listen(([127, 0, 0, 1], 0), Pusher(sender)).unwrap();
     let mut stream = connect(&address);
     let turn = |reactor: &mut Reactor<Pusher>| {
         assert_eq!(reactor.turn(Some(Duration::from_millis(10))).unwrap(), Phase::Running);
@@ -172,7 +172,7 @@ impl Protocol for Later {
 #[test]
 fn a_protocol_is_called_at_the_time_it_asked_for() {
     let mut reactor = Reactor::new(Config::default()).unwrap();
-    let address = reactor.listen(&"127.0.0.1:0".parse().unwrap(), Later).unwrap();
+    let address = reactor.listen(([127, 0, 0, 1], 0), Later).unwrap();
     let handle = reactor.handle();
     let server = thread::spawn(move || reactor.run());
     let start = std::time::Instant::now();

@@ -168,7 +168,7 @@ mod tests {
     /// A loop that speaks `protocol`, and a connection to it.
     fn served(protocol: Box<dyn Protocol + Send>) -> (Loop, TcpStream) {
         let mut one = Loop::new(Config::default()).unwrap();
-        let bound = one.listen(&"127.0.0.1:0".parse().unwrap(), protocol).unwrap();
+        let bound = one.listen(([127, 0, 0, 1], 0), protocol).unwrap();
         let stream = TcpStream::connect(bound.to_string()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
         (one, stream)

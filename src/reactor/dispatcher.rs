@@ -170,6 +170,23 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         Ok(())
     }
 
+    /// Closes the listener of that name, and accepts nothing there any more. Whether there was one.
+    pub fn close_listener(&mut self, name: &str) -> bool {
+        let is_it = |service: &&mut Service<_, _>| service.name == name;
+        let listening = self.services.iter_mut().filter(|service| service.listener.is_some());
+        let Some(service) = listening.into_iter().find(is_it) else { return false };
+        if let Some(mut listener) = service.listener.take() {
+            self.net.unlisten(&mut listener);
+        }
+        true
+    }
+
+    /// What the listener of that name speaks.
+    pub fn protocol_at(&mut self, name: &str) -> Option<&mut P> {
+        let service = self.services.iter_mut().find(|service| service.name == name)?;
+        Some(&mut service.protocol)
+    }
+
     fn next_service(&self) -> io::Result<u8> {
         let too_many = |_| io::Error::other("a reactor has at most 255 listeners and lanes");
         u8::try_from(self.services.len()).map_err(too_many)

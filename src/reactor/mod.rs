@@ -8,6 +8,7 @@ pub mod dispatcher;
 mod guard;
 #[doc(hidden)]
 pub mod inspect;
+mod kernel;
 pub(crate) mod limits;
 pub mod net;
 mod per_address;
@@ -15,33 +16,30 @@ pub(crate) mod service;
 
 use std::{
     fmt,
-    fs::File,
     io::{self, ErrorKind},
     net::{IpAddr, SocketAddr},
-    os::fd::{AsFd, AsRawFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use log::debug;
+use mio::{Events, Interest, Poll, Waker, event::Source, unix::SourceFd};
 
 use self::{
+    config::{Config, UdpConfig},
     dispatcher::{Dispatcher, Phase},
-    net::{DatagramSocket, Net, Readiness},
+    kernel::Kernel,
+    limits::Limits,
+    service::Lane,
 };
-use log::debug;
-use mio::{
-    Events, Interest, Poll, Registry, Waker, event::Source, net::UnixStream, unix::SourceFd,
-};
-
 use crate::{
-    Config, Lane, Limits, Overload, Stats, Token, UdpConfig,
+    Endpoint, Listener, Stats, Token,
     protocol::{Output, Protocol},
     socket::datagrams::Datagrams,
-    socket::listener::{Endpoint, Listener},
-    socket::peer::Peer,
-    socket::stream::Socket,
 };
 
 /// Events taken from the kernel at once. One poll a batch is what makes a busy loop cheap.
@@ -61,7 +59,7 @@ pub struct Reactor<P> {
     dispatcher: Dispatcher<Kernel, P>,
     stop_requested: Arc<AtomicBool>,
     waker: Arc<Waker>,
-    stop_source: Option<UnixStream>,
+    stop_source: Option<OwnedFd>,
     backlog: u32,
     share_ports: bool,
 }
@@ -84,9 +82,8 @@ impl<P: Protocol> Reactor<P> {
     /// As [`new`](Self::new).
     pub fn sharing(config: Config, limits: Arc<Limits>) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let reserve = (config.overload == Overload::Refuse).then(open_reserve).transpose()?;
         let registry = poll.registry().try_clone()?;
-        let kernel = Kernel { registry, start: Instant::now(), reserve };
+        let kernel = Kernel::new(registry, &config)?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER.into())?);
         let wake = Arc::clone(&waker);
         limits.on_room(move || {
@@ -112,8 +109,8 @@ impl<P: Protocol> Reactor<P> {
     /// # Errors
     ///
     /// As [`Listener::bind`].
-    pub fn listen(&mut self, endpoint: &Endpoint, protocol: P) -> io::Result<Endpoint> {
-        let listener = Listener::bind(endpoint, self.backlog, self.share_ports)?;
+    pub fn listen(&mut self, endpoint: impl Into<Endpoint>, protocol: P) -> io::Result<Endpoint> {
+        let listener = Listener::bind(&endpoint.into(), self.backlog, self.share_ports)?;
         self.adopt(listener, protocol)
     }
 
@@ -126,6 +123,17 @@ impl<P: Protocol> Reactor<P> {
         let endpoint = listener.endpoint();
         self.dispatcher.listen(listener, endpoint.to_string(), protocol)?;
         Ok(endpoint)
+    }
+
+    /// Closes the listener at `endpoint`, as [`listen`](Self::listen) returned it: its connections go on, and those in
+    /// its backlog are reset. Whether there was one.
+    pub fn close_listener(&mut self, endpoint: &Endpoint) -> bool {
+        self.dispatcher.close_listener(&endpoint.to_string())
+    }
+
+    /// What connections at the listener at `endpoint` speak, as [`listen`](Self::listen) returned it.
+    pub fn protocol_at(&mut self, endpoint: &Endpoint) -> Option<&mut P> {
+        self.dispatcher.protocol_at(&endpoint.to_string())
     }
 
     /// Speaks `protocol` on connections that go out: [`connect`](Self::connect) opens them.
@@ -218,8 +226,11 @@ impl<P: Protocol> Reactor<P> {
     /// # Errors
     ///
     /// As `epoll_ctl`(2).
-    pub fn stop_on(&mut self, mut source: UnixStream) -> io::Result<()> {
-        self.poll.registry().register(&mut source, STOP_SOURCE.into(), Interest::READABLE)?;
+    pub fn stop_on(&mut self, source: impl Into<OwnedFd>) -> io::Result<()> {
+        let source = source.into();
+        let descriptor = source.as_raw_fd();
+        let registry = self.poll.registry();
+        SourceFd(&descriptor).register(registry, STOP_SOURCE.into(), Interest::READABLE)?;
         self.stop_source = Some(source);
         Ok(())
     }
@@ -276,7 +287,7 @@ impl<P: Protocol> Reactor<P> {
             match Token::from(event.token()) {
                 WAKER => self.dispatcher.woken(),
                 STOP_SOURCE => self.stop_requested.store(true, Ordering::Relaxed),
-                token => self.dispatcher.event(token, Readiness::from(event)),
+                token => self.dispatcher.event(token, kernel::readiness(event)),
             }
         }
         if self.stop_requested.load(Ordering::Relaxed) {
@@ -311,76 +322,5 @@ impl fmt::Debug for Handle {
         f.debug_struct("Handle")
             .field("stop_requested", &self.stop_requested)
             .finish_non_exhaustive()
-    }
-}
-
-/// The real world: sockets and the monotonic clock.
-#[derive(Debug)]
-struct Kernel {
-    registry: Registry,
-    start: Instant,
-    /// Where there is a policy to refuse: a descriptor to give up when there is none left.
-    reserve: Option<File>,
-}
-
-fn open_reserve() -> io::Result<File> {
-    File::open("/dev/null")
-}
-
-impl Net for Kernel {
-    type Listener = Listener;
-    type Stream = Socket;
-    type DatagramSocket = Datagrams;
-
-    fn listen(&mut self, listener: &mut Listener, token: Token) -> io::Result<()> {
-        listener.register(&self.registry, token.into(), Interest::READABLE)
-    }
-
-    fn accept(&mut self, listener: &Listener) -> io::Result<(Socket, Peer)> {
-        listener.accept()
-    }
-
-    fn shed(&mut self, listener: &Listener) -> io::Result<()> {
-        // It may have gone to someone else after the last time.
-        drop(self.reserve.take().map_or_else(open_reserve, Ok)?);
-        let accepted = listener.accept();
-        let shed = accepted.map(drop);
-        self.reserve = open_reserve().ok();
-        shed
-    }
-
-    fn connect(&mut self, endpoint: &Endpoint, from: Option<IpAddr>) -> io::Result<Socket> {
-        Socket::connect(endpoint, from)
-    }
-
-    fn local(&self, listener: &Listener, stream: &Socket) -> Option<SocketAddr> {
-        listener.local(stream)
-    }
-
-    fn register(&mut self, stream: &mut Socket, token: Token) -> io::Result<()> {
-        const ALL: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
-        stream.register(&self.registry, token.into(), ALL)
-    }
-
-    fn register_datagrams(&mut self, socket: &mut Datagrams, token: Token) -> io::Result<()> {
-        socket.register(&self.registry, token)
-    }
-
-    fn now(&self) -> Duration {
-        self.start.elapsed()
-    }
-}
-
-impl DatagramSocket for Datagrams {
-    fn local_port(&self) -> u16 {
-        self.address().port()
-    }
-
-    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.socket().recv_from(buffer)
-    }
-
-    fn send(&mut self, payload: &[u8], to: SocketAddr) -> io::Result<()> {
-        self.socket().send_to(payload, to).map(drop)
     }
 }

@@ -1,12 +1,12 @@
 //! What the reactor needs of the world: the kernel behind mio, or a simulation in its place.
 
 use std::{
-    convert::Infallible,
-    io::{self, Read, Write},
+    io,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
+pub use crate::socket::{datagrams::DatagramSocket, stream::Stream};
 use crate::{Endpoint, Peer, Token};
 
 /// Sockets and the time.
@@ -15,7 +15,7 @@ pub trait Net {
     type Listener;
     /// One connection's bytes.
     type Stream: Stream;
-    /// A UDP socket; [`Infallible`] in a world without any.
+    /// A UDP socket; [`Infallible`](std::convert::Infallible) in a world without any.
     type DatagramSocket: DatagramSocket;
 
     /// Reports from now on under `token`, edge-triggered, that connections wait at `listener`.
@@ -24,6 +24,11 @@ pub trait Net {
     ///
     /// As `epoll_ctl`(2).
     fn listen(&mut self, listener: &mut Self::Listener, token: Token) -> io::Result<()>;
+
+    /// Reports nothing of `listener` any more, which is about to be closed. In most worlds closing it is enough.
+    fn unlisten(&mut self, listener: &mut Self::Listener) {
+        let _ = listener;
+    }
 
     /// Takes the next waiting connection; `WouldBlock` when there is none. Never blocks.
     ///
@@ -87,67 +92,6 @@ pub trait Net {
     fn now(&self) -> Duration;
 }
 
-/// A non-blocking stream of bytes in both directions.
-pub trait Stream: Read + Write {
-    /// Sends FIN behind the bytes written so far.
-    ///
-    /// # Errors
-    ///
-    /// As shutdown(2).
-    fn shutdown_write(&mut self) -> io::Result<()>;
-
-    /// Whether a read that returns fewer bytes than asked for has left none behind, and the next ones bring an event.
-    /// Not so on a Unix socket, where a read also ends before and behind bytes that a descriptor was sent along with
-    /// (unix(7), `SCM_RIGHTS`).
-    fn short_read_is_last(&self) -> bool {
-        true
-    }
-
-    /// How connecting went; `WouldBlock` while it goes on. A stream that was there from the beginning need
-    /// not implement it.
-    ///
-    /// # Errors
-    ///
-    /// As connect(2).
-    fn connected(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// A bound UDP socket. No call blocks.
-pub trait DatagramSocket {
-    /// The port that it is bound to.
-    fn local_port(&self) -> u16;
-
-    /// Receives one datagram into `buffer`. Returns its length and its source; `WouldBlock` if there is none.
-    ///
-    /// # Errors
-    ///
-    /// As recv(2): also an ICMP error about an earlier answer, after which the next call may succeed.
-    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)>;
-
-    /// Sends one datagram whole; `WouldBlock` if there is no room for it now.
-    ///
-    /// # Errors
-    ///
-    /// As send(2).
-    fn send(&mut self, payload: &[u8], to: SocketAddr) -> io::Result<()>;
-}
-
-impl DatagramSocket for Infallible {
-    fn local_port(&self) -> u16 {
-        match *self {}
-    }
-
-    fn receive(&mut self, _buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        match *self {}
-    }
-
-    fn send(&mut self, _payload: &[u8], _to: SocketAddr) -> io::Result<()> {
-        match *self {}
-    }
-}
-
 /// What a poll said of one stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Readiness {
@@ -163,15 +107,4 @@ pub struct Readiness {
 impl Readiness {
     /// For a turn that no event asked for: read until `WouldBlock`, whatever comes.
     pub const ALL: Self = Self { readable: true, writable: true, more_behind: true };
-}
-
-impl From<&mio::event::Event> for Readiness {
-    fn from(event: &mio::event::Event) -> Self {
-        let last = event.is_read_closed() || event.is_error();
-        Self {
-            readable: event.is_readable() || event.is_priority() || last,
-            writable: event.is_writable(),
-            more_behind: event.is_priority() || last,
-        }
-    }
 }

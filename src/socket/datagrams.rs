@@ -1,16 +1,48 @@
 //! UDP sockets.
 
-use std::{io, net::SocketAddr};
+use std::{convert::Infallible, io, net::SocketAddr};
 
 use log::debug;
-use mio::{Interest, Registry, net::UdpSocket};
+use mio::{Interest, Registry, Token, net::UdpSocket};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
-
-use crate::Token;
 
 /// The size of the receive queue that the kernel is asked for, in bytes. It grants at most `net.core.rmem_max`. The
 /// usual default holds three of the longest datagrams.
 const QUEUE: usize = 4 << 20;
+
+/// A bound UDP socket. No call blocks.
+pub trait DatagramSocket {
+    /// The port that it is bound to.
+    fn local_port(&self) -> u16;
+
+    /// Receives one datagram into `buffer`. Returns its length and its source; `WouldBlock` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// As recv(2): also an ICMP error about an earlier answer, after which the next call may succeed.
+    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)>;
+
+    /// Sends one datagram whole; `WouldBlock` if there is no room for it now.
+    ///
+    /// # Errors
+    ///
+    /// As send(2).
+    fn send(&mut self, payload: &[u8], to: SocketAddr) -> io::Result<()>;
+}
+
+impl DatagramSocket for Infallible {
+    fn local_port(&self) -> u16 {
+        match *self {}
+    }
+
+    fn receive(&mut self, _buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        match *self {}
+    }
+
+    fn send(&mut self, _payload: &[u8], _to: SocketAddr) -> io::Result<()> {
+        match *self {}
+    }
+}
 
 /// A bound, non-blocking UDP socket.
 #[derive(Debug)]
@@ -41,11 +73,21 @@ impl Datagrams {
         self.address
     }
 
-    pub(crate) const fn socket(&self) -> &UdpSocket {
-        &self.socket
+    pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(&mut self.socket, token, Interest::READABLE | Interest::WRITABLE)
+    }
+}
+
+impl DatagramSocket for Datagrams {
+    fn local_port(&self) -> u16 {
+        self.address.port()
     }
 
-    pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        registry.register(&mut self.socket, token.into(), Interest::READABLE | Interest::WRITABLE)
+    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.socket.recv_from(buffer)
+    }
+
+    fn send(&mut self, payload: &[u8], to: SocketAddr) -> io::Result<()> {
+        self.socket.send_to(payload, to).map(drop)
     }
 }

@@ -1,12 +1,10 @@
 //! Binding listening sockets, and taking connections from them.
 
 use std::{
-    fmt,
     io::{self, ErrorKind},
-    net::{AddrParseError, SocketAddr},
+    net::SocketAddr,
     os::unix::fs::{FileTypeExt, MetadataExt},
     path::{Path, PathBuf},
-    str::FromStr,
 };
 
 use mio::{
@@ -16,44 +14,14 @@ use mio::{
 };
 use socket2::{Domain, Protocol, SockAddr, Socket as RawSocket, Type};
 
-use crate::{Peer, socket::stream::Socket};
-
-/// Where to listen, or to connect to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Endpoint {
-    /// TCP. Port 0 lets the kernel choose one; `[::]` serves IPv4 too, as mapped addresses.
-    Tcp(SocketAddr),
-    /// A Unix stream socket at this path.
-    Unix(PathBuf),
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(f),
-            Self::Unix(path) => path.display().fmt(f),
-        }
-    }
-}
-
-impl From<SocketAddr> for Endpoint {
-    fn from(address: SocketAddr) -> Self {
-        Self::Tcp(address)
-    }
-}
-
-impl FromStr for Endpoint {
-    type Err = AddrParseError;
-
-    /// An IP address and a port: `127.0.0.1:30000`, `[::1]:30000`.
-    fn from_str(text: &str) -> Result<Self, AddrParseError> {
-        text.parse().map(Self::Tcp)
-    }
-}
+use super::{endpoint::Endpoint, peer::Peer, stream::Socket};
 
 /// A listening, non-blocking socket.
 #[derive(Debug)]
-pub enum Listener {
+pub struct Listener(Kind);
+
+#[derive(Debug)]
+enum Kind {
     /// TCP over IPv4 or IPv6, and where it is bound.
     Tcp(TcpListener, SocketAddr),
     /// A Unix stream socket, and its path. Fields are dropped in this order: the path goes first.
@@ -91,7 +59,7 @@ impl Listener {
                 socket.listen(backlog)?;
                 let listener = TcpListener::from_std(socket.into());
                 let bound = listener.local_addr()?;
-                Ok(Self::Tcp(listener, bound))
+                Ok(Self(Kind::Tcp(listener, bound)))
             }
             Endpoint::Unix(path) => {
                 let socket = RawSocket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -105,7 +73,7 @@ impl Listener {
                 }
                 socket.listen(backlog)?;
                 let path = UnixPath::of_bound(path)?;
-                Ok(Self::Unix(path, UnixListener::from_std(socket.into())))
+                Ok(Self(Kind::Unix(path, UnixListener::from_std(socket.into()))))
             }
         }
     }
@@ -113,16 +81,16 @@ impl Listener {
     /// Where it really listens: with the port that the kernel chose.
     #[must_use]
     pub fn endpoint(&self) -> Endpoint {
-        match self {
-            Self::Tcp(_, bound) => Endpoint::Tcp(*bound),
-            Self::Unix(path, _) => Endpoint::Unix(path.path.clone()),
+        match &self.0 {
+            Kind::Tcp(_, bound) => Endpoint::Tcp(*bound),
+            Kind::Unix(path, _) => Endpoint::Unix(path.path.clone()),
         }
     }
 
     /// At which address `stream` has come in. Only a listener on all addresses has to ask the kernel.
     pub(crate) fn local(&self, stream: &Socket) -> Option<SocketAddr> {
-        match (self, stream) {
-            (Self::Tcp(_, bound), _) if !bound.ip().is_unspecified() => Some(*bound),
+        match (&self.0, stream) {
+            (Kind::Tcp(_, bound), _) if !bound.ip().is_unspecified() => Some(*bound),
             (_, Socket::Tcp(stream)) => stream.local_addr().ok(),
             (_, Socket::Unix(_)) => None,
         }
@@ -130,15 +98,31 @@ impl Listener {
 
     /// Takes the next waiting connection.
     pub(crate) fn accept(&self) -> io::Result<(Socket, Peer)> {
-        match self {
-            Self::Tcp(listener, _) => {
+        match &self.0 {
+            Kind::Tcp(listener, _) => {
                 let (stream, peer) = listener.accept()?;
                 Ok((Socket::Tcp(stream), Peer::Tcp(peer)))
             }
-            Self::Unix(_, listener) => {
+            Kind::Unix(_, listener) => {
                 let (stream, _) = listener.accept()?;
                 Ok((Socket::Unix(stream), Peer::Unix))
             }
+        }
+    }
+
+    /// Reports from now on under `token` that connections wait.
+    pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        match &mut self.0 {
+            Kind::Tcp(listener, _) => listener.register(registry, token, Interest::READABLE),
+            Kind::Unix(_, listener) => listener.register(registry, token, Interest::READABLE),
+        }
+    }
+
+    /// Reports nothing any more.
+    pub(crate) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        match &mut self.0 {
+            Kind::Tcp(listener, _) => listener.deregister(registry),
+            Kind::Unix(_, listener) => listener.deregister(registry),
         }
     }
 }
@@ -146,7 +130,7 @@ impl Listener {
 /// The path of a bound Unix socket. bind(2) creates the file, and this removes it when the listener is dropped, unless
 /// another file has taken its place.
 #[derive(Debug)]
-pub struct UnixPath {
+struct UnixPath {
     path: PathBuf,
     file: FileId,
 }
@@ -201,39 +185,6 @@ fn remove_if_deserted(path: &Path) -> io::Result<bool> {
             Ok(true)
         }
         _ => Ok(false),
-    }
-}
-
-impl Source for Listener {
-    fn register(
-        &mut self,
-        registry: &Registry,
-        token: Token,
-        interest: Interest,
-    ) -> io::Result<()> {
-        match self {
-            Self::Tcp(listener, _) => listener.register(registry, token, interest),
-            Self::Unix(_, listener) => listener.register(registry, token, interest),
-        }
-    }
-
-    fn reregister(
-        &mut self,
-        registry: &Registry,
-        token: Token,
-        interest: Interest,
-    ) -> io::Result<()> {
-        match self {
-            Self::Tcp(listener, _) => listener.reregister(registry, token, interest),
-            Self::Unix(_, listener) => listener.reregister(registry, token, interest),
-        }
-    }
-
-    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        match self {
-            Self::Tcp(listener, _) => listener.deregister(registry),
-            Self::Unix(_, listener) => listener.deregister(registry),
-        }
     }
 }
 

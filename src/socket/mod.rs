@@ -1,6 +1,7 @@
 //! What the kernel gives: endpoints, listeners, streams, datagrams.
 
 pub(crate) mod datagrams;
+pub(crate) mod endpoint;
 pub mod listen;
 pub(crate) mod listener;
 pub(crate) mod peer;

@@ -12,7 +12,34 @@ use mio::{
 };
 use socket2::{Domain, Socket as RawSocket, Type};
 
-use crate::Endpoint;
+use super::endpoint::Endpoint;
+
+/// A non-blocking stream of bytes in both directions.
+pub trait Stream: Read + Write {
+    /// Sends FIN behind the bytes written so far.
+    ///
+    /// # Errors
+    ///
+    /// As shutdown(2).
+    fn shutdown_write(&mut self) -> io::Result<()>;
+
+    /// Whether a read that returns fewer bytes than asked for has left none behind, and the next ones bring an event.
+    /// Not so on a Unix socket, where a read also ends before and behind bytes that a descriptor was sent along with
+    /// (unix(7), `SCM_RIGHTS`).
+    fn short_read_is_last(&self) -> bool {
+        true
+    }
+
+    /// How connecting went; `WouldBlock` while it goes on. A stream that was there from the beginning need
+    /// not implement it.
+    ///
+    /// # Errors
+    ///
+    /// As connect(2).
+    fn connected(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// A non-blocking socket that is connected, or soon will be.
 #[derive(Debug)]
@@ -23,7 +50,22 @@ pub(crate) enum Socket {
     Unix(UnixStream),
 }
 
+macro_rules! either {
+    ($self:expr, $socket:ident => $call:expr) => {
+        match $self {
+            Self::Tcp($socket) => $call,
+            Self::Unix($socket) => $call,
+        }
+    };
+}
+
 impl Socket {
+    /// Reports its readiness from now on under `token`: readable, writable, priority.
+    pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        const ALL: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
+        either!(self, socket => socket.register(registry, token, ALL))
+    }
+
     /// Begins to connect to `endpoint`, from `from` if it is given; never blocks.
     pub(crate) fn connect(endpoint: &Endpoint, from: Option<IpAddr>) -> io::Result<Self> {
         let address = match endpoint {
@@ -42,15 +84,6 @@ impl Socket {
             _ => Ok(Self::Tcp(TcpStream::from_std(socket.into()))),
         }
     }
-}
-
-macro_rules! either {
-    ($self:expr, $socket:ident => $call:expr) => {
-        match $self {
-            Self::Tcp($socket) => $call,
-            Self::Unix($socket) => $call,
-        }
-    };
 }
 
 impl Read for Socket {
@@ -77,7 +110,7 @@ impl Write for Socket {
     }
 }
 
-impl crate::reactor::net::Stream for Socket {
+impl Stream for Socket {
     fn shutdown_write(&mut self) -> io::Result<()> {
         either!(self, socket => socket.shutdown(Shutdown::Write))
     }
@@ -97,29 +130,5 @@ impl crate::reactor::net::Stream for Socket {
             }
             other => other,
         }
-    }
-}
-
-impl Source for Socket {
-    fn register(
-        &mut self,
-        registry: &Registry,
-        token: Token,
-        interest: Interest,
-    ) -> io::Result<()> {
-        either!(self, socket => socket.register(registry, token, interest))
-    }
-
-    fn reregister(
-        &mut self,
-        registry: &Registry,
-        token: Token,
-        interest: Interest,
-    ) -> io::Result<()> {
-        either!(self, socket => socket.reregister(registry, token, interest))
-    }
-
-    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        either!(self, socket => socket.deregister(registry))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::mpsc, thread};
 
-use resound::{Config, Endpoint, Reactor};
+use resound::{Config, Reactor};
 
 use crate::{go, run};
 
@@ -16,8 +16,7 @@ fn go_calls_a_method() {
     let (started, starting) = mpsc::channel();
     let server = thread::spawn(move || {
         let mut reactor = Reactor::new(Config::default()).unwrap();
-        let any = Endpoint::Tcp(([127, 0, 0, 1], 0).into());
-        let address = reactor.listen(&any, json_rpc::JsonRpc).unwrap();
+        let address = reactor.listen(([127, 0, 0, 1], 0), json_rpc::JsonRpc).unwrap();
         started.send((address, reactor.handle())).unwrap();
         reactor.run().unwrap();
         reactor.stats().frames.value()

@@ -14,7 +14,7 @@ use crate::{
         net::Net,
         service::{Lane, Service},
     },
-    socket::listener::Endpoint,
+    socket::endpoint::Endpoint,
 };
 
 impl<N: Net, P: Protocol> Dispatcher<N, P> {

@@ -1,0 +1,100 @@
+//! The real world behind mio: sockets and the monotonic clock.
+
+use std::{
+    fs::File,
+    io,
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
+};
+
+use mio::{Registry, event::Event};
+
+use super::{
+    config::{Config, Overload},
+    net::{Net, Readiness},
+};
+use crate::{
+    Endpoint, Listener, Peer, Token,
+    socket::{datagrams::Datagrams, stream::Socket},
+};
+
+/// The real world: sockets and the monotonic clock.
+#[derive(Debug)]
+pub(super) struct Kernel {
+    registry: Registry,
+    start: Instant,
+    /// Where there is a policy to refuse: a descriptor to give up when there is none left.
+    reserve: Option<File>,
+}
+
+impl Kernel {
+    /// A world that reports what becomes ready to `registry`.
+    pub(super) fn new(registry: Registry, config: &Config) -> io::Result<Self> {
+        let reserve = (config.overload == Overload::Refuse).then(open_reserve).transpose()?;
+        Ok(Self { registry, start: Instant::now(), reserve })
+    }
+}
+
+/// What a poll said of one stream.
+pub(super) fn readiness(event: &Event) -> Readiness {
+    let last = event.is_read_closed() || event.is_error();
+    Readiness {
+        readable: event.is_readable() || event.is_priority() || last,
+        writable: event.is_writable(),
+        more_behind: event.is_priority() || last,
+    }
+}
+
+fn open_reserve() -> io::Result<File> {
+    File::open("/dev/null")
+}
+
+impl Net for Kernel {
+    type Listener = Listener;
+    type Stream = Socket;
+    type DatagramSocket = Datagrams;
+
+    fn listen(&mut self, listener: &mut Listener, token: Token) -> io::Result<()> {
+        listener.register(&self.registry, token.into())
+    }
+
+    fn unlisten(&mut self, listener: &mut Listener) {
+        // Another process may have a copy of the descriptor, which would keep it registered.
+        if let Err(error) = listener.deregister(&self.registry) {
+            log::debug!("{}: deregister: {error}", listener.endpoint());
+        }
+    }
+
+    fn accept(&mut self, listener: &Listener) -> io::Result<(Socket, Peer)> {
+        listener.accept()
+    }
+
+    fn shed(&mut self, listener: &Listener) -> io::Result<()> {
+        // It may have gone to someone else after the last time.
+        drop(self.reserve.take().map_or_else(open_reserve, Ok)?);
+        let accepted = listener.accept();
+        let shed = accepted.map(drop);
+        self.reserve = open_reserve().ok();
+        shed
+    }
+
+    fn connect(&mut self, endpoint: &Endpoint, from: Option<IpAddr>) -> io::Result<Socket> {
+        Socket::connect(endpoint, from)
+    }
+
+    fn local(&self, listener: &Listener, stream: &Socket) -> Option<SocketAddr> {
+        listener.local(stream)
+    }
+
+    fn register(&mut self, stream: &mut Socket, token: Token) -> io::Result<()> {
+        stream.register(&self.registry, token.into())
+    }
+
+    fn register_datagrams(&mut self, socket: &mut Datagrams, token: Token) -> io::Result<()> {
+        socket.register(&self.registry, token.into())
+    }
+
+    fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+}
