@@ -271,6 +271,10 @@ impl<P: Protocol, W: FnMut(&str, &mut Output)> Protocol for Banner<P, W> {
     fn closed(&mut self, connection: Token, reason: Reason) {
         self.inner.closed(connection, reason);
     }
+
+    fn reads_while_owed(&self) -> bool {
+        self.inner.reads_while_owed()
+    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,8 @@ pub mod per_connection;
 pub mod proxy;
 mod raw;
 pub mod websocket;
+#[cfg(test)]
+mod wrappers;
 
 use std::{net::SocketAddr, time::Duration};
 

@@ -200,6 +200,10 @@ impl<P: Protocol> Protocol for Proxied<P> {
             self.inner.closed(connection, reason);
         }
     }
+
+    fn reads_while_owed(&self) -> bool {
+        self.inner.reads_while_owed()
+    }
 }
 
 /// An answer that sends nothing and has completed nothing.

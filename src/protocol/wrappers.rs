@@ -1,0 +1,120 @@
+//! Protocols around a protocol pass on every call and every answer that they do not change.
+
+use std::{cell::RefCell, net::SocketAddr, rc::Rc};
+
+use super::{
+    Ending, Next, Output, Protocol, Received,
+    identity::{Banner, Template, line},
+    proxy::{Mode, Proxied},
+};
+use crate::{Peer, Reason, Token};
+
+const CONNECTION: Token = Token::new(1, 1);
+const HEADER: &[u8] = b"PROXY UNKNOWN\r\n";
+const ANSWER: Received = Received { consumed: 2, echo: true, frames: 7, next: Next::Full };
+
+/// Notes each call, and answers as no default does.
+#[derive(Debug, Default, Clone)]
+struct Recorder(Rc<RefCell<Vec<String>>>);
+
+impl Recorder {
+    fn note(&self, call: String) {
+        self.0.borrow_mut().push(call);
+    }
+}
+
+impl Protocol for Recorder {
+    fn arrived(&mut self, _: Token, local: SocketAddr) {
+        self.note(format!("arrived {local}"));
+    }
+
+    fn opened(&mut self, _: Token, peer: &Peer, _: &mut Output) {
+        self.note(format!("opened {peer}"));
+    }
+
+    fn receive(&mut self, _: Token, input: &[u8], seen: usize, _: &mut Output) -> Received {
+        self.note(format!("receive {} {seen}", input.escape_ascii()));
+        ANSWER
+    }
+
+    fn ending(&mut self, _: Token, cause: Ending, _: &mut Output) {
+        self.note(format!("ending {cause:?}"));
+    }
+
+    fn closed(&mut self, _: Token, reason: Reason) {
+        self.note(format!("closed {reason:?}"));
+    }
+
+    fn reads_while_owed(&self) -> bool {
+        self.note("reads_while_owed".to_owned());
+        true
+    }
+}
+
+/// Makes every call on `wrapper`, after `before` has come in front of everything.
+fn call_all(mut wrapper: impl Protocol, before: &[u8]) {
+    let mut out = Output::new(1000);
+    wrapper.arrived(CONNECTION, "127.0.0.1:7".parse().unwrap());
+    wrapper.opened(CONNECTION, &Peer::Unix, &mut out);
+    if !before.is_empty() {
+        let received = wrapper.receive(CONNECTION, before, 0, &mut out);
+        assert_eq!((received.consumed, received.echo), (before.len(), false));
+    }
+    assert_eq!(wrapper.receive(CONNECTION, b"hello", 3, &mut out), ANSWER);
+    wrapper.ending(CONNECTION, Ending::Idle, &mut out);
+    wrapper.closed(CONNECTION, Reason::Idle);
+    assert!(wrapper.reads_while_owed());
+}
+
+#[test]
+fn every_call_reaches_the_protocol_inside() {
+    let banner = || Template::parse("hello", "").unwrap();
+    let wrappers: [fn(Recorder, Template) -> (Box<dyn Protocol>, &'static [u8]); 4] = [
+        |inner, _| (Box::new(inner), b""),
+        |inner, _| (Box::new(Box::new(inner) as Box<dyn Protocol>), b""),
+        |inner, text| (Box::new(Banner::new(text, line, inner)), b""),
+        |inner, _| (Box::new(Proxied::new(Mode::Any, inner)), HEADER),
+    ];
+    for (index, wrapper) in wrappers.into_iter().enumerate() {
+        let recorder = Recorder::default();
+        let (wrapper, before) = wrapper(recorder.clone(), banner());
+        call_all(wrapper, before);
+        let calls = recorder.0.take();
+        let want = [
+            "arrived 127.0.0.1:7",
+            "opened unix",
+            "receive hello 3",
+            "ending Idle",
+            "closed Idle",
+            "reads_while_owed",
+        ];
+        assert_eq!(calls, want, "wrapper {index}");
+    }
+}
+
+/// The names of the functions in the block of `source` that starts with `start`.
+fn functions<'s>(source: &'s str, start: &str) -> Vec<&'s str> {
+    let (_, block) = source.split_once(start).unwrap_or_else(|| panic!("no {start}"));
+    let (block, _) = block.split_once("\n}").unwrap();
+    let lines = block.lines().filter_map(|line| line.strip_prefix("    fn "));
+    lines.map(|line| line.split('(').next().unwrap_or_default()).collect()
+}
+
+/// A method with a default is easily forgotten in a wrapper, and nothing but this says so.
+#[test]
+fn every_wrapper_has_every_method_of_the_trait() {
+    let (root, identity, proxy) =
+        (include_str!("mod.rs"), include_str!("identity.rs"), include_str!("proxy.rs"));
+    let mut methods = functions(root, "pub trait Protocol {");
+    methods.sort_unstable();
+    assert!(methods.len() >= 6, "{methods:?}");
+    for (source, start) in [
+        (root, "impl<P: Protocol + ?Sized> Protocol for Box<P> {"),
+        (identity, "impl<P: Protocol, W: FnMut(&str, &mut Output)> Protocol for Banner<P, W> {"),
+        (proxy, "impl<P: Protocol> Protocol for Proxied<P> {"),
+    ] {
+        let mut forwarded = functions(source, start);
+        forwarded.sort_unstable();
+        assert_eq!(forwarded, methods, "{start}");
+    }
+}
