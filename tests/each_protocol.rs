@@ -24,6 +24,8 @@ struct Speaker {
     opening: (&'static str, &'static str),
     /// A unit with that payload, and its echo.
     unit: fn(&[u8]) -> Exchange,
+    /// Other ways to send that payload, in parts that are one unit together, and their echoes.
+    in_parts: fn(&[u8]) -> Vec<Exchange>,
     /// Sent in the middle of a unit: how many bytes of one make half of it; 0 where there are no units.
     half: usize,
     /// How the last words begin that come behind everything: of an idle one, of one that does not finish its unit, of one
@@ -39,6 +41,7 @@ const SPEAKERS: &[Speaker] = &[
         name: "frames",
         opening: ("", ""),
         unit: |payload| (frame(payload), frame(payload)),
+        in_parts: |_| Vec::new(),
         half: 6,
         idle: b"",
         unfinished: b"",
@@ -49,6 +52,7 @@ const SPEAKERS: &[Speaker] = &[
         name: "raw",
         opening: ("", ""),
         unit: |payload| (payload.to_vec(), payload.to_vec()),
+        in_parts: |_| Vec::new(),
         half: 0,
         idle: b"",
         unfinished: b"",
@@ -64,6 +68,7 @@ const SPEAKERS: &[Speaker] = &[
             line.push(b'\n');
             (line.clone(), line)
         },
+        in_parts: |_| Vec::new(),
         half: 6,
         idle: b"",
         unfinished: b"",
@@ -74,6 +79,7 @@ const SPEAKERS: &[Speaker] = &[
         name: "ws",
         opening: (UPGRADE, UPGRADED),
         unit: |payload| (binary(payload, Some([7, 77, 177, 27])), binary(payload, None)),
+        in_parts: |_| Vec::new(),
         half: 10,
         // 1001, 1008, 1009: a close frame's opcode, its length, its code, its reason.
         idle: b"\x88\x1e\x03\xe9nothing for the idle timeout",
@@ -89,10 +95,11 @@ const SPEAKERS: &[Speaker] = &[
             let request = format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n");
             let response = format!(
                 "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\n\
-                 Content-Length: {length}\r\n\r\n"
+                 Content-Length: {length}\r\n{DATE_AND_CORS}\r\n"
             );
             ([request.as_bytes(), body].concat(), [response.as_bytes(), body].concat())
         },
+        in_parts: chunks,
         half: 30,
         idle: b"",
         unfinished: b"HTTP/1.1 408 Request Timeout\r\n",
@@ -101,19 +108,55 @@ const SPEAKERS: &[Speaker] = &[
     },
 ];
 
+/// The fields that every HTTP answer has; see [`without_dates`].
+const DATE_AND_CORS: &str = "Date: an IMF-fixdate of 29 letters,\r\n\
+     Access-Control-Allow-Origin: *\r\nAccess-Control-Expose-Headers: *\r\n";
+
+/// Replaces each date by the one in [`DATE_AND_CORS`], which is as long.
+fn without_dates(bytes: &mut [u8]) {
+    let (start, text) = (b"\r\nDate: ", &DATE_AND_CORS.as_bytes()[6..35]);
+    let mut from = 0;
+    while let Some(found) = bytes[from..].windows(start.len()).position(|window| window == start) {
+        from += found + start.len();
+        bytes[from..from + text.len()].copy_from_slice(text);
+    }
+}
+
 const UPGRADE: &str = "GET /chat HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
      Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
 const UPGRADED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
      Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
+/// A request in chunks of all sizes, which are answered as one body.
+fn chunks(body: &[u8]) -> Vec<Exchange> {
+    let echo = ((SPEAKERS[4]).unit)(body).1;
+    let in_chunks = |size: usize| {
+        let mut request =
+            b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+        for chunk in body.chunks(size) {
+            request.extend(format!("{:x}\r\n", chunk.len()).bytes());
+            request.extend_from_slice(chunk);
+            request.extend_from_slice(b"\r\n");
+        }
+        request.extend_from_slice(b"0\r\n\r\n");
+        request
+    };
+    [100, 70_000, 3 << 20, body.len()].map(|size| (in_chunks(size), echo.clone())).to_vec()
+}
+
 /// A whole binary message in one frame, masked or not.
 fn binary(payload: &[u8], mask: Option<[u8; 4]>) -> Vec<u8> {
+    framed(0x82, payload, mask)
+}
+
+/// A frame that begins with that byte.
+fn framed(first: u8, payload: &[u8], mask: Option<[u8; 4]>) -> Vec<u8> {
     let masked = if mask.is_some() { 0x80 } else { 0 };
     let length = payload.len() as u64;
     let mut message = match length {
-        0..126 => vec![0x82, masked | length.to_le_bytes()[0]],
-        126..65_536 => [&[0x82, masked | 126], &length.to_be_bytes()[6..]].concat(),
-        _ => [&[0x82, masked | 127], &length.to_be_bytes()[..]].concat(),
+        0..126 => vec![first, masked | length.to_le_bytes()[0]],
+        126..65_536 => [&[first, masked | 126], &length.to_be_bytes()[6..]].concat(),
+        _ => [&[first, masked | 127], &length.to_be_bytes()[..]].concat(),
     };
     message.extend(mask.iter().flatten());
     let mask = mask.unwrap_or_default();
@@ -150,13 +193,15 @@ fn exchange(stream: &mut (impl Read + Write), sent: &[u8], want: &[u8]) {
     stream.write_all(sent).unwrap();
     let mut back = vec![0; want.len()];
     stream.read_exact(&mut back).unwrap();
-    assert!(back == want, "{:?}", String::from_utf8_lossy(&back));
+    without_dates(&mut back);
+    assert!(back == want, "{:?}", String::from_utf8_lossy(&back[..back.len().min(1000)]));
 }
 
 /// All that still comes, up to FIN.
 fn rest(stream: &mut TcpStream) -> Vec<u8> {
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).unwrap();
+    without_dates(&mut rest);
     rest
 }
 
@@ -296,9 +341,32 @@ fn who_does_not_read_is_not_read_from_and_loses_nothing() {
             let mut back = vec![0; echo.len()];
             for index in 0..units {
                 stream.read_exact(&mut back).unwrap();
+                without_dates(&mut back);
                 assert!(back == echo, "{}: unit {index}", speaker.name);
             }
         });
+    }
+}
+
+/// Most clients are half-duplex: they read nothing of an answer before they have sent all of their message.
+#[test]
+fn a_client_that_sends_all_of_a_message_before_it_reads_is_answered() {
+    let payload = Random(5).bytes(15 << 20);
+    for speaker in SPEAKERS.iter().filter(|speaker| speaker.half > 0) {
+        let daemon = speaker.daemon("", &[]);
+        let mut stream = speaker.connect(&daemon);
+        let (unit, echo) = (speaker.unit)(&payload);
+        for piece in [unit.len(), 10_000] {
+            for piece in unit.chunks(piece) {
+                stream.write_all(piece).unwrap();
+            }
+            exchange(&mut stream, b"", &echo);
+        }
+        for (unit, echo) in (speaker.in_parts)(&payload) {
+            exchange(&mut stream, &unit, &echo);
+        }
+        // And what it held for that is not kept.
+        speaker.speak(&mut stream);
     }
 }
 
@@ -369,6 +437,7 @@ fn banners_and_tags_come_first_and_from_the_environment_too() {
             _ => {
                 let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\n\
                             Content-Length: 27\r\n";
+                let head = head.to_owned() + DATE_AND_CORS;
                 let text = "Hello, you've requested: /\n";
                 ("GET / HTTP/1.1\r\nHost: h\r\n\r\n", format!("{head}{tag}{text}").into_bytes())
             }

@@ -5,7 +5,9 @@ mod cases;
 #[path = "common/drive.rs"]
 mod drive;
 
-use cases::{conversations, echo, echo_chunks, get, hello, post_chunks, refused, request};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use cases::{LAST, conversations, echo, echo_chunks, get, hello, post_chunks, refused, request};
 use drive::{Driven, cut, drive};
 use proptest::prelude::*;
 use resound::{
@@ -20,8 +22,13 @@ use resound::{
 const LIMITS: HttpLimits = HttpLimits { head: 200, body: 20 };
 const CONNECTION: Token = Token::new(1, 1);
 
+/// The time in [`LAST`].
+fn clock() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(784_111_777)
+}
+
 fn http() -> Http {
-    Http::new(LIMITS, None)
+    Http::new(LIMITS, None).clocked(clock)
 }
 
 fn whole(input: &[u8]) -> Driven {
@@ -50,15 +57,15 @@ fn bad_requests_are_refused_with_their_status_and_the_connection_closed() {
         assert!(reply.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{shown}: {reply}");
         assert!(reply.contains("\r\nConnection: close\r\n"), "{reply}");
         let (head, body) = reply.split_once("\r\n\r\n").unwrap();
-        assert!(head.ends_with(&format!("Content-Length: {}\r\nConnection: close", body.len())));
+        let last = format!("Content-Length: {}\r\nConnection: close\r\n{LAST}", body.len());
+        assert!((head.to_owned() + "\r\n\r\n").ends_with(&last), "{head}");
         assert!(matches!(driven.end, Some(Next::Refuse(_))), "{shown}");
         assert_eq!(driven.frames, 1);
     }
 }
 
 #[test]
-fn an_error_behind_the_answers_start_ends_the_connection_without_another_answer() {
-    let discarded = request("GET /", "Transfer-Encoding: chunked\r\n", "1\r\nabc");
+fn an_error_behind_the_start_of_a_streamed_answer_ends_the_connection() {
     for (sent, got) in [
         (post_chunks("1\r\naxx\r\n"), echo_chunks("1\r\na")),
         (post_chunks("1\r\na\n"), echo_chunks("1\r\na")),
@@ -67,12 +74,112 @@ fn an_error_behind_the_answers_start_ends_the_connection_without_another_answer(
         (post_chunks("1\r\na\r\n14\r\n"), echo_chunks("1\r\na\r\n")),
         (post_chunks("0\r\nA: b\n\r\n"), echo_chunks("0\r\n")),
         (post_chunks(&["0\r\n", &"A: b\r\n".repeat(1366)].concat()), echo_chunks("0\r\n")),
-        (discarded, hello("/")),
     ] {
-        let driven = whole(sent.as_bytes());
+        let driven = drive(&mut http().streamed(), 1 << 20, [sent.as_bytes()]);
         assert_eq!(String::from_utf8_lossy(&driven.sent), got);
         assert!(matches!(driven.end, Some(Next::Refuse(_))), "{sent}");
     }
+}
+
+#[test]
+fn an_error_in_a_body_that_is_read_past_ends_the_connection() {
+    let head = request("HEAD /", "Transfer-Encoding: chunked\r\n", "");
+    let driven = whole((head.clone() + "1\r\nabc").as_bytes());
+    assert_eq!(String::from_utf8_lossy(&driven.sent), cases::head(&hello("/")));
+    assert!(matches!(driven.end, Some(Next::Refuse(_))));
+}
+
+#[test]
+fn chunks_that_stream_in_go_back_as_chunks() {
+    for (chunks, back) in [
+        (
+            "5\r\nhello\r\n00B\r\n, you there\r\n0\r\n\r\n",
+            "5\r\nhello\r\nb\r\n, you there\r\n0\r\n\r\n",
+        ),
+        ("000\r\n\r\n", "0\r\n\r\n"),
+        (
+            "1;a;b=\"c\"\r\n\n\r\n1 \t ;d\r\n\r\r\n0;e\r\nField: x\r\nOther:\r\n\r\n",
+            "1\r\n\n\r\n1\r\n\r\r\n0\r\n\r\n",
+        ),
+    ] {
+        let sent = post_chunks(chunks) + &get("/");
+        let driven = drive(&mut http().streamed(), 1 << 20, [sent.as_bytes()]);
+        let want = echo_chunks(back) + &hello("/");
+        assert_eq!((String::from_utf8_lossy(&driven.sent), driven.frames), (want.into(), 2));
+    }
+}
+
+/// Clients read no answer before they have sent everything, and proxies cut an early one off.
+#[test]
+fn nothing_goes_back_and_nothing_is_consumed_before_a_body_is_whole() {
+    let by_length = request("POST /", "Content-Length: 20\r\n", &"a".repeat(20));
+    let in_chunks = post_chunks("8\r\n12345678\r\nc\r\n123456789012\r\n0\r\nA: b\r\n\r\n");
+    for (sent, body) in [(by_length, "a".repeat(20)), (in_chunks, "12345678123456789012".into())] {
+        let mut http = http();
+        let mut out = Output::new(1000);
+        http.opened(CONNECTION, &Peer::Unix, &mut out);
+        let (mut seen, mut need) = (0, 0);
+        for length in 1..sent.len() {
+            if length < need {
+                continue;
+            }
+            let received = http.receive(CONNECTION, &sent.as_bytes()[..length], seen, &mut out);
+            assert_eq!((received.consumed, out.bytes()), (0, &b""[..]), "{length}");
+            let Next::Rest { need: more } = received.next else { panic!("{:?}", received.next) };
+            assert!(more == 0 || (length + 1..=sent.len()).contains(&more), "{more} of {length}");
+            (seen, need) = (length, more);
+        }
+        let received = http.receive(CONNECTION, sent.as_bytes(), seen, &mut out);
+        assert_eq!((received.consumed, received.frames), (sent.len(), 1));
+        assert_eq!(String::from_utf8_lossy(out.bytes()), echo(&body));
+    }
+}
+
+/// The data of a large body is not copied: the answer's head goes first, and then the data from where it lies.
+#[test]
+fn a_large_body_goes_back_from_where_it_lies() {
+    let body = vec![b'x'; 15 << 20];
+    let length = format!("Content-Length: {}\r\n", body.len());
+    let (by_length, in_one_chunk) = (
+        [request("POST /", &length, "").as_bytes(), &body].concat(),
+        [post_chunks(&format!("{:x}\r\n", body.len())).as_bytes(), &body, b"\r\n0\r\n\r\n"]
+            .concat(),
+    );
+    for (sent, followed) in [
+        (by_length.clone(), ""),
+        ([&by_length, get("/").as_bytes()].concat(), &*hello("/")),
+        (in_one_chunk, ""),
+    ] {
+        let mut http = Http::default().clocked(clock);
+        let mut out = Output::new(1000);
+        http.opened(CONNECTION, &Peer::Unix, &mut out);
+        let (mut rest, mut back, mut in_place) = (&sent[..], Vec::new(), 0);
+        while !rest.is_empty() {
+            out.clear();
+            let received = http.receive(CONNECTION, rest, 0, &mut out);
+            assert!(received.next == Next::Full || received.consumed == rest.len());
+            back.extend_from_slice(out.bytes());
+            if received.echo {
+                back.extend_from_slice(&rest[..received.consumed]);
+                in_place += received.consumed;
+            }
+            rest = &rest[received.consumed..];
+        }
+        assert_eq!(in_place, body.len());
+        let head = echo("").replace(": 0\r", &format!(": {}\r", body.len()));
+        assert!(back == [head.as_bytes(), &body, followed.as_bytes()].concat());
+    }
+}
+
+#[test]
+fn without_cors_no_answer_allows_other_origins() {
+    let preflight = "Origin: null\r\nAccess-Control-Request-Method: PUT\r\n";
+    let sent = [get("/"), request("OPTIONS /", preflight, ""), "nonsense\n".to_owned()].concat();
+    let driven = drive(&mut http().same_origin(), 1 << 20, [sent.as_bytes()]);
+    let sent = String::from_utf8(driven.sent).unwrap();
+    assert_eq!(sent.matches("HTTP/1.1 200 OK\r\n").count(), 2);
+    assert_eq!(sent.matches("\r\nAllow: ").count(), 1);
+    assert!(!sent.contains("Access-Control"), "{sent}");
 }
 
 #[test]
@@ -128,8 +235,7 @@ fn a_request_that_does_not_become_whole_in_time_is_answered_408() {
         ("GET / HT", Ending::Unfinished, timeout),
         (&post, Ending::Unfinished, timeout),
         (&post_chunks("5"), Ending::Unfinished, timeout),
-        // The answer has started.
-        (&(post.clone() + "h"), Ending::Unfinished, ""),
+        (&(post.clone() + "h"), Ending::Unfinished, timeout),
         ("", Ending::Idle, ""),
         ("", Ending::Stopping, ""),
     ] {
@@ -140,6 +246,11 @@ fn a_request_that_does_not_become_whole_in_time_is_answered_408() {
         assert!(sent.starts_with(answer) && sent.is_empty() == answer.is_empty(), "{sent}");
         assert_eq!(sent.contains("\r\nConnection: close\r\n"), !answer.is_empty());
     }
+    // A streamed answer has started.
+    let (mut http, mut out) = opened(http().streamed(), &(post + "h"));
+    out.clear();
+    http.ending(CONNECTION, Ending::Unfinished, &mut out);
+    assert_eq!(out.bytes(), b"");
 }
 
 #[test]
@@ -155,12 +266,12 @@ fn a_client_that_expects_100_continue_gets_it_before_the_body_and_once() {
 }
 
 #[test]
-fn a_body_is_echoed_from_where_it_lies_whatever_its_size() {
+fn a_streamed_body_goes_back_from_where_it_lies_whatever_its_size() {
     let limits = HttpLimits { body: u64::MAX, ..LIMITS };
     let length = 1_u64 << 40;
     let announced = format!("Content-Length: {length}\r\n");
     for start in [request("POST /", &announced, "a"), post_chunks(&format!("{length:x}\r\na"))] {
-        let (mut http, mut out) = opened(Http::new(limits, None), &start);
+        let (mut http, mut out) = opened(Http::new(limits, None).streamed(), &start);
         out.clear();
         for _ in 0..10 {
             let received = http.receive(CONNECTION, &[b'a'; 1 << 16], 0, &mut out);
@@ -168,6 +279,66 @@ fn a_body_is_echoed_from_where_it_lies_whatever_its_size() {
             assert_eq!((received.frames, received.next), (0, Next::Rest { need: 0 }));
             assert_eq!(out.bytes(), b"");
         }
+    }
+}
+
+/// Each one starts the idle timeout anew, and none of them starts the frame timeout.
+#[test]
+fn empty_lines_before_a_request_are_few() {
+    let mut http = http();
+    let mut out = Output::new(1000);
+    http.opened(CONNECTION, &Peer::Unix, &mut out);
+    let ended = (0..100).any(|_| {
+        let received = http.receive(CONNECTION, b"\r\n", 0, &mut out);
+        matches!(received.next, Next::Refuse(_))
+    });
+    assert!(ended, "a connection lives on empty lines");
+    assert!(out.bytes().starts_with(b"HTTP/1.1 400 Bad Request\r\n"));
+    // As many as browsers ever sent are passed over, before every request.
+    let input = ["\r\n\r\n", &get("/")].concat().repeat(100);
+    assert_eq!(whole(input.as_bytes()).frames, 100);
+}
+
+#[test]
+fn trailer_fields_are_fields() {
+    for (trailer, is_sound) in [
+        ("", true),
+        ("Field: value\r\nOther:\r\n", true),
+        ("no colon\r\n", false),
+        ("Field : value\r\n", false),
+        (" Field: value\r\n", false),
+        (": value\r\n", false),
+        ("Field: value\r\n folded\r\n", false),
+        ("GET / HTTP/1.1\r\nHost: h\r\n", false),
+    ] {
+        let driven = whole(post_chunks(&format!("1\r\na\r\n0\r\n{trailer}\r\n")).as_bytes());
+        assert_eq!(driven.end.is_none(), is_sound, "{trailer}");
+        assert_eq!(driven.frames, u64::from(is_sound), "{trailer}");
+    }
+}
+
+#[test]
+fn a_refusal_says_what_was_too_much() {
+    let mut roomy = Http::new(HttpLimits { head: 1000, body: 20 }, None);
+    let fields = request("GET /", &"a:\r\n".repeat(100), "");
+    let driven = drive(&mut roomy, 1000, [fields.as_bytes()]);
+    let sent = String::from_utf8(driven.sent).unwrap();
+    assert!(sent.starts_with("HTTP/1.1 431 "), "{sent}");
+    assert!(sent.ends_with("\r\n\r\nmore than 100 header fields\n"), "{sent}");
+    // Not by their length.
+    assert!(matches!(driven.end, Some(Next::Refuse(Refusal::Malformed(_)))));
+
+    let limit = "over the limit of 20\n";
+    for (length, shown) in [
+        ("18446744073709551614", "a length of 18446744073709551614 bytes, "),
+        ("18446744073709551615", "a length of 2^64-1 bytes or more, "),
+        ("18446744073709551616", "a length of 2^64-1 bytes or more, "),
+        ("99999999999999999999999999", "a length of 2^64-1 bytes or more, "),
+    ] {
+        let sent =
+            whole(request("POST /", &format!("Content-Length: {length}\r\n"), "").as_bytes());
+        let sent = String::from_utf8(sent.sent).unwrap();
+        assert!(sent.ends_with(&format!("\r\n\r\n{shown}{limit}")), "{sent}");
     }
 }
 
@@ -198,7 +369,7 @@ fn a_tag_is_in_every_answer() {
             (get("/"), "200 OK"),
             (request("PUT /", "Content-Length: 1\r\n", "x"), "200 OK"),
             (post_chunks("0\r\n\r\n"), "200 OK"),
-            (request("DELETE /", "", ""), "405 Method Not Allowed"),
+            (request("TRACE /", "", ""), "405 Method Not Allowed"),
             ("nonsense\n".into(), "400 Bad Request"),
         ] {
             let (mut http, mut out) = opened(Http::new(LIMITS, template(text)), &input);
@@ -216,8 +387,13 @@ fn every_split_in_two_gives_the_same() {
     let conversations = conversations().into_iter().map(|case| case.0.into_bytes());
     for input in conversations.chain(refused().into_iter().map(|case| case.1)) {
         let want = whole(&input);
-        for at in 1..input.len() {
+        for at in (1..input.len()).step_by(1 + input.len() / 500) {
             let driven = drive(&mut http(), 1 << 20, cut(&input, &[at]));
+            assert_eq!(outcome(driven), outcome(want.clone()), "{at} of {}", input.escape_ascii());
+        }
+        let want = drive(&mut http().streamed(), 1 << 20, [&input[..]]);
+        for at in (1..input.len()).step_by(1 + input.len() / 500) {
+            let driven = drive(&mut http().streamed(), 1 << 20, cut(&input, &[at]));
             assert_eq!(outcome(driven), outcome(want.clone()), "{at} of {}", input.escape_ascii());
         }
     }
@@ -270,6 +446,11 @@ proptest! {
         }
         let want = whole(&input);
         let split = drive(&mut http(), high_water, cut(&input, &cuts));
+        let longest = LIMITS.head + 40 + (64 << 10) + 1024;
+        prop_assert!(split.rest.len() <= longest, "no more is kept than a head, a body and a line");
+        prop_assert_eq!(outcome(split), outcome(want));
+        let want = drive(&mut http().streamed(), 1 << 20, [&input[..]]);
+        let split = drive(&mut http().streamed(), high_water, cut(&input, &cuts));
         prop_assert!(split.rest.len() <= LIMITS.head + 1024, "no more is kept than a head and a line");
         prop_assert_eq!(outcome(split), outcome(want));
     }

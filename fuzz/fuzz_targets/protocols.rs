@@ -9,7 +9,7 @@
 #[path = "../../tests/common/drive.rs"]
 mod drive;
 
-use std::mem::discriminant;
+use std::{mem::discriminant, time::UNIX_EPOCH};
 
 use drive::{Driven, cut, drive};
 use libfuzzer_sys::fuzz_target;
@@ -32,11 +32,12 @@ const HANDSHAKE: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nCo
 
 fn protocol(choice: u8) -> Box<dyn Protocol> {
     let limits = HttpLimits { head: LIMIT as usize, body: LIMIT.into() };
-    match choice % 9 {
+    match choice % 10 {
         0 => Box::new(Raw),
         1 => Box::new(Lines { max: LIMIT as usize }),
-        2 => Box::new(Http::new(limits, None)),
-        3 | 4 => Box::new(WebSocket::new(LIMIT)),
+        2 => Box::new(Http::new(limits, None).clocked(|| UNIX_EPOCH)),
+        3 | 4 => Box::new(WebSocket::new(LIMIT).clocked(|| UNIX_EPOCH)),
+        9 => Box::new(Http::new(limits, None).streamed().clocked(|| UNIX_EPOCH)),
         5 => Box::new(Proxied::new(Mode::Any, Lines { max: LIMIT as usize })),
         6 => {
             let dialect = presets()[usize::from(choice) % presets().len()].dialect;
@@ -53,7 +54,7 @@ fuzz_target!(|data: &[u8]| {
     let Some((cuts, stream)) = data.split_at_checked(2 * usize::from(count % 16)) else { return };
     let cuts: Vec<usize> =
         cuts.chunks(2).map(|two| usize::from(two[0]) << 8 | usize::from(two[1])).collect();
-    let stream = if choice % 9 == 4 { [HANDSHAKE, stream].concat() } else { stream.to_vec() };
+    let stream = if choice % 10 == 4 { [HANDSHAKE, stream].concat() } else { stream.to_vec() };
 
     let whole = drive(&mut protocol(*choice), 1 << 20, [&stream[..]]);
     for high_water in [1 << 20, 30] {

@@ -210,7 +210,7 @@ mod tests {
         }
         for (listen, says) in [
             ("raw://:1,max=1", "no key max for raw; there is banner, proxy"),
-            ("http://:1,banner=x", "no key banner for http; there is max, tag, proxy"),
+            ("http://:1,banner=x", "no key banner for http; there is max, body, cors, tag, proxy"),
             ("udp://:1,proxy=v1", "no key proxy for udp; there is rate, loop-guard"),
             ("udp://:1,loop-guard=no", "loop-guard=no: write on or off"),
             ("udp://:1,rate=fast", "rate=fast: not a number of datagrams"),

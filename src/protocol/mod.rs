@@ -1,4 +1,4 @@
-//! What a listener speaks: bytes in, bytes out; no socket and no clock.
+//! What a listener speaks: bytes in, bytes out, without a socket.
 //!
 //! A [`Protocol`] is shown what has arrived and says how much of it is done with. What goes back is either
 //! *those same bytes*, which are then written from where they lie without being copied, or whatever the
@@ -194,7 +194,9 @@ pub enum Next {
         /// In bytes, counted from the first unconsumed one; 0 where that cannot be told.
         need: usize,
     },
-    /// The output is full ([`Output::is_full`]) and there is more to answer: show me the rest when it has gone.
+    /// The input holds more to answer, but what is answered so far must leave first: the output is full
+    /// ([`Output::is_full`]), or the next part of the answer is an [echo](Received::echo) of its own. The rest is shown
+    /// again once the peer has taken what it is owed.
     Full,
     /// The conversation is over: send what there is, then close.
     Finish,
@@ -217,7 +219,7 @@ impl Next {
 pub enum Refusal {
     /// A unit announces, or already has, more bytes than the limit.
     TooLong {
-        /// Bytes announced, or seen so far where nothing announces them.
+        /// Bytes announced, or seen so far where nothing announces them; [`u64::MAX`] is that or more.
         length: u64,
         /// Bytes allowed.
         limit: u64,
@@ -232,7 +234,11 @@ impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::TooLong { length, limit, looks_like } => {
-                write!(f, "a length of {}, over the limit of {limit}", bytes(*length))?;
+                match length {
+                    &u64::MAX => write!(f, "a length of 2^64-1 bytes or more")?,
+                    length => write!(f, "a length of {}", bytes(*length))?,
+                }
+                write!(f, ", over the limit of {limit}")?;
                 looks_like.map_or(Ok(()), |what| write!(f, " (this looks like {what})"))
             }
             Self::Malformed(what) => f.write_str(what),

@@ -2,10 +2,11 @@
 //!
 //! A protocol describes itself in its own file; [`offers`] lists them all.
 
-use std::fmt;
+use std::{fmt, time::SystemTime};
 
 use super::{
-    Protocol, frames, http,
+    Protocol, frames,
+    http::{self, Clock},
     identity::{Tag, Template},
     lines,
     proxy::{Mode, Proxied},
@@ -76,6 +77,8 @@ pub struct Terms {
     /// Further keys with their values, which the protocol itself reads. Those that it does not know are passed over;
     /// [`Offer::all_keys`] tells them apart.
     pub keys: Vec<(String, String)>,
+    /// The time of day, for protocols whose answers have a date. Default the system's.
+    pub clock: Clock,
 }
 
 impl Default for Terms {
@@ -87,6 +90,7 @@ impl Default for Terms {
             tag: None,
             proxy: None,
             keys: Vec::new(),
+            clock: SystemTime::now,
         }
     }
 }
@@ -162,10 +166,27 @@ mod tests {
 
     #[test]
     fn a_limit_that_memory_cannot_hold_is_refused_with_what_would_be_right() {
-        for name in ["frames", "lines", "ws"] {
-            let terms = Terms { max: Some(HIGHEST_MAX + 1), ..Terms::default() };
+        let max = Some(HIGHEST_MAX + 1);
+        for name in ["frames", "lines", "ws", "http"] {
+            let terms = Terms { max, ..Terms::default() };
             let error = offer(name).unwrap().protocol(&terms).err().unwrap().to_string();
             assert!(error.contains("2147483647"), "{name}: {error}");
+        }
+        // A body that streams in is not held.
+        let keys = vec![("body".to_owned(), "stream".to_owned())];
+        assert!(offer("http").unwrap().protocol(&Terms { max, keys, ..Terms::default() }).is_ok());
+    }
+
+    #[test]
+    fn keys_with_two_values_take_no_third() {
+        for (key, value, says) in [
+            ("body", "streamed", "body=streamed: write whole or stream"),
+            ("cors", "", "cors=: write on or off"),
+        ] {
+            let keys = vec![(key.to_owned(), value.to_owned())];
+            let terms = Terms { keys, ..Terms::default() };
+            let error = offer("http").unwrap().protocol(&terms).err().unwrap().to_string();
+            assert_eq!(error, says);
         }
     }
 }

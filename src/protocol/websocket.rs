@@ -33,7 +33,7 @@ mod frame;
 mod handshake;
 mod utf8;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::SystemTime};
 
 use self::{
     frame::{Head, Opcode},
@@ -41,7 +41,7 @@ use self::{
 };
 use super::{
     Ending, Next, Output, PerConnection, Protocol, Received, Refusal,
-    http::response,
+    http::{Clock, Common, response},
     identity::Tag,
     offer::{BANNER, Offer, TAG},
 };
@@ -57,8 +57,8 @@ pub(super) const OFFER: Offer = Offer {
     ],
     make: |terms| {
         let banner = terms.banner.clone().map(Tag::new);
-        let tag = terms.tag();
-        Ok(Box::new(WebSocket { tag, banner, ..WebSocket::new(terms.max_in_memory()?) }))
+        let common = Common::new(terms.clock, terms.tag(), false);
+        Ok(Box::new(WebSocket { common, banner, ..WebSocket::new(terms.max_in_memory()?) }))
     },
 };
 
@@ -69,7 +69,7 @@ pub(super) const OFFER: Offer = Offer {
 #[derive(Debug)]
 pub struct WebSocket {
     max_message: u32,
-    tag: Option<Tag>,
+    common: Common,
     banner: Option<Tag>,
     places: PerConnection<Place>,
 }
@@ -141,13 +141,22 @@ impl WebSocket {
     /// An echo of messages of up to `max_message` bytes of payload, all their frames together.
     #[must_use]
     pub const fn new(max_message: u32) -> Self {
-        Self { max_message, tag: None, banner: None, places: PerConnection::new() }
+        // Pages of any origin may open a WebSocket: CORS does not apply to it.
+        let common = Common::new(SystemTime::now, None, false);
+        Self { max_message, common, banner: None, places: PerConnection::new() }
     }
 
     /// Says in the handshake's answer what answered, as `X-Served-By`.
     #[must_use]
     pub fn tagged(mut self, tag: Tag) -> Self {
-        self.tag = Some(tag);
+        self.common.tag = Some(tag);
+        self
+    }
+
+    /// Takes the `Date` of its refusals from `clock` instead of the system's.
+    #[must_use]
+    pub const fn clocked(mut self, clock: Clock) -> Self {
+        self.common.set_clock(clock);
         self
     }
 
@@ -156,10 +165,6 @@ impl WebSocket {
     pub fn greeting(mut self, banner: Tag) -> Self {
         self.banner = Some(banner);
         self
-    }
-
-    fn tag(&self, connection: Token) -> &str {
-        self.tag.as_ref().map_or("", |tag| tag.text(connection))
     }
 
     /// Answers the handshake at the start of `input`; `Ok(None)` if it is not whole.
@@ -174,12 +179,12 @@ impl WebSocket {
             Ok(None) => return Ok(None),
             Ok(Some(accepted)) => accepted,
             Err(rejected) => {
-                let tag = self.tag(connection);
-                response::refuse(&rejected.problem, rejected.fields, tag, out.as_mut_vec());
+                let always = self.common.to(connection);
+                response::refuse(&rejected.problem, rejected.fields, always, out.as_mut_vec());
                 return Err(rejected.problem.refusal);
             }
         };
-        accepted.write(self.tag(connection), out.as_mut_vec());
+        accepted.write(self.common.to(connection), out.as_mut_vec());
         if let Some(banner) = &mut self.banner {
             let text = banner.text(connection);
             frame::write_head(true, Opcode::Text, text.len(), out.as_mut_vec());
@@ -319,15 +324,13 @@ impl WebSocket {
 
 impl Protocol for WebSocket {
     fn arrived(&mut self, _: Token, local: SocketAddr) {
-        for tag in self.tag.iter_mut().chain(&mut self.banner) {
-            tag.arrived(local);
-        }
+        self.common.arrived(local);
+        self.banner.iter_mut().for_each(|banner| banner.arrived(local));
     }
 
     fn opened(&mut self, connection: Token, peer: &Peer, _: &mut Output) {
-        for tag in self.tag.iter_mut().chain(&mut self.banner) {
-            tag.opened(connection, peer);
-        }
+        self.common.opened(connection, peer);
+        self.banner.iter_mut().for_each(|banner| banner.opened(connection, peer));
         self.places.insert(connection, Place::Handshake);
     }
 
@@ -362,15 +365,16 @@ impl Protocol for WebSocket {
             (Some(Place::Open(_)), Ending::Unfinished) => {
                 close(1008, "the message did not become whole in time", out);
             }
-            (_, Ending::Unfinished) => response::timeout(self.tag(connection), out.as_mut_vec()),
+            (_, Ending::Unfinished) => {
+                response::timeout(self.common.to(connection), out.as_mut_vec())
+            }
             _ => {}
         }
     }
 
     fn closed(&mut self, connection: Token, _: Reason) {
-        for tag in self.tag.iter_mut().chain(&mut self.banner) {
-            tag.closed(connection);
-        }
+        self.common.closed(connection);
+        self.banner.iter_mut().for_each(|banner| banner.closed(connection));
         self.places.remove(connection);
     }
 }

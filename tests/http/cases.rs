@@ -15,30 +15,31 @@ pub(crate) fn post_chunks(chunks: &str) -> String {
     request("POST /", "Transfer-Encoding: chunked\r\n", chunks)
 }
 
+/// The fields behind all others.
+pub(crate) const LAST: &str = "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+    Access-Control-Allow-Origin: *\r\nAccess-Control-Expose-Headers: *\r\n\r\n";
+
+fn ok(content_type: &str, framing: &str, body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\n{framing}\r\n{LAST}{body}")
+}
+
 pub(crate) fn hello(path: &str) -> String {
     let text = format!("Hello, you've requested: {path}\n");
-    let length = text.len();
-    format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {length}\r\n\r\n{text}"
-    )
+    ok("text/plain; charset=utf-8", &format!("Content-Length: {}", text.len()), &text)
 }
 
 pub(crate) fn echo(body: &str) -> String {
-    let length = body.len();
-    format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: {length}\r\n\r\n{body}"
-    )
+    ok("application/octet-stream", &format!("Content-Length: {}", body.len()), body)
 }
 
+/// The answer to chunks that stream in.
 pub(crate) fn echo_chunks(chunks: &str) -> String {
-    format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}"
-    )
+    ok("application/octet-stream", "Transfer-Encoding: chunked", chunks)
 }
 
-/// `reply` with one more field behind the others.
+/// `reply` with one more field.
 pub(crate) fn with(field: &str, reply: &str) -> String {
-    reply.replacen("\r\n\r\n", &format!("\r\n{field}\r\n\r\n"), 1)
+    reply.replacen("\r\nDate: ", &format!("\r\n{field}\r\nDate: "), 1)
 }
 
 /// `reply` without its body.
@@ -52,10 +53,17 @@ pub(crate) fn conversations() -> Vec<(String, String, u64, bool)> {
     let close = |reply: &str| with("Connection: close", reply);
     let not_allowed = |status: &str| {
         format!(
-            "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 51\r\n\
-             Allow: GET, HEAD, POST, PUT\r\n\r\nGET and HEAD are greeted, POST and PUT are echoed.\n"
+            "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 45\r\n\
+             Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n{LAST}\
+             GET and HEAD are greeted; bodies are echoed.\n"
         )
     };
+    let preflight = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 0\r\n\
+         Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n\
+         Access-Control-Allow-Methods: *\r\nAccess-Control-Allow-Headers: *, Authorization\r\n\
+         Access-Control-Max-Age: 86400\r\n{LAST}"
+    );
     let ok = "HTTP/1.1 100 Continue\r\n\r\n".to_owned();
     let stays = vec![
         // The greeting.
@@ -75,10 +83,15 @@ pub(crate) fn conversations() -> Vec<(String, String, u64, bool)> {
             [hello("/1"), hello("/2"), hello("/3")].concat(),
             3,
         ),
-        // A body that nobody asked for.
+        // A body with methods that usually have none.
         (
             request("GET /1", "Content-Length: 5\r\n", "GET /") + &get("/2"),
-            hello("/1") + &hello("/2"),
+            echo("GET /") + &hello("/2"),
+            2,
+        ),
+        (
+            request("TRACE /1", "Content-Length: 5\r\n", "GET /") + &get("/2"),
+            not_allowed("405 Method Not Allowed") + &hello("/2"),
             2,
         ),
         (
@@ -106,13 +119,13 @@ pub(crate) fn conversations() -> Vec<(String, String, u64, bool)> {
         // Chunks.
         (
             post_chunks("5\r\nhello\r\n00B\r\n, you there\r\n0\r\n\r\n") + &get("/"),
-            echo_chunks("5\r\nhello\r\nb\r\n, you there\r\n0\r\n\r\n") + &hello("/"),
+            echo("hello, you there") + &hello("/"),
             2,
         ),
-        (post_chunks("000\r\n\r\n"), echo_chunks("0\r\n\r\n"), 1),
+        (post_chunks("000\r\n\r\n"), echo(""), 1),
         (
             post_chunks("1;a;b=\"c\"\r\n\n\r\n1 \t ;d\r\n\r\r\n0;e\r\nField: x\r\nOther:\r\n\r\n"),
-            echo_chunks("1\r\n\n\r\n1\r\n\r\r\n0\r\n\r\n"),
+            echo("\n\r"),
             1,
         ),
         // 100 Continue, only where there is something to wait for.
@@ -127,23 +140,35 @@ pub(crate) fn conversations() -> Vec<(String, String, u64, bool)> {
                 "Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n",
                 "1\r\na\r\n0\r\n\r\n",
             ),
-            ok.clone() + &echo_chunks("1\r\na\r\n0\r\n\r\n"),
+            ok.clone() + &echo("a"),
             1,
         ),
         (request("POST /", "Content-Length: 0\r\nExpect: 100-continue\r\n", ""), echo(""), 1),
         (request("GET /", "Expect: 100-continue\r\n", ""), hello("/"), 1),
         (
-            request("GET /", "Content-Length: 1\r\nExpect: 100-continue\r\n", "x"),
-            ok + &hello("/"),
+            request("HEAD /", "Content-Length: 1\r\nExpect: 100-continue\r\n", "x"),
+            ok + &head(&hello("/")),
             1,
         ),
-        // Other methods; a body of theirs is read past.
+        // Other methods.
         (
             request("DELETE /", "", "") + &request("PATCH /", "Content-Length: 1\r\n", "x"),
-            not_allowed("405 Method Not Allowed").repeat(2),
+            echo("") + &echo("x"),
             2,
         ),
-        (request("OPTIONS *", "", ""), not_allowed("405 Method Not Allowed"), 1),
+        (
+            request("DELETE /", "Content-Length: 1\r\n", "x")
+                + &request("QUERY /", "Content-Length: 1\r\n", "y")
+                + &request("OPTIONS /", "Content-Length: 1\r\n", "z"),
+            echo("x") + &echo("y") + &echo("z"),
+            3,
+        ),
+        (request("OPTIONS *", "", ""), preflight.clone(), 1),
+        (
+            request("OPTIONS /", "Origin: null\r\nAccess-Control-Request-Method: PUT\r\n", ""),
+            preflight,
+            1,
+        ),
         (request("CONNECT h:80", "", ""), not_allowed("405 Method Not Allowed"), 1),
         (request("BREW /", "", ""), not_allowed("501 Not Implemented"), 1),
         (request("get /", "", ""), not_allowed("501 Not Implemented"), 1),
@@ -165,12 +190,12 @@ pub(crate) fn conversations() -> Vec<(String, String, u64, bool)> {
         ),
         (
             post_chunks("1\r\na\r\n0\r\n\r\nb").replace("Host", "Connection: close\r\nHost"),
-            close(&echo_chunks("1\r\na\r\n0\r\n\r\n")),
+            close(&echo("a")),
             1,
         ),
         (
-            request("GET /", "Connection: close\r\nContent-Length: 2\r\n", "abc"),
-            close(&hello("/")),
+            request("HEAD /", "Connection: close\r\nContent-Length: 2\r\n", "abc"),
+            close(&head(&hello("/"))),
             1,
         ),
     ];
@@ -265,6 +290,16 @@ pub(crate) fn refused() -> Vec<(&'static str, Vec<u8>)> {
         (413, fields("Content-Length: 21\r\nExpect: 100-continue\r\n")),
         (413, fields("Content-Length: 18446744073709551621\r\n")),
         (413, request("GET /", "Content-Length: 21\r\n", "").into_bytes()),
+        // Behind the first chunk, whose answer waits for the last.
+        (400, chunks("1\r\naxx\r\n")),
+        (400, chunks("1\r\na\n")),
+        (400, chunks("1\r\na\rb")),
+        (400, chunks("1\r\na\r\nx\r\n")),
+        (413, chunks("1\r\na\r\n14\r\n")),
+        (400, chunks("0\r\nA: b\n\r\n")),
+        (400, chunks("0\r\nA\r\n\r\n")),
+        (431, chunks(&["0\r\n", &"A: b\r\n".repeat(1366)].concat())),
+        (413, chunks(&format!("1;{}\r\na\r\n", "x".repeat(1000)).repeat(70))),
         (431, fields(&format!("Name: {}\r\n", "a".repeat(200)))),
         (431, fields(&"a:\r\n".repeat(100))),
         (414, get(&format!("/{}", "a".repeat(200))).into_bytes()),

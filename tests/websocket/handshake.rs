@@ -1,5 +1,7 @@
 //! The opening handshake: by the book, and with one thing changed.
 
+use std::time::UNIX_EPOCH;
+
 use resound::protocol::{Next, websocket::WebSocket};
 
 use crate::drive::{cut, drive};
@@ -84,7 +86,8 @@ fn handshakes_by_the_book_and_not() {
             "",
         ),
     ] {
-        let driven = drive(&mut WebSocket::default(), 1 << 20, [sent.as_bytes()]);
+        let web_socket = || WebSocket::default().clocked(|| UNIX_EPOCH);
+        let driven = drive(&mut web_socket(), 1 << 20, [sent.as_bytes()]);
         let got = String::from_utf8(driven.sent).unwrap();
         assert!(got.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{sent}: {got}");
         assert!(got.contains(field), "{got}");
@@ -92,8 +95,10 @@ fn handshakes_by_the_book_and_not() {
         let refused = !status.starts_with("101");
         assert_eq!(matches!(driven.end, Some(Next::Refuse(_))), refused);
         assert_eq!(got.contains("\r\nConnection: close\r\n"), refused);
+        let date = "\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n";
+        assert_eq!(got.contains(date), refused, "{got}");
         for at in (1..sent.len()).step_by(sent.len().div_ceil(500)) {
-            let driven = drive(&mut WebSocket::default(), 1 << 20, cut(sent.as_bytes(), &[at]));
+            let driven = drive(&mut web_socket(), 1 << 20, cut(sent.as_bytes(), &[at]));
             assert_eq!(String::from_utf8(driven.sent).unwrap(), got);
         }
     }

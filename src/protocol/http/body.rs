@@ -1,17 +1,18 @@
-//! A request's body, as it passes: counted, and taken out of its chunks and put back into others.
+//! A request's body: how much of it has come, and what of it is data.
 //!
 //! ```text
 //! 5;name=value\r\n hello \r\n  0\r\n  Field: value\r\n \r\n         as received (RFC 9112, section 7.1)
-//! 5\r\n            hello \r\n  0\r\n                   \r\n         as sent: chunk for chunk, nothing else
+//! 5\r\n            hello \r\n  0\r\n                   \r\n         as sent while it streams in
+//!                  hello                                            as sent once it is whole
 //! ```
 //!
-//! What a chunk says beside its size, and fields behind the last chunk, are for whoever understands
-//! them (sections 7.1.1 and 7.1.2); they are read past, within bounds, and not sent back.
+//! Chunk extensions and trailer fields are for recipients that understand them (sections 7.1.1 and 7.1.2). They are
+//! checked, limited in length, and not sent back.
 
 use memchr::memchr;
 
 use super::{
-    head::Problem,
+    head::{Problem, is_token},
     request::{Framing, too_large},
     response::number,
 };
@@ -22,11 +23,11 @@ const LINE: usize = 1024;
 /// All lines behind the last chunk together.
 const TRAILER: u16 = 8 << 10;
 
-/// What of a body is still to come.
+/// The part of a body that is still to come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Body {
     place: Place,
-    /// How much more data the limit allows; for chunks, which do not announce it.
+    /// How much more data the limit allows in chunks, which do not announce a total.
     allowed: u64,
 }
 
@@ -45,7 +46,7 @@ enum Place {
     Trailer(u16),
 }
 
-/// What came of looking at some input.
+/// One thing read from a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     /// The first `length` bytes are read.
@@ -67,7 +68,7 @@ impl Step {
 }
 
 impl Body {
-    /// A body, not an empty one, of which nothing has come yet.
+    /// A body that is not empty, and of which nothing has come yet.
     pub(super) const fn new(framing: Framing, limit: u64) -> Self {
         let place = match framing {
             Framing::Length(length) => Place::Length(length),
@@ -76,8 +77,23 @@ impl Body {
         Self { place, allowed: limit }
     }
 
-    /// How much of `input` is data, without anything else before it. 0 where the next thing is
-    /// framing.
+    /// How much data the chunks read so far announced, under that `limit`.
+    pub(super) const fn announced(&self, limit: u64) -> u64 {
+        limit - self.allowed
+    }
+
+    /// How many bytes must come before there is anything new to read but data; 0 where that is unknown.
+    pub(super) fn missing(&self) -> usize {
+        let bytes = match self.place {
+            Place::Length(left) => left,
+            // The first byte behind a chunk can be wrong already.
+            Place::Data(left) => left.saturating_add(1),
+            Place::Size | Place::DataEnd | Place::Trailer(_) => 0,
+        };
+        usize::try_from(bytes).unwrap_or(usize::MAX)
+    }
+
+    /// How many bytes at the start of `input` are data; 0 where framing comes next.
     pub(super) fn data(&self, input: &[u8]) -> usize {
         match self.place {
             Place::Length(left) | Place::Data(left) => {
@@ -93,12 +109,11 @@ impl Body {
         (data, left - data as u64)
     }
 
-    /// Reads one thing from the start of `input`, which is not empty. If it is framing, what
-    /// corresponds to it is appended to `out`.
+    /// Reads one thing from the start of `input`, which is not empty. If it is framing, the corresponding framing is
+    /// appended to `out`.
     ///
     /// # Errors
-    /// Chunks that are malformed, or hold more than the limit in all. The bytes after that cannot
-    /// be made sense of.
+    /// Chunks that are malformed, or hold more than the limit in all. Where the next request starts is then unknown.
     pub(super) fn step(
         &mut self,
         input: &[u8],
@@ -156,6 +171,10 @@ impl Body {
                     }
                     return Ok(Step::Read { length, data: false, last: true });
                 }
+                let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+                if name.len() == line.len() || !is_token(name) {
+                    return Err(Problem::bad("a trailer field is malformed"));
+                }
                 let bytes = before.saturating_add(u16::try_from(length).unwrap_or(u16::MAX));
                 if bytes > TRAILER {
                     return Err(Problem::too_long(
@@ -171,13 +190,12 @@ impl Body {
     }
 }
 
-/// The size at the start of `input`, and how long its line is with its end; `None` if that is not
-/// all there.
+/// The size at the start of `input`, and how long its line is with its end; `None` if that is not all there.
 ///
 /// # Errors
-/// Anything but hexadecimal digits, then the line's end or a `;` and what a chunk extension may
-/// hold: how servers and proxies disagreed about the rest is how requests were smuggled.
-pub(super) fn chunk_size(input: &[u8]) -> Result<Option<(usize, u64)>, Problem> {
+/// Anything but hexadecimal digits, then the line's end or a `;` and a chunk extension. Requests were smuggled where
+/// servers and proxies disagreed about anything else.
+fn chunk_size(input: &[u8]) -> Result<Option<(usize, u64)>, Problem> {
     let Some(line) = line(input)? else {
         return Ok(None);
     };
@@ -191,7 +209,7 @@ pub(super) fn chunk_size(input: &[u8]) -> Result<Option<(usize, u64)>, Problem> 
     let size = std::str::from_utf8(digits)
         .ok()
         .and_then(|digits| u64::from_str_radix(digits, 16).ok())
-        // More digits than a number has are larger than any limit.
+        // A number of more than 64 bits is larger than any limit.
         .unwrap_or(u64::MAX);
     Ok(Some((line.len() + 2, size)))
 }

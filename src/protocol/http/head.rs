@@ -1,5 +1,4 @@
-//! A request's head: found whole, or refused, the same however it arrives. Shared with WebSocket's
-//! handshake.
+//! Reads a request's head, with the same result however its bytes are split. The WebSocket handshake uses it too.
 
 use std::mem::MaybeUninit;
 
@@ -10,13 +9,13 @@ use crate::protocol::Refusal;
 /// Header fields a request may have; as many as Apache httpd allows.
 const FIELDS: usize = 100;
 
-/// What the bytes at the start of a request amount to.
+/// How far the bytes at the start of a request are a head.
 pub(in crate::protocol) enum Head<T> {
     /// The blank line is not there yet.
     Partial,
-    /// What was made of the whole head.
+    /// The result of reading the whole head.
     Whole(T),
-    /// No head, or none that will be taken.
+    /// It is not a head, or not one that is accepted.
     Refused(Problem),
 }
 
@@ -50,13 +49,11 @@ impl Problem {
     }
 }
 
-/// Looks for a whole head of at most `limit` bytes at the start of `input`, which is not empty and
-/// whose first `seen` bytes were found to be a part of one; `whole` makes of it and its length what
-/// the caller wants.
+/// Looks for a whole head of at most `limit` bytes at the start of `input`, which is not empty. Its first `seen` bytes
+/// were shown before and are not a whole head. `whole` is called with the parsed head and its length.
 ///
-/// A head is looked at when a line of it ends, or when it reaches the limit; so that one that comes
-/// byte by byte costs a parse for each of its lines at most, and comes to the same as one that
-/// comes at once.
+/// The head is parsed when a line of it ends, or when it reaches the limit. So a head that comes byte by byte is parsed
+/// once for each of its lines at most, and the result is the same as for one that comes at once.
 pub(in crate::protocol) fn read<'b, T>(
     input: &'b [u8],
     seen: usize,
@@ -89,8 +86,8 @@ pub(in crate::protocol) fn read<'b, T>(
             } else {
                 "414 URI Too Long"
             };
-            // At least so long: not what has arrived, which would make the answer a matter of
-            // chance.
+            // The least that its length can be. The number of bytes that have arrived depends on how they were
+            // split.
             Head::Refused(Problem::too_long(status, limit as u64 + 1, limit as u64))
         }
         Err(error) => Head::Refused(problem(error, window)),
@@ -102,8 +99,7 @@ fn problem(error: httparse::Error, window: &[u8]) -> Problem {
     use httparse::Error;
     match error {
         Error::TooManyHeaders => {
-            let (length, limit) = (FIELDS as u64 + 1, FIELDS as u64);
-            Problem::too_long("431 Request Header Fields Too Large", length, limit)
+            Problem::new("431 Request Header Fields Too Large", "more than 100 header fields")
         }
         Error::HeaderName => Problem::bad("a header field's name is malformed"),
         Error::HeaderValue => Problem::bad("a header field's value is malformed"),
@@ -113,6 +109,12 @@ fn problem(error: httparse::Error, window: &[u8]) -> Problem {
         }
         _ => Problem::bad("the request line is malformed"),
     }
+}
+
+/// Whether these bytes are a token (RFC 9110, section 5.6.2).
+pub(in crate::protocol) fn is_token(bytes: &[u8]) -> bool {
+    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    !bytes.is_empty() && bytes.iter().all(is_token)
 }
 
 /// Whether the request line ends as one of another major version of HTTP would.

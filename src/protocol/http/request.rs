@@ -1,5 +1,5 @@
-//! What a request asks for, as far as the answer depends on it; and every trap in how it is
-//! delimited, refused.
+//! What a request asks for, as far as the answer depends on it, and how its body is delimited. Everything ambiguous is
+//! refused.
 
 use super::head::Problem;
 
@@ -23,8 +23,10 @@ pub(super) struct Request<'b> {
 pub(super) enum Asks<'b> {
     /// `GET`, or `HEAD`: the greeting, with the path as it was sent.
     Hello { path: &'b str, head_only: bool },
-    /// `POST` or `PUT`: the body back, as what it was said to be.
+    /// The body back, with the type that it was sent with.
     Echo { content_type: Option<&'b [u8]> },
+    /// `OPTIONS` without a body: the methods, and whether pages of other origins may use them.
+    Options,
     /// Something else that HTTP knows.
     NotAllowed,
     /// Something that HTTP does not know.
@@ -98,7 +100,7 @@ impl<'b> Request<'b> {
         };
         Ok(Self {
             head,
-            asks: asks(parsed, fields.content_type)?,
+            asks: asks(parsed, fields.content_type, framing != Framing::Length(0))?,
             framing,
             persistence: if fields.close || old && !fields.keep_alive {
                 Persistence::Close
@@ -191,8 +193,8 @@ pub(in crate::protocol) fn is_host(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&byte)
 }
 
-/// Digits, and nothing but digits (RFC 9110, section 8.6). One too large to be counted is larger
-/// than any limit.
+/// Digits, and nothing but digits (RFC 9110, section 8.6). A number of more than 64 bits becomes the largest one, which
+/// [`Refusal::TooLong`](crate::protocol::Refusal::TooLong) shows as such.
 fn content_length(digits: &[u8]) -> Result<u64, Problem> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return Err(Problem::bad("a Content-Length that is no number"));
@@ -207,15 +209,20 @@ fn content_length(digits: &[u8]) -> Result<u64, Problem> {
 fn asks<'b>(
     parsed: &httparse::Request<'_, 'b>,
     content_type: Option<&'b [u8]>,
+    has_body: bool,
 ) -> Result<Asks<'b>, Problem> {
     let target = parsed.path.unwrap_or_default();
+    let hello = |head_only| {
+        let path = path(target).ok_or(Problem::bad("the request's target is malformed"))?;
+        Ok(Asks::Hello { path, head_only })
+    };
     match parsed.method.unwrap_or_default() {
-        method @ ("GET" | "HEAD") => Ok(Asks::Hello {
-            path: path(target).ok_or(Problem::bad("the request's target is malformed"))?,
-            head_only: method == "HEAD",
-        }),
-        "POST" | "PUT" => Ok(Asks::Echo { content_type }),
-        "CONNECT" | "DELETE" | "OPTIONS" | "PATCH" | "TRACE" => Ok(Asks::NotAllowed),
+        "HEAD" => hello(true),
+        "CONNECT" | "TRACE" => Ok(Asks::NotAllowed),
+        _ if has_body => Ok(Asks::Echo { content_type }),
+        "GET" => hello(false),
+        "POST" | "PUT" | "PATCH" | "DELETE" => Ok(Asks::Echo { content_type }),
+        "OPTIONS" => Ok(Asks::Options),
         _ => Ok(Asks::NotImplemented),
     }
 }

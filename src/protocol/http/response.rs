@@ -1,14 +1,21 @@
-//! What goes back: status line, header fields, and the bodies that are not an echo.
+//! Answers: status line, header fields, and the bodies that are not an echo.
 
-use super::{head::Problem, request::Persistence};
+use super::{common::Always, head::Problem, request::Persistence};
 
 /// The classic greeting of the tutorials, before the path.
 const HELLO: &[u8] = b"Hello, you've requested: ";
 
+/// The methods that are answered on any path (RFC 9110, section 10.2.1).
+const ALLOW: &str = "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n";
+
+/// The answer to a CORS preflight (Fetch standard, section 3.3.3): any method, and any field. `*` does not cover
+/// `Authorization`, so it is named.
+const PREFLIGHT: &str = "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n\
+    Access-Control-Allow-Methods: *\r\n\
+    Access-Control-Allow-Headers: *, Authorization\r\n\
+    Access-Control-Max-Age: 86400\r\n";
+
 /// A reply's head.
-///
-/// There is no `Date`: that is for servers with a clock (RFC 9110, section 6.6.1), and a protocol
-/// here has none.
 pub(super) struct Reply<'r> {
     /// Code and reason phrase.
     pub(super) status: &'static str,
@@ -18,8 +25,8 @@ pub(super) struct Reply<'r> {
     pub(super) persistence: Persistence,
     /// Fields that only this kind of reply has, each with its line's end.
     pub(super) fields: &'static str,
-    /// What answered, if that was asked for; empty where not.
-    pub(super) tag: &'r str,
+    /// Fields that all replies have.
+    pub(super) always: Always<'r>,
 }
 
 impl<'r> Reply<'r> {
@@ -28,7 +35,7 @@ impl<'r> Reply<'r> {
         status: &'static str,
         length: usize,
         persistence: Persistence,
-        tag: &'r str,
+        always: Always<'r>,
     ) -> Self {
         Self {
             status,
@@ -36,7 +43,7 @@ impl<'r> Reply<'r> {
             length: Some(length as u64),
             persistence,
             fields: "",
-            tag,
+            always,
         }
     }
 
@@ -60,19 +67,9 @@ impl<'r> Reply<'r> {
         }
         out.extend_from_slice(b"\r\n");
         out.extend_from_slice(self.fields.as_bytes());
-        served_by(self.tag, out);
+        self.always.write(out);
         out.extend_from_slice(b"\r\n");
     }
-}
-
-/// The field that names what answered; none for an empty tag.
-pub(in crate::protocol) fn served_by(tag: &str, out: &mut Vec<u8>) {
-    if tag.is_empty() {
-        return;
-    }
-    out.extend_from_slice(b"X-Served-By: ");
-    out.extend_from_slice(tag.as_bytes());
-    out.extend_from_slice(b"\r\n");
 }
 
 /// Answers with the greeting: `Hello, you've requested: /path`, the path's escapes resolved.
@@ -80,13 +77,13 @@ pub(super) fn hello(
     path: &str,
     head_only: bool,
     persistence: Persistence,
-    tag: &str,
+    always: Always<'_>,
     out: &mut Vec<u8>,
 ) {
     let path = path.as_bytes();
     let escapes = memchr::memchr_iter(b'%', path).count();
     let length = HELLO.len() + path.len() - 2 * escapes + 1;
-    Reply::text("200 OK", length, persistence, tag).write(out);
+    Reply::text("200 OK", length, persistence, always).write(out);
     if head_only {
         return;
     }
@@ -102,11 +99,23 @@ pub(super) fn hello(
     out.push(b'\n');
 }
 
+/// Answers `OPTIONS` (RFC 9110, section 9.3.7).
+pub(super) fn options(persistence: Persistence, always: Always<'_>, out: &mut Vec<u8>) {
+    let mut reply = Reply::text("200 OK", 0, persistence, always);
+    reply.fields = if always.cors { PREFLIGHT } else { ALLOW };
+    reply.write(out);
+}
+
 /// Answers a method that is not served.
-pub(super) fn method(status: &'static str, persistence: Persistence, tag: &str, out: &mut Vec<u8>) {
-    let text = b"GET and HEAD are greeted, POST and PUT are echoed.\n";
-    let mut reply = Reply::text(status, text.len(), persistence, tag);
-    reply.fields = "Allow: GET, HEAD, POST, PUT\r\n";
+pub(super) fn method(
+    status: &'static str,
+    persistence: Persistence,
+    always: Always<'_>,
+    out: &mut Vec<u8>,
+) {
+    let text = b"GET and HEAD are greeted; bodies are echoed.\n";
+    let mut reply = Reply::text(status, text.len(), persistence, always);
+    reply.fields = ALLOW;
     reply.write(out);
     out.extend_from_slice(text);
 }
@@ -115,20 +124,20 @@ pub(super) fn method(status: &'static str, persistence: Persistence, tag: &str, 
 pub(in crate::protocol) fn refuse(
     problem: &Problem,
     fields: &'static str,
-    tag: &str,
+    always: Always<'_>,
     out: &mut Vec<u8>,
 ) {
     let text = format!("{}\n", problem.refusal);
-    let mut reply = Reply::text(problem.status, text.len(), Persistence::Close, tag);
+    let mut reply = Reply::text(problem.status, text.len(), Persistence::Close, always);
     reply.fields = fields;
     reply.write(out);
     out.extend_from_slice(text.as_bytes());
 }
 
 /// Answers a request that did not become whole in time (RFC 9110, section 15.5.9).
-pub(in crate::protocol) fn timeout(tag: &str, out: &mut Vec<u8>) {
+pub(in crate::protocol) fn timeout(always: Always<'_>, out: &mut Vec<u8>) {
     let problem = Problem::new("408 Request Timeout", "the request did not become whole in time");
-    refuse(&problem, "", tag, out);
+    refuse(&problem, "", always, out);
 }
 
 /// Appends a number in base `BASE`, which is 10 or 16.

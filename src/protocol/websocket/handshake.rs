@@ -7,9 +7,9 @@ use base64::{
 };
 
 use crate::protocol::http::{
-    head::{self, Head, Problem},
+    Always,
+    head::{self, Head, Problem, is_token},
     request::{is_host, options},
-    response::served_by,
 };
 
 /// The longest head of a request, in bytes.
@@ -127,7 +127,7 @@ impl<'b> Accepted<'b> {
     }
 
     /// Appends the answer (section 4.2.2).
-    pub(super) fn write(&self, tag: &str, out: &mut Vec<u8>) {
+    pub(super) fn write(&self, always: Always<'_>, out: &mut Vec<u8>) {
         let mut hash = sha1_smol::Sha1::from(self.key);
         hash.update(GUID);
         let mut accept = [0; 28];
@@ -145,13 +145,8 @@ impl<'b> Accepted<'b> {
             out.extend_from_slice(subprotocol);
             out.extend_from_slice(b"\r\n");
         }
-        served_by(tag, out);
+        // No Date: section 6.6.1 of RFC 9110 leaves it out of 1xx answers.
+        always.write_tag(out);
         out.extend_from_slice(b"\r\n");
     }
-}
-
-/// Whether these bytes are a token (RFC 9110, section 5.6.2).
-fn is_token(bytes: &[u8]) -> bool {
-    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
-    !bytes.is_empty() && bytes.iter().all(is_token)
 }

@@ -146,6 +146,8 @@ proptest! {
             proxy: proxied.then_some(Mode::Any),
             banner: template(),
             tag: template(),
+            // The same for both runs.
+            clock: || std::time::UNIX_EPOCH,
             ..Terms::default()
         };
         let header = if proxied { PROXY_HEADER } else { &[] };
