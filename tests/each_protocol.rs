@@ -79,7 +79,7 @@ const SPEAKERS: &[Speaker] = &[
         name: "ws",
         opening: (UPGRADE, UPGRADED),
         unit: |payload| (binary(payload, Some([7, 77, 177, 27])), binary(payload, None)),
-        in_parts: |_| Vec::new(),
+        in_parts: fragments,
         half: 10,
         // 1001, 1008, 1009: a close frame's opcode, its length, its code, its reason.
         idle: b"\x88\x1e\x03\xe9nothing for the idle timeout",
@@ -142,6 +142,25 @@ fn chunks(body: &[u8]) -> Vec<Exchange> {
         request
     };
     [100, 70_000, 3 << 20, body.len()].map(|size| (in_chunks(size), echo.clone())).to_vec()
+}
+
+/// A message in fragments, with a ping behind each, which is answered before the message: it need not wait.
+fn fragments(payload: &[u8]) -> Vec<Exchange> {
+    let in_fragments = |size: usize| {
+        let (mut sent, mut pongs, mut echo) = (Vec::new(), Vec::new(), Vec::new());
+        let last = payload.len().div_ceil(size) - 1;
+        for (index, fragment) in payload.chunks(size).enumerate() {
+            let first = if index == 0 { 2 } else { 0 } | if index == last { 0x80 } else { 0 };
+            sent.extend(framed(first, fragment, Some([7, 77, 177, 27])));
+            echo.extend(framed(first, fragment, None));
+            if index < last {
+                sent.extend(framed(0x89, b"ping", Some([1, 2, 3, 4])));
+                pongs.extend(framed(0x8A, b"ping", None));
+            }
+        }
+        (sent, [pongs, echo].concat())
+    };
+    [10_000, 1 << 20].map(in_fragments).to_vec()
 }
 
 /// A whole binary message in one frame, masked or not.

@@ -105,9 +105,16 @@ fn messages_are_counted_and_an_unfinished_one_keeps_the_time_limit_running() {
         (HANDSHAKE.as_bytes().to_vec(), HANDSHAKE.len(), 0, Next::Idle),
         (client(FIN | TEXT, "one"), 9, 1, Next::Idle),
         (client(FIN | PING, "two"), 9, 0, Next::Idle),
-        (client(TEXT, "one"), 9, 0, rest(0)),
-        (client(FIN | PING, "two"), 9, 0, rest(0)),
-        (client(FIN, "three"), 11, 1, Next::Idle),
+        // Nothing of a message in fragments is consumed before its last one.
+        (client(TEXT, "one"), 0, 0, rest(0)),
+        ([client(TEXT, "one"), client(FIN | PING, "two")].concat(), 0, 0, rest(0)),
+        (
+            [client(TEXT, "one"), client(FIN | PING, "two"), client(FIN, "three")].concat(),
+            29,
+            1,
+            Next::Idle,
+        ),
+        (client(FIN | PING, "four"), 10, 0, Next::Idle),
         (client(FIN | BINARY, [0; 500])[..100].to_vec(), 0, 0, rest(508)),
         (client(FIN | TEXT, [0; 500])[..100].to_vec(), 0, 0, rest(0)),
     ] {
@@ -130,6 +137,33 @@ fn wrong_text_is_refused_before_its_frame_is_whole() {
         assert!(matches!(driven.end, Some(Next::Refuse(_))));
         assert_eq!(driven.sent[2..4], 1007_u16.to_be_bytes());
     }
+}
+
+/// A client that sends a whole message before it reads: nothing goes back before the message is whole.
+#[test]
+fn a_fragmented_message_goes_back_when_it_is_whole() {
+    let mut web_socket = WebSocket::default();
+    let mut out = Output::new(1000);
+    web_socket.opened(CONNECTION, &Peer::Unix, &mut out);
+    web_socket.receive(CONNECTION, HANDSHAKE.as_bytes(), 0, &mut out);
+    out.clear();
+    let frames = [client(TEXT, "a"), client(FIN | PING, "p"), client(0, "b"), client(FIN, "c")];
+    let sent = frames.concat();
+    let (mut seen, mut pong) = (0, Vec::new());
+    for length in 1..sent.len() {
+        let received = web_socket.receive(CONNECTION, &sent[..length], seen, &mut out);
+        assert_eq!(received.consumed, 0, "{length}");
+        assert!(matches!(received.next, Next::Rest { .. }), "{length}: {:?}", received.next);
+        pong.extend_from_slice(out.bytes());
+        out.clear();
+        seen = length;
+    }
+    // Not even a ping waits.
+    assert_eq!(pong, server(FIN | PONG, "p"));
+    let received = web_socket.receive(CONNECTION, &sent, seen, &mut out);
+    assert_eq!((received.consumed, received.frames, received.next), (sent.len(), 1, Next::Idle));
+    let back = [server(TEXT, "a"), server(0, "b"), server(FIN, "c")];
+    assert_eq!(out.bytes(), back.concat());
 }
 
 /// Sections 9 and 10.
@@ -185,6 +219,22 @@ fn too_large_a_frame_is_refused_when_its_length_is_announced() {
         };
         let driven = converse(&mut WebSocket::new(1000), 100, &head, &[]);
         assert_eq!(driven.sent[2..4], 1009_u16.to_be_bytes());
+    }
+}
+
+/// What a client may make the server hold beside the message itself: empty fragments, and control frames between them.
+#[test]
+fn the_frames_of_a_message_have_a_limit_too() {
+    for between in [client(0, ""), client(FIN | PONG, [b'x'; 125])] {
+        let longest = 2 * 1000 + (64 << 10);
+        let fitting = (longest - 7) / between.len();
+        for (count, fits) in [(fitting, true), (fitting + 1, false)] {
+            let frames = [client(BINARY, "x"), between.repeat(count)].concat();
+            let driven = converse(&mut WebSocket::new(1000), 1 << 20, &frames, &[]);
+            assert_eq!(driven.end.is_none(), fits, "{count}");
+            let code = driven.sent.get(2..4).map(<[u8]>::to_vec);
+            assert_eq!(code, (!fits).then(|| 1009_u16.to_be_bytes().to_vec()));
+        }
     }
 }
 
@@ -278,7 +328,7 @@ proptest! {
         }
         let whole = converse(&mut WebSocket::new(150), 1 << 20, &input, &[]);
         let split = converse(&mut WebSocket::new(150), high_water, &input, &cuts);
-        prop_assert!(split.rest.len() < 150 + 14, "no more is kept than a frame");
+        prop_assert!(split.rest.len() < 2 * 150 + (64 << 10) + 14, "no more is kept than a message");
         prop_assert_eq!(&split.sent, &whole.sent);
         prop_assert_eq!(split.end.as_ref().map(discriminant), whole.end.as_ref().map(discriminant));
         prop_assert_eq!((split.frames, split.rest), (whole.frames, whole.rest));

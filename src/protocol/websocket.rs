@@ -1,31 +1,27 @@
 //! `ws`: WebSocket (RFC 6455) that echoes what it gets, for browsers and libraries.
 //!
-//! **Frame by frame.** Each data frame goes back when it is whole, with its own opcode and FIN bit.
-//! Who puts frames together, as browsers and libraries do, gets the messages that it sent; who
-//! looks at frames gets the fragments that it chose; and the server never holds more of a
-//! fragmented message than the fragment that is coming in. A ping between two fragments is answered
-//! between them (section 5.4).
+//! **Message by message, frame by frame.** A message goes back when all of it has come, in the frames that it came in. So
+//! a client that sends a whole message before it reads gets its answer, and one that looks at frames gets the fragments
+//! that it chose. Until then a message stays in the connection's input, which counts as memory. A ping between two
+//! fragments is answered at once (section 5.4).
 //!
-//! **Checked as it comes.** Text is checked for UTF-8 (section 8.1) up to the last byte received,
-//! inside a frame that is not whole as well, and refused at the first byte that cannot be right. Of
-//! a message that turns out to be wrong in its third fragment, the first two have gone back,
-//! without their end; to a client, such a message has never arrived.
+//! **Checked as it comes.** Text is checked for UTF-8 (section 8.1) up to the last byte received, also inside a frame that
+//! is not whole, and refused at the first byte that cannot be right.
 //!
 //! | what a client does | answer |
 //! |--|--|
-//! | close (5.5.1) | the same code back, then the connection is closed by the server, as 7.1.1 wants it |
+//! | close (5.5.1) | the same code back, then the server closes the connection, as 7.1.1 demands |
 //! | no mask, a reserved bit or opcode, a wrong control frame, a fragment out of order, a length that is not minimal or over 63 bits, a close code that must not be sent (7.4) | 1002 |
 //! | text, or a close reason, that is not UTF-8 | 1007 |
 //! | a message over the limit | 1009, when its length is announced |
+//! | a fragmented message whose frames take up more than twice the limit and 64 KiB, pings between them included | 1009 |
 //! | nothing for the idle timeout; or the server stops | 1001 |
 //! | a message that does not become whole within the frame timeout | 1008 |
 //!
-//! 1003 is for endpoints that understand only some types of data, and is never sent. No extension
-//! is agreed on, `permessage-deflate` neither: compressing an echo would measure the compressor,
-//! and its window costs each connection memory. Of the subprotocols that a client offers the first
-//! is agreed on, as an echo speaks them all, and browsers give up where they offered some and got
-//! none. The `Origin` is not looked at: there is nothing here to protect from another site's
-//! scripts.
+//! 1003 is for endpoints that understand only some types of data, and is never sent. No extension is negotiated.
+//! `permessage-deflate` would measure the compressor, and its window costs memory for each connection. Of the
+//! subprotocols that a client offers, the first is accepted: an echo speaks them all, and browsers give up if they
+//! offered some and got none. The `Origin` is not checked: there is nothing here to protect from another site's scripts.
 //!
 //! Why this is not a library: `docs/websocket.md`.
 
@@ -49,7 +45,7 @@ use crate::{Peer, Reason, Token};
 
 pub(super) const OFFER: Offer = Offer {
     name: "ws",
-    about: "each WebSocket message comes back, fragment by fragment (RFC 6455)",
+    about: "each WebSocket message comes back when it is whole, in the same fragments (RFC 6455)",
     keys: &[
         ("max", "the longest message, all its fragments together; default --max-frame"),
         BANNER,
@@ -62,10 +58,13 @@ pub(super) const OFFER: Offer = Offer {
     },
 };
 
+/// Bytes that the frames of a fragmented message may take up in the input, beside twice the longest message.
+const FRAMING: u32 = 64 << 10;
+
 /// Echoes over WebSocket.
 ///
-/// Of an open connection 20 bytes are kept, and no buffer: a frame that is not whole stays where it
-/// was received.
+/// It keeps 24 bytes for each open connection, and no buffer: a message that is not whole stays in the connection's
+/// input.
 #[derive(Debug)]
 pub struct WebSocket {
     max_message: u32,
@@ -74,28 +73,33 @@ pub struct WebSocket {
     places: PerConnection<Place>,
 }
 
-/// How far a connection is.
+/// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     Handshake,
     Open(Message),
+    /// The input starts with this many bytes of frames of a whole message, which go back.
+    Answering(u32),
 }
 
 /// The message that is coming in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Message {
     kind: Kind,
-    /// What its text is like so far.
+    /// The state of its text so far.
     utf8: Utf8,
     /// Bytes of payload in its whole frames.
     length: u32,
     /// Bytes of payload of the frame that is not whole yet which `utf8` covers already.
     checked: u32,
+    /// Bytes of its whole frames, and of control frames between them: they are checked and answered, and stay at the
+    /// start of the input until the message is whole.
+    held: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Kind {
-    /// None has begun, or nothing of it but a part of its first frame.
+    /// No message has begun, or only a part of its first frame has come.
     #[default]
     None,
     Text,
@@ -108,15 +112,19 @@ struct Failure {
     refusal: Refusal,
 }
 
-/// What became of the bytes at the start of the input.
+/// The result of one look at the input.
 enum Turn {
-    /// This many are done with; look again.
-    On(usize),
-    /// This many are done with, and with them a message.
+    /// A control frame of this many bytes is consumed.
+    Control(usize),
+    /// A message in one frame of this many bytes is answered and consumed.
     Message(usize),
+    /// A frame of a fragmented message, or within one, is held.
+    Held,
+    /// All frames of a fragmented message are held.
+    Whole,
     /// The client has closed, with this many bytes.
     Closed(usize),
-    /// It takes more, this many in all if that is known.
+    /// It takes more bytes: the rest of the input must become this long, if that is known, or else 0.
     More { need: usize },
 }
 
@@ -125,8 +133,15 @@ impl Failure {
         Self { code: 1002, refusal: Refusal::Malformed(what) }
     }
 
+    const TEXT: Self = Self::not_utf8("text that is not UTF-8");
+
     const fn not_utf8(what: &'static str) -> Self {
         Self { code: 1007, refusal: Refusal::Malformed(what) }
+    }
+
+    fn too_long(length: u64, limit: u32) -> Self {
+        let refusal = Refusal::TooLong { length, limit: limit.into(), looks_like: None };
+        Self { code: 1009, refusal }
     }
 }
 
@@ -194,9 +209,10 @@ impl WebSocket {
         Ok(Some(accepted.head))
     }
 
-    /// Takes the frame at the start of `input`.
+    /// Takes the first frame in `input` that is not held already.
     fn turn(&self, message: &mut Message, input: &[u8], out: &mut Output) -> Result<Turn, Failure> {
-        let in_message = message.kind != Kind::None;
+        let held = message.held as usize;
+        let (in_message, input) = (message.kind != Kind::None, &input[held..]);
         let Some(head) = frame::head(input, in_message).map_err(Failure::protocol)? else {
             return Ok(Turn::More { need: 0 });
         };
@@ -205,7 +221,7 @@ impl WebSocket {
         }
         let whole = head.whole();
         let Some(masked) = input.get(head.length..whole) else {
-            return Ok(Turn::More { need: whole });
+            return Ok(Turn::More { need: held + whole });
         };
         match head.opcode {
             Opcode::Ping => {
@@ -220,14 +236,18 @@ impl WebSocket {
                 let code = close_code(payload)?;
                 frame::write_head(true, Opcode::Close, code.len(), out.as_mut_vec());
                 out.extend(code);
-                return Ok(Turn::Closed(whole));
+                return Ok(Turn::Closed(held + whole));
             }
             _ => {}
         }
-        Ok(Turn::On(whole))
+        if in_message {
+            self.hold(message, whole)?;
+            return Ok(Turn::Held);
+        }
+        Ok(Turn::Control(whole))
     }
 
-    /// Takes a data frame.
+    /// Takes a data frame, which `input` starts with.
     fn data(
         &self,
         message: &mut Message,
@@ -236,77 +256,79 @@ impl WebSocket {
         out: &mut Output,
     ) -> Result<Turn, Failure> {
         let length = u64::from(message.length) + head.payload;
-        let total = u32::try_from(length).unwrap_or(u32::MAX);
         if length > self.max_message.into() {
-            return Err(Failure {
-                code: 1009,
-                refusal: Refusal::TooLong {
-                    length,
-                    limit: self.max_message.into(),
-                    looks_like: None,
-                },
-            });
+            return Err(Failure::too_long(length, self.max_message));
         }
+        let in_message = message.kind != Kind::None;
         let text = head.opcode == Opcode::Text || message.kind == Kind::Text;
-        let not_utf8 = || Failure::not_utf8("text that is not UTF-8");
         let whole = head.whole();
         let checked = message.checked as usize;
         let Some(masked) = input.get(head.length..whole) else {
             if !text {
-                return Ok(Turn::More { need: whole });
+                return Ok(Turn::More { need: message.held as usize + whole });
             }
             let unchecked = &input[head.length + checked..];
-            if !check(&mut message.utf8, unchecked, head.mask, checked) {
-                return Err(not_utf8());
-            }
+            check(&mut message.utf8, unchecked, head.mask, checked)?;
             // Less than the frame's payload, which the limit keeps to 32 bits.
             message.checked = u32::try_from(checked + unchecked.len()).unwrap_or(u32::MAX);
             return Ok(Turn::More { need: 0 });
         };
-        let before = out.bytes().len();
-        frame::write_head(head.fin, head.opcode, masked.len(), out.as_mut_vec());
-        let mut unchecked = out.bytes().len() + checked;
-        out.as_mut_vec().reserve(masked.len());
-        // In pieces, each checked while it is in the nearest cache still.
-        for piece in masked.chunks(frame::PIECE) {
-            frame::unmask(piece, head.mask, out.as_mut_vec());
-            let fresh = out.bytes().get(unchecked..).unwrap_or_default();
-            unchecked += fresh.len();
-            if text && !message.utf8.push(fresh) {
-                out.as_mut_vec().truncate(before);
-                return Err(not_utf8());
-            }
-        }
-        if text && head.fin && !message.utf8.is_complete() {
-            out.as_mut_vec().truncate(before);
-            return Err(not_utf8());
-        }
-        if head.fin {
+        if head.fin && !in_message {
+            echo(message, head, masked, text, out)?;
             *message = Message::default();
             return Ok(Turn::Message(whole));
         }
+        if text {
+            check(&mut message.utf8, &masked[checked..], head.mask, checked)?;
+            if head.fin && !message.utf8.is_complete() {
+                return Err(Failure::TEXT);
+            }
+        }
         message.kind = if text { Kind::Text } else { Kind::Binary };
-        (message.length, message.checked) = (total, 0);
-        Ok(Turn::On(whole))
+        message.length = u32::try_from(length).unwrap_or(u32::MAX);
+        message.checked = 0;
+        self.hold(message, whole)?;
+        Ok(if head.fin { Turn::Whole } else { Turn::Held })
+    }
+
+    /// Holds another `whole` bytes of frames of a fragmented message.
+    fn hold(&self, message: &mut Message, whole: usize) -> Result<(), Failure> {
+        let held = u64::from(message.held) + whole as u64;
+        let longest = self.max_message.saturating_mul(2).saturating_add(FRAMING);
+        message.held = u32::try_from(held).unwrap_or(u32::MAX);
+        if held > longest.into() { Err(Failure::too_long(held, longest)) } else { Ok(()) }
     }
 
     /// Answers the frames in `input`.
-    fn frames(&self, message: &mut Message, input: &[u8], out: &mut Output) -> Received {
+    fn frames(&self, place: &mut Place, input: &[u8], out: &mut Output) -> Received {
         let (mut consumed, mut frames) = (0, 0);
         let next = loop {
             let rest = &input[consumed..];
             if rest.is_empty() {
-                break match message.kind {
-                    Kind::None => Next::Idle,
-                    _ => Next::Rest { need: 0 },
-                };
+                break Next::Idle;
             }
             if out.is_full() {
                 break Next::Full;
             }
+            let message = match place {
+                Place::Open(message) => message,
+                Place::Answering(left) => {
+                    let length = send_back(rest, out);
+                    consumed += length;
+                    *left = left.saturating_sub(u32::try_from(length).unwrap_or(u32::MAX));
+                    if *left == 0 {
+                        *place = Place::Open(Message::default());
+                        frames += 1;
+                    }
+                    continue;
+                }
+                Place::Handshake => break Next::Rest { need: 0 },
+            };
             match self.turn(message, rest, out) {
-                Ok(Turn::On(length)) => consumed += length,
+                Ok(Turn::Control(length)) => consumed += length,
                 Ok(Turn::Message(length)) => (consumed, frames) = (consumed + length, frames + 1),
+                Ok(Turn::Held) => {}
+                Ok(Turn::Whole) => *place = Place::Answering(message.held),
                 Ok(Turn::Closed(length)) => {
                     consumed += length;
                     break Next::Finish;
@@ -320,6 +342,49 @@ impl WebSocket {
         };
         answer(consumed, frames, next)
     }
+}
+
+/// Appends a message in one frame, and checks the text in it that has not been checked yet.
+fn echo(
+    message: &mut Message,
+    head: &Head,
+    masked: &[u8],
+    text: bool,
+    out: &mut Output,
+) -> Result<(), Failure> {
+    let before = out.bytes().len();
+    frame::write_head(true, head.opcode, masked.len(), out.as_mut_vec());
+    let mut unchecked = out.bytes().len() + message.checked as usize;
+    out.as_mut_vec().reserve(masked.len());
+    // In pieces, each of which is checked while it is still in the nearest cache.
+    for piece in masked.chunks(frame::PIECE) {
+        frame::unmask(piece, head.mask, out.as_mut_vec());
+        let fresh = out.bytes().get(unchecked..).unwrap_or_default();
+        unchecked += fresh.len();
+        if text && !message.utf8.push(fresh) {
+            out.as_mut_vec().truncate(before);
+            return Err(Failure::TEXT);
+        }
+    }
+    if text && !message.utf8.is_complete() {
+        out.as_mut_vec().truncate(before);
+        return Err(Failure::TEXT);
+    }
+    Ok(())
+}
+
+/// Appends the frame at the start of `input`, which was checked before; a control frame was answered then, and is left
+/// out. Returns its length.
+fn send_back(input: &[u8], out: &mut Output) -> usize {
+    let is_continuation = input[0] & 0x0F == Opcode::Continuation as u8;
+    let Ok(Some(head)) = frame::head(input, is_continuation) else { return input.len() };
+    let whole = head.whole().min(input.len());
+    if !head.opcode.is_control() {
+        let masked = &input[head.length..whole];
+        frame::write_head(head.fin, head.opcode, masked.len(), out.as_mut_vec());
+        frame::unmask(masked, head.mask, out.as_mut_vec());
+    }
+    whole
 }
 
 impl Protocol for WebSocket {
@@ -341,34 +406,34 @@ impl Protocol for WebSocket {
         seen: usize,
         out: &mut Output,
     ) -> Received {
-        let place = self.places.get(connection).copied();
-        let (mut message, head) = match place.unwrap_or(Place::Handshake) {
-            Place::Open(message) => (message, 0),
-            Place::Handshake => match self.shake_hands(connection, input, seen, out) {
-                Ok(Some(head)) => (Message::default(), head),
+        let mut place = self.places.get(connection).copied().unwrap_or(Place::Handshake);
+        let mut head = 0;
+        if place == Place::Handshake {
+            head = match self.shake_hands(connection, input, seen, out) {
+                Ok(Some(head)) => head,
                 Ok(None) => return answer(0, 0, Next::Rest { need: 0 }),
                 Err(refusal) => return answer(0, 0, Next::Refuse(refusal)),
-            },
-        };
-        let mut received = self.frames(&mut message, &input[head..], out);
+            };
+            place = Place::Open(Message::default());
+        }
+        let mut received = self.frames(&mut place, &input[head..], out);
         received.consumed += head;
-        self.places.insert(connection, Place::Open(message));
+        self.places.insert(connection, place);
         received
     }
 
     fn ending(&mut self, connection: Token, cause: Ending, out: &mut Output) {
-        match (self.places.get(connection), cause) {
-            (Some(Place::Open(_)), Ending::Idle) => {
-                close(1001, "nothing for the idle timeout", out);
-            }
-            (Some(Place::Open(_)), Ending::Stopping) => close(1001, "the server is stopping", out),
-            (Some(Place::Open(_)), Ending::Unfinished) => {
+        let is_open = !matches!(self.places.get(connection), None | Some(Place::Handshake));
+        match cause {
+            Ending::Idle if is_open => close(1001, "nothing for the idle timeout", out),
+            Ending::Stopping if is_open => close(1001, "the server is stopping", out),
+            Ending::Unfinished if is_open => {
                 close(1008, "the message did not become whole in time", out);
             }
-            (_, Ending::Unfinished) => {
-                response::timeout(self.common.to(connection), out.as_mut_vec())
+            Ending::Unfinished => {
+                response::timeout(self.common.to(connection), out.as_mut_vec());
             }
-            _ => {}
+            Ending::Idle | Ending::Stopping => {}
         }
     }
 
@@ -385,19 +450,19 @@ const fn answer(consumed: usize, frames: u64, next: Next) -> Received {
 }
 
 /// Checks more of a masked text, which starts `offset` bytes into its frame's payload.
-fn check(utf8: &mut Utf8, masked: &[u8], mut mask: [u8; 4], offset: usize) -> bool {
+fn check(utf8: &mut Utf8, masked: &[u8], mut mask: [u8; 4], offset: usize) -> Result<(), Failure> {
     mask.rotate_left(offset % 4);
     let mut piece = [0; 1024];
-    masked.chunks(piece.len()).all(|masked| {
+    let is_text = masked.chunks(piece.len()).all(|masked| {
         let piece = &mut piece[..masked.len()];
         piece.copy_from_slice(masked);
         frame::apply(mask, piece);
         utf8.push(piece)
-    })
+    });
+    if is_text { Ok(()) } else { Err(Failure::TEXT) }
 }
 
-/// The code in a close frame's payload as it goes back: two bytes, or none where there is none
-/// (section 5.5.1).
+/// The code in a close frame's payload, which goes back: two bytes, or none (section 5.5.1).
 fn close_code(payload: &[u8]) -> Result<&[u8], Failure> {
     let Some((code, reason)) = payload.split_first_chunk() else {
         return match payload {
@@ -405,9 +470,8 @@ fn close_code(payload: &[u8]) -> Result<&[u8], Failure> {
             _ => Err(Failure::protocol("half a close code")),
         };
     };
-    // Those of section 7.4.1 and, since then, of the registry that section 11.7 sets up; but not
-    // those that stand for what no close frame has said (1005, 1006, 1015). 3000 to 4999 are for
-    // libraries and for everyone (7.4.2).
+    // The codes of section 7.4.1, and later ones from the registry of section 11.7, without those that no close frame
+    // may contain (1005, 1006, 1015). 3000 to 4999 are for libraries and for private use (7.4.2).
     if !matches!(u16::from_be_bytes(*code), 1000..=1003 | 1007..=1014 | 3000..=4999) {
         return Err(Failure::protocol("a close code that must not be sent"));
     }
@@ -417,7 +481,7 @@ fn close_code(payload: &[u8]) -> Result<&[u8], Failure> {
     Ok(code)
 }
 
-/// Appends a close frame. What it says fits: everything here that is said in one is short.
+/// Appends a close frame. A reason that does not fit is cut; all of those here are short.
 fn close(code: u16, reason: &str, out: &mut Output) {
     let reason = &reason.as_bytes()[..reason.len().min(123)];
     frame::write_head(true, Opcode::Close, 2 + reason.len(), out.as_mut_vec());
@@ -430,8 +494,8 @@ mod tests {
     use super::Place;
 
     #[test]
-    fn an_open_connection_costs_twenty_bytes() {
+    fn an_open_connection_costs_24_bytes() {
         let generation = size_of::<u32>();
-        assert_eq!(generation + size_of::<Option<Place>>(), 20);
+        assert_eq!(generation + size_of::<Option<Place>>(), 24);
     }
 }
