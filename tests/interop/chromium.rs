@@ -1,4 +1,4 @@
-//! Headless Chromium: `ws` from a page, and the native messages of an extension.
+//! Headless Chromium: `ws` and `http` from a page, and the native messages of an extension.
 
 use std::{
     fs,
@@ -108,6 +108,20 @@ fn a_page_sends_and_gets_a_thousand_messages() {
     assert_eq!(reported(&site, &page), "1000 messages");
     let ended = daemon.stop();
     assert!(ended.stdout.contains("1 connection, 1000 frames, "), "{ended:?}");
+}
+
+#[test]
+fn a_page_of_another_origin_fetches() {
+    let Some(chromium) = tool("chromium") else { return };
+    let daemon =
+        Daemon::start(&["http://127.0.0.1:0,tag=resound", "http://127.0.0.1:0,cors=off"], &[]);
+    let site = TcpListener::bind("127.0.0.1:0").unwrap();
+    let page = fs::read_to_string(source("fetch.html")).unwrap();
+    let page = page.replace("HTTP_URL", &format!("http://{}", daemon.address(0)));
+    let page = page.replace("CLOSED_URL", &format!("http://{}", daemon.address(1)));
+    let address = format!("http://{}/", site.local_addr().unwrap());
+    let _browser = Browser::start(&chromium, Profile::new("chromium-fetch"), &[address]);
+    assert_eq!(reported(&site, &page), "6 bodies");
 }
 
 /// The native host is the daemon, behind a program that hands on what the browser writes to it and reads from it.

@@ -77,7 +77,7 @@ fn curl_sees_what_is_refused() {
         ("414", &path, &[]),
         ("400", "/", &["--header", "Host:"]),
         ("400", "/", &["--header", "Content-Length: 1", "--header", "Transfer-Encoding: chunked"]),
-        ("405", "/", &["--request", "DELETE"]),
+        ("405", "/", &["--request", "TRACE"]),
         ("501", "/", &["--request", "BREW"]),
         ("417", "/", &["--data-binary", "x", "--header", "Expect: tea"]),
     ] {
