@@ -27,13 +27,14 @@
 
 mod frame;
 mod handshake;
+mod message;
 mod utf8;
 
 use std::{net::SocketAddr, time::SystemTime};
 
 use self::{
-    frame::{Head, Opcode},
-    utf8::Utf8,
+    frame::Opcode,
+    message::{Message, Turn, send_back},
 };
 use super::{
     Ending, Next, Output, PerConnection, Protocol, Received, Refusal,
@@ -58,9 +59,6 @@ pub(super) const OFFER: Offer = Offer {
     },
 };
 
-/// Bytes that the frames of a fragmented message may take up in the input, beside twice the longest message.
-const FRAMING: u32 = 64 << 10;
-
 /// Echoes over WebSocket.
 ///
 /// It keeps 24 bytes for each open connection, and no buffer: a message that is not whole stays in the connection's
@@ -80,69 +78,6 @@ enum Place {
     Open(Message),
     /// The input starts with this many bytes of frames of a whole message, which go back.
     Answering(u32),
-}
-
-/// The message that is coming in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Message {
-    kind: Kind,
-    /// The state of its text so far.
-    utf8: Utf8,
-    /// Bytes of payload in its whole frames.
-    length: u32,
-    /// Bytes of payload of the frame that is not whole yet which `utf8` covers already.
-    checked: u32,
-    /// Bytes of its whole frames, and of control frames between them: they are checked and answered, and stay at the
-    /// start of the input until the message is whole.
-    held: u32,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Kind {
-    /// No message has begun, or only a part of its first frame has come.
-    #[default]
-    None,
-    Text,
-    Binary,
-}
-
-/// Why a connection fails (section 7.1.7).
-struct Failure {
-    code: u16,
-    refusal: Refusal,
-}
-
-/// The result of one look at the input.
-enum Turn {
-    /// A control frame of this many bytes is consumed.
-    Control(usize),
-    /// A message in one frame of this many bytes is answered and consumed.
-    Message(usize),
-    /// A frame of a fragmented message, or within one, is held.
-    Held,
-    /// All frames of a fragmented message are held.
-    Whole,
-    /// The client has closed, with this many bytes.
-    Closed(usize),
-    /// It takes more bytes: the rest of the input must become this long, if that is known, or else 0.
-    More { need: usize },
-}
-
-impl Failure {
-    const fn protocol(what: &'static str) -> Self {
-        Self { code: 1002, refusal: Refusal::Malformed(what) }
-    }
-
-    const TEXT: Self = Self::not_utf8("text that is not UTF-8");
-
-    const fn not_utf8(what: &'static str) -> Self {
-        Self { code: 1007, refusal: Refusal::Malformed(what) }
-    }
-
-    fn too_long(length: u64, limit: u32) -> Self {
-        let refusal = Refusal::TooLong { length, limit: limit.into(), looks_like: None };
-        Self { code: 1009, refusal }
-    }
 }
 
 impl Default for WebSocket {
@@ -209,96 +144,6 @@ impl WebSocket {
         Ok(Some(accepted.head))
     }
 
-    /// Takes the first frame in `input` that is not held already.
-    fn turn(&self, message: &mut Message, input: &[u8], out: &mut Output) -> Result<Turn, Failure> {
-        let held = message.held as usize;
-        let (in_message, input) = (message.kind != Kind::None, &input[held..]);
-        let Some(head) = frame::head(input, in_message).map_err(Failure::protocol)? else {
-            return Ok(Turn::More { need: 0 });
-        };
-        if !head.opcode.is_control() {
-            return self.data(message, &head, input, out);
-        }
-        let whole = head.whole();
-        let Some(masked) = input.get(head.length..whole) else {
-            return Ok(Turn::More { need: held + whole });
-        };
-        match head.opcode {
-            Opcode::Ping => {
-                frame::write_head(true, Opcode::Pong, masked.len(), out.as_mut_vec());
-                frame::unmask(masked, head.mask, out.as_mut_vec());
-            }
-            Opcode::Close => {
-                let mut payload = [0; 125];
-                let payload = &mut payload[..masked.len()];
-                payload.copy_from_slice(masked);
-                frame::apply(head.mask, payload);
-                let code = close_code(payload)?;
-                frame::write_head(true, Opcode::Close, code.len(), out.as_mut_vec());
-                out.extend(code);
-                return Ok(Turn::Closed(held + whole));
-            }
-            _ => {}
-        }
-        if in_message {
-            self.hold(message, whole)?;
-            return Ok(Turn::Held);
-        }
-        Ok(Turn::Control(whole))
-    }
-
-    /// Takes a data frame, which `input` starts with.
-    fn data(
-        &self,
-        message: &mut Message,
-        head: &Head,
-        input: &[u8],
-        out: &mut Output,
-    ) -> Result<Turn, Failure> {
-        let length = u64::from(message.length) + head.payload;
-        if length > self.max_message.into() {
-            return Err(Failure::too_long(length, self.max_message));
-        }
-        let in_message = message.kind != Kind::None;
-        let text = head.opcode == Opcode::Text || message.kind == Kind::Text;
-        let whole = head.whole();
-        let checked = message.checked as usize;
-        let Some(masked) = input.get(head.length..whole) else {
-            if !text {
-                return Ok(Turn::More { need: message.held as usize + whole });
-            }
-            let unchecked = &input[head.length + checked..];
-            check(&mut message.utf8, unchecked, head.mask, checked)?;
-            // Less than the frame's payload, which the limit keeps to 32 bits.
-            message.checked = u32::try_from(checked + unchecked.len()).unwrap_or(u32::MAX);
-            return Ok(Turn::More { need: 0 });
-        };
-        if head.fin && !in_message {
-            echo(message, head, masked, text, out)?;
-            *message = Message::default();
-            return Ok(Turn::Message(whole));
-        }
-        if text {
-            check(&mut message.utf8, &masked[checked..], head.mask, checked)?;
-            if head.fin && !message.utf8.is_complete() {
-                return Err(Failure::TEXT);
-            }
-        }
-        message.kind = if text { Kind::Text } else { Kind::Binary };
-        message.length = u32::try_from(length).unwrap_or(u32::MAX);
-        message.checked = 0;
-        self.hold(message, whole)?;
-        Ok(if head.fin { Turn::Whole } else { Turn::Held })
-    }
-
-    /// Holds another `whole` bytes of frames of a fragmented message.
-    fn hold(&self, message: &mut Message, whole: usize) -> Result<(), Failure> {
-        let held = u64::from(message.held) + whole as u64;
-        let longest = self.max_message.saturating_mul(2).saturating_add(FRAMING);
-        message.held = u32::try_from(held).unwrap_or(u32::MAX);
-        if held > longest.into() { Err(Failure::too_long(held, longest)) } else { Ok(()) }
-    }
-
     /// Answers the frames in `input`.
     fn frames(&self, place: &mut Place, input: &[u8], out: &mut Output) -> Received {
         let (mut consumed, mut frames) = (0, 0);
@@ -324,7 +169,7 @@ impl WebSocket {
                 }
                 Place::Handshake => break Next::Rest { need: 0 },
             };
-            match self.turn(message, rest, out) {
+            match message.turn(self.max_message, rest, out) {
                 Ok(Turn::Control(length)) => consumed += length,
                 Ok(Turn::Message(length)) => (consumed, frames) = (consumed + length, frames + 1),
                 Ok(Turn::Held) => {}
@@ -342,49 +187,6 @@ impl WebSocket {
         };
         answer(consumed, frames, next)
     }
-}
-
-/// Appends a message in one frame, and checks the text in it that has not been checked yet.
-fn echo(
-    message: &mut Message,
-    head: &Head,
-    masked: &[u8],
-    text: bool,
-    out: &mut Output,
-) -> Result<(), Failure> {
-    let before = out.bytes().len();
-    frame::write_head(true, head.opcode, masked.len(), out.as_mut_vec());
-    let mut unchecked = out.bytes().len() + message.checked as usize;
-    out.as_mut_vec().reserve(masked.len());
-    // In pieces, each of which is checked while it is still in the nearest cache.
-    for piece in masked.chunks(frame::PIECE) {
-        frame::unmask(piece, head.mask, out.as_mut_vec());
-        let fresh = out.bytes().get(unchecked..).unwrap_or_default();
-        unchecked += fresh.len();
-        if text && !message.utf8.push(fresh) {
-            out.as_mut_vec().truncate(before);
-            return Err(Failure::TEXT);
-        }
-    }
-    if text && !message.utf8.is_complete() {
-        out.as_mut_vec().truncate(before);
-        return Err(Failure::TEXT);
-    }
-    Ok(())
-}
-
-/// Appends the frame at the start of `input`, which was checked before; a control frame was answered then, and is left
-/// out. Returns its length.
-fn send_back(input: &[u8], out: &mut Output) -> usize {
-    let is_continuation = input[0] & 0x0F == Opcode::Continuation as u8;
-    let Ok(Some(head)) = frame::head(input, is_continuation) else { return input.len() };
-    let whole = head.whole().min(input.len());
-    if !head.opcode.is_control() {
-        let masked = &input[head.length..whole];
-        frame::write_head(head.fin, head.opcode, masked.len(), out.as_mut_vec());
-        frame::unmask(masked, head.mask, out.as_mut_vec());
-    }
-    whole
 }
 
 impl Protocol for WebSocket {
@@ -447,38 +249,6 @@ impl Protocol for WebSocket {
 /// An answer that is all in the output.
 const fn answer(consumed: usize, frames: u64, next: Next) -> Received {
     Received { consumed, echo: false, frames, next }
-}
-
-/// Checks more of a masked text, which starts `offset` bytes into its frame's payload.
-fn check(utf8: &mut Utf8, masked: &[u8], mut mask: [u8; 4], offset: usize) -> Result<(), Failure> {
-    mask.rotate_left(offset % 4);
-    let mut piece = [0; 1024];
-    let is_text = masked.chunks(piece.len()).all(|masked| {
-        let piece = &mut piece[..masked.len()];
-        piece.copy_from_slice(masked);
-        frame::apply(mask, piece);
-        utf8.push(piece)
-    });
-    if is_text { Ok(()) } else { Err(Failure::TEXT) }
-}
-
-/// The code in a close frame's payload, which goes back: two bytes, or none (section 5.5.1).
-fn close_code(payload: &[u8]) -> Result<&[u8], Failure> {
-    let Some((code, reason)) = payload.split_first_chunk() else {
-        return match payload {
-            [] => Ok(payload),
-            _ => Err(Failure::protocol("half a close code")),
-        };
-    };
-    // The codes of section 7.4.1, and later ones from the registry of section 11.7, without those that no close frame
-    // may contain (1005, 1006, 1015). 3000 to 4999 are for libraries and for private use (7.4.2).
-    if !matches!(u16::from_be_bytes(*code), 1000..=1003 | 1007..=1014 | 3000..=4999) {
-        return Err(Failure::protocol("a close code that must not be sent"));
-    }
-    if std::str::from_utf8(reason).is_err() {
-        return Err(Failure::not_utf8("a close reason that is not UTF-8"));
-    }
-    Ok(code)
 }
 
 /// Appends a close frame. A reason that does not fit is cut; all of those here are short.
