@@ -1,15 +1,15 @@
-//! What answered: a text with the host, the process and the connection filled in, for whoever sits
-//! behind a balancer and wants to see it turn.
+//! Texts that say which server answered, with its host, process and connection filled in. They show how a load balancer
+//! spreads connections.
 //!
-//! A [`Template`] is such a text. [`Banner`] puts it in front of a protocol's first reply; [`Tag`]
-//! keeps it for protocols that have a better place for it, as HTTP has in its response heads.
+//! A [`Template`] is such a text. [`Banner`] sends it before a protocol's first reply. [`Tag`] keeps it for protocols
+//! that have another place for it, as HTTP has in its response heads.
 
 use std::{fmt, net::SocketAddr};
 
 use super::{Ending, Output, PerConnection, Protocol, Received};
 use crate::{Peer, Reason, Token};
 
-/// What can be filled in, as templates name it.
+/// The placeholders that templates may contain.
 const PLACEHOLDERS: [&str; 4] = ["{hostname}", "{pid}", "{peer}", "{local}"];
 
 /// A text to be filled in for each connection.
@@ -17,11 +17,11 @@ const PLACEHOLDERS: [&str; 4] = ["{hostname}", "{pid}", "{peer}", "{local}"];
 /// | placeholder | stands for |
 /// |--|--|
 /// | `{hostname}` | the name of this host |
-/// | `{pid}` | the number of this process |
-/// | `{peer}` | the address of the other end, or `unix`; behind a proxy, of the real client |
-/// | `{local}` | the address that the connection arrived at, or `unix` where there is none; behind a proxy, the proxy's |
+/// | `{pid}` | the ID of this process |
+/// | `{peer}` | the address of the other end, or `unix`; behind a proxy, the real client's |
+/// | `{local}` | the address that the connection arrived at, or `unix` if there is none; behind a proxy, the proxy's |
 ///
-/// `{{` and `}}` are a brace each.
+/// `{{` and `}}` stand for one brace each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
     pieces: Vec<Piece>,
@@ -34,15 +34,14 @@ enum Piece {
     Local,
 }
 
-/// Why a text is no template.
+/// Why a text is not a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TemplateError {
-    /// Something in braces that nothing can be filled in for.
+    /// An unknown name in braces.
     Placeholder(String),
-    /// A brace without its partner.
+    /// A brace without its counterpart.
     Brace(char),
-    /// A control character, a line's end among them: the text is to fit in one line, or in one
-    /// header field.
+    /// A control character, or a line break: the text must fit in one line, or in one header field.
     Control(char),
 }
 
@@ -64,11 +63,10 @@ impl fmt::Display for TemplateError {
 impl std::error::Error for TemplateError {}
 
 impl Template {
-    /// Reads `text`, and fills in what is the same for every connection: `hostname`, and the
-    /// process's own number.
+    /// Parses `text`, and fills in what is the same for every connection: `hostname`, and the process ID.
     ///
     /// # Errors
-    /// [`TemplateError`], whose message names the offender and lists the placeholders there are.
+    /// [`TemplateError`], whose message names the wrong part and lists the placeholders.
     pub fn parse(text: &str, hostname: &str) -> Result<Self, TemplateError> {
         if let Some(character) =
             text.chars().chain(hostname.chars()).find(|character| character.is_control())
@@ -118,7 +116,7 @@ impl Template {
         !matches!(self.pieces[..], [] | [Piece::Text(_)])
     }
 
-    /// How many bytes its text has at least and at most.
+    /// The least and the greatest length of its text, in bytes.
     #[must_use]
     pub fn lengths(&self) -> [usize; 2] {
         [SHORTEST_ADDRESS, LONGEST_ADDRESS].map(|address| {
@@ -142,16 +140,16 @@ impl Template {
     }
 }
 
-/// Bytes of `unix`, and of an IPv6 address with all its digits, the number of an interface and a port.
+/// The lengths of `unix`, and of an IPv6 address with all its digits, a scope ID and a port.
 const SHORTEST_ADDRESS: usize = 4;
 const LONGEST_ADDRESS: usize = "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff%4294967295]:65535".len();
 
-/// A template's text for each open connection: one for all where it does not vary, so that nothing is kept then.
+/// A template's text for each open connection. If the text does not vary, nothing is kept for a connection.
 #[derive(Debug)]
 pub struct Tag {
     template: Template,
     text: Text,
-    /// Where the connection that is about to open arrived.
+    /// The local address of the connection that opens next.
     local: Option<SocketAddr>,
 }
 
@@ -203,28 +201,27 @@ impl Tag {
     }
 }
 
-/// How a banner becomes something that the protocol behind it could have sent: a line, a frame.
+/// Appends a banner as the protocol's peers expect it: as a line, or as a frame.
 pub type Wrap = fn(&str, &mut Output);
 
-/// Greets every connection, then leaves it to another protocol.
+/// Sends a text first on every connection, which then belongs to another protocol.
 #[derive(Debug)]
 pub struct Banner<P, W = Wrap> {
     template: Template,
     wrap: W,
     inner: P,
-    /// Where the connection that is about to open arrived.
+    /// The local address of the connection that opens next.
     local: Option<SocketAddr>,
 }
 
 impl<P, W: FnMut(&str, &mut Output)> Banner<P, W> {
-    /// `inner`, and before it the text of `template`, which `wrap` appends as `inner`'s peers
-    /// expect it.
+    /// The text of `template`, which `wrap` appends as the peers of `inner` expect it, and then `inner`.
     pub const fn new(template: Template, wrap: W, inner: P) -> Self {
         Self { template, wrap, inner, local: None }
     }
 }
 
-/// `protocol`, with a [`Banner`] before it if there is one.
+/// `protocol`, behind a [`Banner`] if there is one.
 pub(super) fn greeted(
     protocol: impl Protocol + Send + 'static,
     banner: Option<&Template>,
@@ -236,7 +233,7 @@ pub(super) fn greeted(
     }
 }
 
-/// A banner as a line: for `lines`, and for `raw` as people read it.
+/// Appends a banner as a line, for `lines` and for `raw`.
 pub fn line(text: &str, out: &mut Output) {
     out.extend(text.as_bytes());
     out.extend(b"\n");

@@ -1,6 +1,6 @@
-//! What a listener can be told to speak: each protocol by its name, with its keys and how it is made of them.
+//! The protocols that a listener can have, by name, with their keys.
 //!
-//! A protocol describes itself in its own file; [`offers`] lists them all.
+//! Each protocol describes itself in its own file; [`offers`] lists them all.
 
 use std::{fmt, time::SystemTime};
 
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::frame::{HIGHEST_MAX, KeyError};
 
-/// A new protocol is a file beside this one and a line here.
+/// A new protocol is a file beside this one and an entry here.
 const OFFERS: &[Offer] = &[frames::OFFER, raw::OFFER, lines::OFFER, websocket::OFFER, http::OFFER];
 
 /// All protocols that [`Offer::protocol`] can make.
@@ -38,44 +38,44 @@ pub fn offer(name: &str) -> Option<&'static Offer> {
     OFFERS.iter().find(|offer| offer.name == name)
 }
 
-/// A protocol that a listener can be told to speak.
+/// A protocol that a listener can have.
 #[derive(Debug, Clone, Copy)]
 pub struct Offer {
     /// As in `lines://`.
     pub name: &'static str,
     /// What it does, in a line.
     pub about: &'static str,
-    /// The keys it takes beside those of [`COMMON`], each with what it takes, in a line.
+    /// Its keys besides those in [`COMMON`], each with a line about its values.
     pub keys: &'static [Key],
     pub(super) make: fn(&Terms) -> Result<Box<dyn Protocol + Send>, BadTerms>,
 }
 
-/// The name of a key, and what it takes.
+/// The name of a key, and its values in a few words.
 pub type Key = (&'static str, &'static str);
 
-/// The keys that every protocol takes.
+/// The keys that every protocol has.
 pub const COMMON: &[Key] =
-    &[("proxy", "v1, v2 or any: demand a PROXY protocol header, and believe it")];
+    &[("proxy", "v1, v2 or any: require a PROXY protocol header, and take the peer from it")];
 
 pub(super) const BANNER: Key =
     ("banner", "a first frame, line or message for everyone; default --banner");
 pub(super) const TAG: Key = ("tag", "in every answer's X-Served-By; default --tag");
 
-/// What the keys of one listener say.
+/// The values of one listener's keys.
 #[derive(Debug, Clone)]
 pub struct Terms {
-    /// `max`: the longest unit in bytes. Default none: the limit is a preset's own, or `max_frame`.
+    /// `max`: the longest unit in bytes. Default none: the preset's limit applies, or `max_frame`.
     pub max: Option<u64>,
-    /// The longest unit in bytes where nothing nearer says. Default 16 MiB.
+    /// The longest unit in bytes if neither `max` nor a preset gives one. Default 16 MiB.
     pub max_frame: u64,
-    /// `banner`: the first thing that each peer receives. A protocol whose peers expect none takes no notice.
+    /// `banner`: the first thing that each peer receives. Protocols whose peers expect none ignore it.
     pub banner: Option<Template>,
-    /// `tag`: what each answer says of who gave it. A protocol with no place for it takes no notice.
+    /// `tag`: a text in each answer that says which server answered. Protocols without a place for it ignore it.
     pub tag: Option<Template>,
-    /// `proxy`: the PROXY header to demand.
+    /// `proxy`: the PROXY header to require.
     pub proxy: Option<Mode>,
-    /// Further keys with their values, which the protocol itself reads. Those that it does not know are passed over;
-    /// [`Offer::all_keys`] tells them apart.
+    /// Further keys with their values, which the protocol itself reads. It ignores unknown ones;
+    /// [`Offer::all_keys`] lists the known ones.
     pub keys: Vec<(String, String)>,
     /// The time of day, for protocols whose answers have a date. Default the system's.
     pub clock: Clock,
@@ -96,7 +96,7 @@ impl Default for Terms {
 }
 
 impl Terms {
-    /// `max`, for protocols that hold a whole unit in memory and may have to count it in 31 bits.
+    /// `max`, for protocols that hold a whole unit in memory and count it in 31 bits.
     pub(super) fn max_in_memory(&self) -> Result<u32, BadTerms> {
         let max = self.max.unwrap_or(self.max_frame);
         u32::try_from(max).ok().filter(|max| u64::from(*max) <= HIGHEST_MAX).ok_or_else(|| {
@@ -110,7 +110,7 @@ impl Terms {
     }
 }
 
-/// Keys whose values make no protocol; the text names the key and says what would be right.
+/// A wrong value of a key. The text names the key and says what is right.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadTerms(pub(super) String);
 
@@ -129,16 +129,16 @@ impl From<KeyError> for BadTerms {
 }
 
 impl Offer {
-    /// All keys it takes.
+    /// All its keys.
     pub fn all_keys(&self) -> impl Iterator<Item = &'static Key> {
         self.keys.iter().chain(COMMON)
     }
 
-    /// The protocol, on these terms.
+    /// The protocol with these values of its keys.
     ///
     /// # Errors
     ///
-    /// [`BadTerms`], for values that the protocol cannot have.
+    /// [`BadTerms`], for values that it does not accept.
     pub fn protocol(&self, terms: &Terms) -> Result<Box<dyn Protocol + Send>, BadTerms> {
         let protocol = (self.make)(terms)?;
         Ok(match terms.proxy {

@@ -1,15 +1,14 @@
-//! The PROXY protocol, versions 1 and 2: who is really there, as told by a proxy in between.
+//! The PROXY protocol, versions 1 and 2: a proxy tells the address of the client that it forwards for.
 //!
-//! A balancer that forwards a TCP connection hides its client's address. With this protocol it
-//! sends the address ahead, as the first bytes of the connection: a line of text (version 1) or a
-//! binary header (version 2). Source: HAProxy's `doc/proxy-protocol.txt`, whose section numbers are
-//! cited here.
+//! A load balancer that forwards a TCP connection hides its client's address. With this protocol it sends the address
+//! first, as the first bytes of the connection: a line of text (version 1) or a binary header (version 2). Source:
+//! HAProxy's `doc/proxy-protocol.txt`, whose section numbers are cited here.
 //!
-//! A listener takes it only if told to ([`Mode`]), and then it is demanded (section 2): a server
-//! that takes the header from whoever happens to send one lets anybody choose the address that is
-//! logged. To a listener that was not told, it is bytes like any others.
+//! A listener accepts the header only if it is configured to ([`Mode`]), and then requires it (section 2). A server that
+//! accepted an optional header would let every client choose the address that is logged. Without the configuration the
+//! header is data like any other.
 //!
-//! [`parse`] knows the header, [`Proxied`] puts it before any other [`Protocol`].
+//! [`parse`] reads the header; [`Proxied`] requires it before any other [`Protocol`].
 
 mod v1;
 mod v2;
@@ -19,14 +18,14 @@ use std::{net::SocketAddr, str::FromStr};
 use super::{BadTerms, Ending, Next, Output, PerConnection, Protocol, Received, Refusal};
 use crate::{Peer, Reason, Token};
 
-/// Which versions of the header a listener takes.
+/// The versions of the header that a listener accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Mode {
     /// The line of text, section 2.1.
     V1,
     /// The binary header, section 2.2.
     V2,
-    /// Either: their first bytes tell them apart.
+    /// Either; their first bytes differ.
     Any,
 }
 
@@ -44,12 +43,12 @@ impl FromStr for Mode {
     }
 }
 
-/// What the bytes at the start of a connection amount to.
+/// How far the bytes at the start of a connection are a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Parsed {
-    /// A header, so far as it goes.
+    /// The beginning of a header.
     Part {
-        /// How many bytes it takes to tell more, counted from the first; 0 where the next one may.
+        /// The length that the input must reach before there is more to read; 0 if each byte counts.
         need: usize,
     },
     /// A whole header.
@@ -59,32 +58,32 @@ pub enum Parsed {
 /// A whole PROXY header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
-    /// How many bytes it takes up. Those behind it are the connection's own.
+    /// Its length in bytes. The connection's own data follows it.
     pub length: usize,
-    /// Whom the proxy speaks for.
+    /// The client that the proxy forwards for.
     pub source: Source,
 }
 
-/// Whom a proxy speaks for.
+/// The client that a proxy forwards for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// Itself (`LOCAL`, the health check of version 2), or someone it cannot name (`UNKNOWN`,
-    /// `UNSPEC`): the connection's own two ends are the real ones.
+    /// No client (`LOCAL`, the health check of version 2), or an unknown one (`UNKNOWN`, `UNSPEC`). The addresses of the
+    /// connection itself are used.
     Unnamed,
-    /// A client it forwards for.
+    /// A client.
     Client {
-        /// The client.
+        /// The client's address.
         peer: Peer,
-        /// Where the client connected to, at the proxy; `None` for a Unix socket.
+        /// The address at the proxy that the client connected to; `None` for a Unix socket.
         local: Option<SocketAddr>,
     },
 }
 
-/// Reads the PROXY header at the start of `input`, which is all that was received so far.
+/// Reads the PROXY header at the start of `input`, which is everything that was received so far.
 ///
 /// # Errors
-/// Bytes that no header of these versions starts with: then the connection must be closed (section
-/// 2). Each wrong byte is refused when it is there, however the bytes are split.
+/// Bytes that do not start a header of these versions. The connection must then be closed (section 2). A wrong byte is
+/// refused as soon as it is there, however the bytes are split.
 pub fn parse(mode: Mode, input: &[u8]) -> Result<Parsed, Refusal> {
     match mode {
         Mode::V1 => v1::parse(input),
@@ -97,26 +96,24 @@ pub fn parse(mode: Mode, input: &[u8]) -> Result<Parsed, Refusal> {
     }
 }
 
-/// Bytes in front that are no PROXY header at all; a mistake in somebody's configuration, nearly
-/// always.
+/// The first bytes are not a PROXY header. Nearly always the configuration of one side is wrong.
 const ABSENT: Refusal = Refusal::Malformed(
     "no PROXY header in front; send it (HAProxy: send-proxy-v2), or take proxy= off this listener",
 );
 
-/// Puts the PROXY header before another protocol.
+/// Requires a PROXY header before another protocol.
 ///
-/// The other protocol hears of a connection only when its header is there, with the real peer; the
-/// loop is told of it by [`Output::introduce`]. What follows the header in the same read is passed
-/// on at once.
+/// The other protocol is told of a connection when its header has come, with the real peer. The loop is told by
+/// [`Output::introduce`]. Data that follows the header in the same read is passed on at once.
 #[derive(Debug)]
 pub struct Proxied<P> {
     mode: Mode,
     inner: P,
-    /// Those whose header is not whole yet.
+    /// The connections whose header is not whole yet.
     waiting: PerConnection<Ends>,
 }
 
-/// The two ends of a connection as the socket has them.
+/// The two addresses of a connection's socket.
 #[derive(Debug)]
 struct Ends {
     peer: Option<Peer>,
@@ -124,7 +121,7 @@ struct Ends {
 }
 
 impl<P> Proxied<P> {
-    /// `inner`, behind a header of the versions that `mode` allows.
+    /// `inner`, behind a header of one of the versions that `mode` allows.
     pub const fn new(mode: Mode, inner: P) -> Self {
         Self { mode, inner, waiting: PerConnection::new() }
     }
@@ -180,8 +177,8 @@ impl<P: Protocol> Protocol for Proxied<P> {
         }
         let mut received = self.inner.receive(connection, rest, 0, out);
         if received.echo {
-            // The header lies before them, and must not go back: once in a connection's life, they
-            // are copied.
+            // The header precedes these bytes and must not go back, so they are copied. This happens once for each
+            // connection.
             out.extend(&rest[..received.consumed]);
             received.echo = false;
         }
@@ -206,7 +203,7 @@ impl<P: Protocol> Protocol for Proxied<P> {
     }
 }
 
-/// An answer that sends nothing and has completed nothing.
+/// An answer that sends nothing and completes no unit.
 const fn nothing(consumed: usize, next: Next) -> Received {
     Received { consumed, echo: false, frames: 0, next }
 }

@@ -3,16 +3,16 @@
 
 use super::head::Problem;
 
-/// A request's head, understood.
+/// A request's head, as far as it matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Request<'b> {
-    /// Bytes that the head takes up.
+    /// Its length in bytes.
     pub(super) head: usize,
-    /// What to do.
+    /// What is to be answered.
     pub(super) asks: Asks<'b>,
-    /// How much body follows.
+    /// How the body that follows is delimited.
     pub(super) framing: Framing,
-    /// What becomes of the connection afterwards.
+    /// Whether the connection is kept afterwards.
     pub(super) persistence: Persistence,
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub(super) expects_continue: bool,
@@ -27,27 +27,27 @@ pub(super) enum Asks<'b> {
     Echo { content_type: Option<&'b [u8]> },
     /// `OPTIONS` without a body: the methods, and whether pages of other origins may use them.
     Options,
-    /// Something else that HTTP knows.
+    /// A method that is not allowed here.
     NotAllowed,
-    /// Something that HTTP does not know.
+    /// An unknown method, without a body.
     NotImplemented,
 }
 
-/// How a body's end is told (RFC 9112, section 6.3).
+/// How a body is delimited (RFC 9112, section 6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// By its length, 0 where there is none.
+    /// By its length, 0 if there is none.
     Length(u64),
     /// By an empty chunk.
     Chunked,
 }
 
-/// What becomes of a connection after a request (RFC 9112, section 9.3).
+/// Whether a connection is kept after a request (RFC 9112, section 9.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Persistence {
-    /// It is kept, and that goes without saying.
+    /// It is kept, as HTTP/1.1 does by default.
     Keep,
-    /// It is kept, and an HTTP/1.0 client has to be told.
+    /// It is kept, and an HTTP/1.0 client has to be told so.
     KeepAlive,
     /// It is closed.
     Close,
@@ -66,11 +66,11 @@ struct Fields<'b> {
 }
 
 impl<'b> Request<'b> {
-    /// Understands a head of `head` bytes whose body may have up to `limit`.
+    /// Reads a head of `head` bytes whose body may have up to `limit` bytes.
     ///
     /// # Errors
-    /// The status to refuse it with; the connection must then be closed, as nobody can tell where
-    /// the next request starts.
+    /// The status to refuse it with. The connection must then be closed, because the start of the next request is
+    /// unknown.
     pub(super) fn read(
         parsed: &httparse::Request<'_, 'b>,
         head: usize,
@@ -114,7 +114,7 @@ impl<'b> Request<'b> {
     }
 }
 
-/// More body than the limit.
+/// A body that is longer than the limit.
 pub(super) const fn too_large(length: u64, limit: u64) -> Problem {
     Problem::too_long("413 Content Too Large", length, limit)
 }
@@ -128,7 +128,7 @@ impl<'b> Fields<'b> {
             let once = match name.len() {
                 4 if name.eq_ignore_ascii_case("host") => {
                     if !value.iter().all(|byte| is_host(*byte)) {
-                        return Err(Problem::bad("the Host field names no host"));
+                        return Err(Problem::bad("the Host field is not a host name"));
                     }
                     fields.hosts += 1;
                     continue;
@@ -148,10 +148,9 @@ impl<'b> Fields<'b> {
                 }
                 _ => continue,
             };
-            // Two of them, alike or not, are what request smuggling is made of (RFC 9112, section
-            // 11.2).
+            // Request smuggling uses two of them, even equal ones (RFC 9112, section 11.2).
             if once.replace(value).is_some() {
-                return Err(Problem::bad("a header field that may be there once is there twice"));
+                return Err(Problem::bad("a header field is there twice that may be there once"));
             }
         }
         Ok(fields)
@@ -162,9 +161,7 @@ impl<'b> Fields<'b> {
         match (self.transfer_encoding, self.content_length) {
             (None, None) => Ok(Framing::Length(0)),
             (None, Some(length)) => Ok(Framing::Length(content_length(length)?)),
-            (Some(_), Some(_)) => {
-                Err(Problem::bad("both Transfer-Encoding and Content-Length: which one is it?"))
-            }
+            (Some(_), Some(_)) => Err(Problem::bad("both Transfer-Encoding and Content-Length")),
             (Some(_), None) if old => Err(Problem::bad("Transfer-Encoding in HTTP/1.0")),
             (Some(codings), None) => {
                 let last = options(codings).last().unwrap_or_default();
@@ -197,7 +194,7 @@ pub(in crate::protocol) fn is_host(byte: u8) -> bool {
 /// [`Refusal::TooLong`](crate::protocol::Refusal::TooLong) shows as such.
 fn content_length(digits: &[u8]) -> Result<u64, Problem> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return Err(Problem::bad("a Content-Length that is no number"));
+        return Err(Problem::bad("a Content-Length that is not a number"));
     }
     let length = digits.iter().fold(0_u64, |length, digit| {
         length.saturating_mul(10).saturating_add(u64::from(digit - b'0'))
@@ -205,7 +202,7 @@ fn content_length(digits: &[u8]) -> Result<u64, Problem> {
     Ok(length)
 }
 
-/// What the method and the target ask for (RFC 9110, section 9; RFC 9112, section 3.2).
+/// What the method and the target request (RFC 9110, section 9; RFC 9112, section 3.2).
 fn asks<'b>(
     parsed: &httparse::Request<'_, 'b>,
     content_type: Option<&'b [u8]>,
@@ -227,8 +224,7 @@ fn asks<'b>(
     }
 }
 
-/// The path of a target, its query cut off, its escapes checked: of `/path?query` or
-/// `http://host/path?query`.
+/// The path of a target like `/path?query` or `http://host/path?query`, without its query. Its escapes are checked.
 fn path(target: &str) -> Option<&str> {
     let path = if target.starts_with('/') {
         target

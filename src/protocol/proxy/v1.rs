@@ -17,7 +17,7 @@ use memchr::memchr;
 use super::{ABSENT, Header, Parsed, Source};
 use crate::{Peer, protocol::Refusal};
 
-/// What the line starts with.
+/// The start of the line.
 pub(super) const SIGNATURE: &[u8] = b"PROXY ";
 
 /// The longest line, with its end (section 2.1).
@@ -46,7 +46,7 @@ pub(super) fn parse(input: &[u8]) -> Result<Parsed, Refusal> {
     Ok(Parsed::Whole(Header { length: end + 1, source }))
 }
 
-/// What the line says, its signature and end taken off.
+/// Reads the line without its signature and end.
 fn source(line: &str) -> Option<Source> {
     let mut words = line.split(' ');
     let ends = match words.next()? {
@@ -73,7 +73,7 @@ fn ends<'w, A: FromStr + Into<IpAddr>>(
     }
 }
 
-/// A port: digits alone, and no zeros in front (the standard parser would take `+80` and `080`).
+/// A port: only digits, without leading zeros (the standard parser accepts `+80` and `080`).
 fn port(digits: &str) -> Option<u16> {
     let canonical = digits == "0" || !digits.starts_with(['0', '+']);
     digits.parse().ok().filter(|_| canonical)

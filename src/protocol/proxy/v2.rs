@@ -15,10 +15,10 @@ use std::net::{IpAddr, SocketAddr};
 use super::{ABSENT, Header, Parsed, Source};
 use crate::{Peer, protocol::Refusal};
 
-/// What the header starts with.
+/// The start of the header.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// The bytes before those that the length counts.
+/// The bytes before those that the length field counts.
 const HEAD: usize = 16;
 
 /// The checksum among the type-length-values, section 2.2.3.
@@ -26,7 +26,7 @@ const TYPE_CRC32C: u8 = 0x03;
 
 /// Reads the header at the start of `input`.
 ///
-/// Nothing bounds it but its own 16-bit length, so at most 65,551 bytes are waited for.
+/// Its only limit is its own 16-bit length field, so it has at most 65,551 bytes.
 pub(super) fn parse(input: &[u8]) -> Result<Parsed, Refusal> {
     let shown = input.len().min(SIGNATURE.len());
     if input[..shown] != SIGNATURE[..shown] {
@@ -39,8 +39,7 @@ pub(super) fn parse(input: &[u8]) -> Result<Parsed, Refusal> {
             return Err(Refusal::Malformed("a PROXY header of an unknown version or command"));
         }
     };
-    // Section 2.2: other families and protocols must be refused, but whatever comes with LOCAL is
-    // ignored.
+    // Section 2.2: other families and protocols must be refused, but with LOCAL they are ignored.
     if let (false, Some(family)) = (local, input.get(13))
         && !matches!(family, 0x00 | 0x11 | 0x12 | 0x21 | 0x22 | 0x31 | 0x32)
     {
@@ -102,8 +101,8 @@ where
     Some(((source, destination), values))
 }
 
-/// Walks the type-length-values from `at` to the end of `header`: they are skipped, but must be
-/// whole, and a checksum must be right (section 2.2.3).
+/// Checks the type-length-values from `at` to the end of `header`: they must be whole, and a checksum must be right
+/// (section 2.2.3).
 fn verify(header: &[u8], mut at: usize) -> Result<(), Refusal> {
     let mut verified = false;
     while at < header.len() {
@@ -119,8 +118,7 @@ fn verify(header: &[u8], mut at: usize) -> Result<(), Refusal> {
         if kind != TYPE_CRC32C {
             continue;
         }
-        // A second one is no part of the protocol, and thousands would cost a pass over the header
-        // each.
+        // The protocol has only one. Each of thousands would cost a pass over the header.
         if verified || value != crc32c([&header[..start], &[0; 4], &header[at..]]).to_be_bytes() {
             return Err(Refusal::Malformed("a PROXY header whose checksum is wrong"));
         }
@@ -129,7 +127,7 @@ fn verify(header: &[u8], mut at: usize) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// CRC-32C (Castagnoli, RFC 9260 appendix A) of the pieces joined. Bit by bit: one short header per
+/// CRC-32C (Castagnoli, RFC 9260 appendix A) of the joined pieces, bit by bit: there is one short header for each
 /// connection.
 fn crc32c(pieces: [&[u8]; 3]) -> u32 {
     let bytes = pieces.into_iter().flatten();

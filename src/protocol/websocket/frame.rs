@@ -9,7 +9,7 @@
 //! └─────┴───────┴────────┴──────┴─────────┴──────────────────┴────────────┴─────────────
 //! ```
 
-/// What a frame is (section 11.8).
+/// The kind of a frame (section 11.8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Opcode {
     Continuation = 0x0,
@@ -52,7 +52,7 @@ pub(super) struct Head {
 }
 
 impl Head {
-    /// Bytes of the whole frame, as far as this machine can count.
+    /// The length of the whole frame; at most `usize::MAX`.
     pub(super) fn whole(&self) -> usize {
         usize::try_from(self.payload).map_or(usize::MAX, |bytes| bytes.saturating_add(self.length))
     }
@@ -62,7 +62,7 @@ impl Head {
 /// a message has begun whose last frame has not come.
 ///
 /// # Errors
-/// What is wrong with it, at the first byte that is: all of it a protocol error, 1002.
+/// What is wrong with it, at the first wrong byte. All of these are protocol errors, 1002.
 pub(super) fn head(input: &[u8], in_message: bool) -> Result<Option<Head>, &'static str> {
     let Some(first) = input.first() else {
         return Ok(None);
@@ -137,8 +137,7 @@ pub(super) fn write_head(fin: bool, opcode: Opcode, payload: usize, out: &mut Ve
     }
 }
 
-/// How much to unmask at a time: a multiple of the mask, and little enough to stay in the nearest
-/// cache.
+/// How many bytes to unmask at a time: a multiple of the mask's length, and few enough for the nearest cache.
 pub(super) const PIECE: usize = 4096;
 
 /// Appends `payload` without its mask.
@@ -148,8 +147,7 @@ pub(super) fn unmask(payload: &[u8], mask: [u8; 4], out: &mut Vec<u8>) {
     apply(mask, &mut out[from..]);
 }
 
-/// Puts the mask on `bytes`, or takes it off (section 5.3): eight bytes at a time, which compilers
-/// make more of.
+/// Puts the mask on `bytes`, or takes it off (section 5.3). Compilers vectorise steps of eight bytes.
 pub(super) fn apply(mask: [u8; 4], bytes: &mut [u8]) {
     let [a, b, c, d] = mask;
     let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);

@@ -1,5 +1,4 @@
-//! The opening handshake: an HTTP request that asks for WebSocket, and its answer (RFC 6455,
-//! section 4.2).
+//! The opening handshake: an HTTP request for an upgrade to WebSocket, and its answer (RFC 6455, section 4.2).
 
 use base64::{
     Engine, alphabet,
@@ -15,11 +14,10 @@ use crate::protocol::http::{
 /// The longest head of a request, in bytes.
 const HEAD: usize = 16 << 10;
 
-/// What is appended to the client's key before it is hashed (section 1.3).
+/// Appended to the client's key before it is hashed (section 1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// Base64 as clients write it. RFC 4648, section 3.5, leaves it open whether bits that say nothing
-/// must be zero.
+/// Base64 as clients write it. RFC 4648, section 3.5, leaves open whether unused bits must be zero.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
@@ -34,11 +32,11 @@ pub(super) struct Accepted<'b> {
     subprotocol: Option<&'b [u8]>,
 }
 
-/// A handshake that is not.
+/// A handshake that is refused.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rejected {
     pub(super) problem: Problem,
-    /// Header fields that say what would be right.
+    /// Header fields that say what is right.
     pub(super) fields: &'static str,
 }
 
@@ -48,8 +46,8 @@ impl From<Problem> for Rejected {
     }
 }
 
-/// Reads the request at the start of `input`, of which the first `seen` bytes were found to be no
-/// whole one. `None` if it is not whole yet.
+/// Reads the request at the start of `input`. Its first `seen` bytes were shown before and are not a whole one. `None`
+/// if it is not whole yet.
 pub(super) fn read(input: &[u8], seen: usize) -> Result<Option<Accepted<'_>>, Rejected> {
     match head::read(input, seen, HEAD, Accepted::read) {
         Head::Partial => Ok(None),
@@ -59,7 +57,7 @@ pub(super) fn read(input: &[u8], seen: usize) -> Result<Option<Accepted<'_>>, Re
 }
 
 impl<'b> Accepted<'b> {
-    /// Takes a request at its word, or not, in the order of section 4.2.1.
+    /// Checks a request, in the order of section 4.2.1.
     fn read(request: &httparse::Request<'_, 'b>, head: usize) -> Result<Self, Rejected> {
         let (mut upgrade, mut connection, mut hosts, mut body) = (false, false, 0, false);
         let (mut keys, mut versions, mut subprotocol) = (Vec::new(), Vec::new(), None);
@@ -68,7 +66,7 @@ impl<'b> Accepted<'b> {
             let asks_for = |option: &[u8]| options(value).any(|o| o.eq_ignore_ascii_case(option));
             match field.name.to_ascii_lowercase().as_str() {
                 "host" if value.iter().all(|byte| is_host(*byte)) => hosts += 1,
-                "host" => return Err(Problem::bad("the Host field names no host").into()),
+                "host" => return Err(Problem::bad("the Host field is not a host name").into()),
                 "upgrade" => upgrade |= asks_for(b"websocket"),
                 "connection" => connection |= asks_for(b"upgrade"),
                 "content-length" => body |= value != b"0",
@@ -88,7 +86,7 @@ impl<'b> Accepted<'b> {
             });
         }
         if request.version == Some(0) {
-            return Err(Problem::bad("a WebSocket takes HTTP/1.1").into());
+            return Err(Problem::bad("a WebSocket needs HTTP/1.1").into());
         }
         if hosts != 1 {
             return Err(Problem::bad("one Host field is required").into());
@@ -121,7 +119,7 @@ impl<'b> Accepted<'b> {
             return Err(Problem::bad("a handshake has no body").into());
         }
         if !subprotocol.is_none_or(is_token) {
-            return Err(Problem::bad("a Sec-WebSocket-Protocol that is no token").into());
+            return Err(Problem::bad("a Sec-WebSocket-Protocol that is not a token").into());
         }
         Ok(Self { head, key, subprotocol })
     }

@@ -1,8 +1,6 @@
-//! Whether bytes that come in pieces are UTF-8, told at the first byte that is not.
+//! Checks for UTF-8 in bytes that come in pieces, up to the first wrong byte.
 
-/// UTF-8, as far as it has come; four bytes.
-///
-/// Between two pieces nothing is kept but the start of a character that both have a part of.
+/// The state of a check for UTF-8, in four bytes: the start of a character that two pieces share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Utf8 {
     begun: [u8; 3],
@@ -10,7 +8,7 @@ pub(super) struct Utf8 {
 }
 
 impl Utf8 {
-    /// Goes on with `bytes`. False as soon as no bytes behind these could make UTF-8 of it.
+    /// Checks more `bytes`. False if the bytes so far cannot be the start of UTF-8.
     pub(super) fn push(&mut self, mut bytes: &[u8]) -> bool {
         while self.length > 0 {
             let Some((first, rest)) = bytes.split_first() else {
@@ -28,12 +26,12 @@ impl Utf8 {
         self.keep_incomplete(bytes)
     }
 
-    /// Whether no character is left half.
+    /// Whether the last character is complete.
     pub(super) const fn is_complete(&self) -> bool {
         self.length == 0
     }
 
-    /// Keeps the incomplete character that `bytes` end with, if they do and are UTF-8 up to there.
+    /// Keeps the incomplete character at the end of `bytes`, if there is one. False if the bytes before it are not UTF-8.
     fn keep_incomplete(&mut self, bytes: &[u8]) -> bool {
         let Err(error) = std::str::from_utf8(bytes) else {
             self.length = 0;
