@@ -269,8 +269,24 @@ impl<P: Protocol, W: FnMut(&str, &mut Output)> Protocol for Banner<P, W> {
         self.inner.closed(connection, reason);
     }
 
+    fn sent(&mut self, connection: Token, out: &mut Output) {
+        self.inner.sent(connection, out);
+    }
+
+    fn called(&mut self, connection: Token, out: &mut Output) {
+        self.inner.called(connection, out);
+    }
+
     fn reads_while_owed(&self) -> bool {
         self.inner.reads_while_owed()
+    }
+
+    fn begins_with_handshake(&self) -> bool {
+        self.inner.begins_with_handshake()
+    }
+
+    fn introduces_peers(&self) -> bool {
+        self.inner.introduces_peers()
     }
 }
 

@@ -151,7 +151,7 @@ impl<P: Protocol> Protocol for Proxied<P> {
         }
         let header = match parse(self.mode, input) {
             Ok(Parsed::Whole(header)) => header,
-            Ok(Parsed::Part { need }) => return nothing(0, Next::Rest { need }),
+            Ok(Parsed::Part { need }) => return nothing(0, Next::Handshake { need }),
             Err(refusal) => return nothing(0, Next::Refuse(refusal)),
         };
         let ends = self.waiting.remove(connection);
@@ -170,7 +170,9 @@ impl<P: Protocol> Protocol for Proxied<P> {
         }
         let rest = &input[header.length..];
         if rest.is_empty() {
-            return nothing(header.length, Next::Idle);
+            let goes_on = self.inner.begins_with_handshake();
+            let next = if goes_on { Next::Handshake { need: 0 } } else { Next::Idle };
+            return nothing(header.length, next);
         }
         if out.is_full() {
             return nothing(header.length, Next::Full);
@@ -198,8 +200,24 @@ impl<P: Protocol> Protocol for Proxied<P> {
         }
     }
 
+    fn sent(&mut self, connection: Token, out: &mut Output) {
+        self.inner.sent(connection, out);
+    }
+
+    fn called(&mut self, connection: Token, out: &mut Output) {
+        self.inner.called(connection, out);
+    }
+
     fn reads_while_owed(&self) -> bool {
         self.inner.reads_while_owed()
+    }
+
+    fn begins_with_handshake(&self) -> bool {
+        true
+    }
+
+    fn introduces_peers(&self) -> bool {
+        true
     }
 }
 

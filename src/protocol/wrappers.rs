@@ -13,7 +13,7 @@ const CONNECTION: Token = Token::new(1, 1);
 const HEADER: &[u8] = b"PROXY UNKNOWN\r\n";
 const ANSWER: Received = Received { consumed: 2, echo: true, frames: 7, next: Next::Full };
 
-/// Notes each call, and answers as no default does.
+/// Notes each call, and answers differently from each default.
 #[derive(Debug, Default, Clone)]
 struct Recorder(Rc<RefCell<Vec<String>>>);
 
@@ -45,8 +45,23 @@ impl Protocol for Recorder {
         self.note(format!("closed {reason:?}"));
     }
 
+    fn sent(&mut self, _: Token, _: &mut Output) {
+        self.note("sent".to_owned());
+    }
+
+    fn called(&mut self, _: Token, _: &mut Output) {
+        self.note("called".to_owned());
+    }
+
     fn reads_while_owed(&self) -> bool {
-        self.note("reads_while_owed".to_owned());
+        true
+    }
+
+    fn begins_with_handshake(&self) -> bool {
+        true
+    }
+
+    fn introduces_peers(&self) -> bool {
         true
     }
 }
@@ -61,9 +76,13 @@ fn call_all(mut wrapper: impl Protocol, before: &[u8]) {
         assert_eq!((received.consumed, received.echo), (before.len(), false));
     }
     assert_eq!(wrapper.receive(CONNECTION, b"hello", 3, &mut out), ANSWER);
+    wrapper.sent(CONNECTION, &mut out);
+    wrapper.called(CONNECTION, &mut out);
     wrapper.ending(CONNECTION, Ending::Idle, &mut out);
     wrapper.closed(CONNECTION, Reason::Idle);
     assert!(wrapper.reads_while_owed());
+    assert!(wrapper.begins_with_handshake());
+    assert!(wrapper.introduces_peers());
 }
 
 #[test]
@@ -84,9 +103,10 @@ fn every_call_reaches_the_protocol_inside() {
             "arrived 127.0.0.1:7",
             "opened unix",
             "receive hello 3",
+            "sent",
+            "called",
             "ending Idle",
             "closed Idle",
-            "reads_while_owed",
         ];
         assert_eq!(calls, want, "wrapper {index}");
     }
