@@ -77,6 +77,7 @@ fn help_shows_each_flag_with_its_variable_and_default() {
         ("--max-memory", "[default: 1GiB]"),
         ("--idle-timeout", "[default: off]"),
         ("--frame-timeout", "[default: 1m]"),
+        ("--handshake-timeout", "[default: 10s]"),
         ("--write-timeout", "[default: 1m]"),
         ("--log-level", "Without RUST_LOG it is info"),
     ] {

@@ -7,6 +7,7 @@ use std::{
     net::{Shutdown, TcpStream},
     os::unix::net::UnixStream,
     thread,
+    time::Duration,
 };
 
 use common::{Daemon, PATIENCE, Random, eventually, frame};
@@ -28,11 +29,12 @@ struct Speaker {
     in_parts: fn(&[u8]) -> Vec<Exchange>,
     /// Sent in the middle of a unit: how many bytes of one make half of it; 0 where there are no units.
     half: usize,
-    /// How the last words begin that come behind everything: of an idle one, of one that does not finish its unit, of one
-    /// whose unit is over the limit, of one when the server stops.
+    /// The start of what the server sends last: to an idle connection, to one that does not finish its unit, to one whose
+    /// unit is over the limit, to one that holds most at the memory limit, and when the server stops.
     idle: &'static [u8],
     unfinished: &'static [u8],
     too_long: &'static [u8],
+    memory: &'static [u8],
     stopping: &'static [u8],
 }
 
@@ -46,6 +48,7 @@ const SPEAKERS: &[Speaker] = &[
         idle: b"",
         unfinished: b"",
         too_long: b"",
+        memory: b"",
         stopping: b"",
     },
     Speaker {
@@ -57,6 +60,7 @@ const SPEAKERS: &[Speaker] = &[
         idle: b"",
         unfinished: b"",
         too_long: b"",
+        memory: b"",
         stopping: b"",
     },
     Speaker {
@@ -73,6 +77,7 @@ const SPEAKERS: &[Speaker] = &[
         idle: b"",
         unfinished: b"",
         too_long: b"",
+        memory: b"",
         stopping: b"",
     },
     Speaker {
@@ -81,10 +86,11 @@ const SPEAKERS: &[Speaker] = &[
         unit: |payload| (binary(payload, Some([7, 77, 177, 27])), binary(payload, None)),
         in_parts: fragments,
         half: 10,
-        // 1001, 1008, 1009: a close frame's opcode, its length, its code, its reason.
+        // 1001, 1008, 1009, 1013: a close frame's opcode, its length, its code, its reason.
         idle: b"\x88\x1e\x03\xe9nothing for the idle timeout",
         unfinished: b"\x88\x2a\x03\xf0the message did not become whole in time",
         too_long: b"\x88\x30\x03\xf1a length of 1001 bytes, over the limit of 1000",
+        memory: b"\x88\x34\x03\xf5the server is at its memory limit; try again later",
         stopping: b"\x88\x18\x03\xe9the server is stopping",
     },
     Speaker {
@@ -104,6 +110,7 @@ const SPEAKERS: &[Speaker] = &[
         idle: b"",
         unfinished: b"HTTP/1.1 408 Request Timeout\r\n",
         too_long: b"HTTP/1.1 413 Content Too Large\r\n",
+        memory: b"HTTP/1.1 503 Service Unavailable\r\n",
         stopping: b"",
     },
 ];
@@ -257,6 +264,89 @@ fn half_a_unit_is_told_and_closed_when_its_time_is_over() {
         drop(stream);
         let ended = daemon.stop();
         assert!(ended.stdout.contains("1 on frame timeout"), "{}: {ended:?}", speaker.name);
+    }
+}
+
+#[test]
+fn the_connection_that_holds_most_is_told_at_the_memory_limit() {
+    for speaker in SPEAKERS.iter().filter(|speaker| speaker.half > 0) {
+        let daemon = speaker.daemon("", &["--max-memory", "1MiB"]);
+        let mut other = speaker.connect(&daemon);
+        let mut stream = speaker.connect(&daemon);
+        speaker.speak(&mut stream);
+        let (unit, _) = (speaker.unit)(&Random(6).bytes(4 << 20));
+        stream.write_all(&unit[..3 << 20]).unwrap();
+        assert_last_words(speaker.name, &mut stream, speaker.memory);
+        speaker.speak(&mut other);
+        drop((stream, other));
+        let ended = daemon.stop();
+        assert!(ended.stdout.contains("1 at the memory limit"), "{}: {ended:?}", speaker.name);
+    }
+}
+
+/// What comes before the first unit has a time limit of its own, from the moment of accepting.
+#[test]
+fn a_handshake_has_its_time() {
+    let listen = [
+        "ws://127.0.0.1:0",
+        "http://127.0.0.1:0",
+        "lines://127.0.0.1:0,proxy=v1",
+        "ws://127.0.0.1:0,proxy=v1",
+    ];
+    let daemon = Daemon::start(&listen, &["--handshake-timeout", "2s", "--frame-timeout", "off"]);
+    let timeout = "HTTP/1.1 408 Request Timeout\r\n";
+    let begun = [
+        (0, "", ""),
+        (0, &UPGRADE[..40], timeout),
+        (1, "", ""),
+        (1, "\r\n", timeout),
+        (1, "\r\nGET / HT", timeout),
+        (2, "", ""),
+        (2, "PROXY TC", ""),
+        (3, "PROXY UNKNOWN\r\n", ""),
+        (3, "PROXY UNKNOWN\r\nGET / HTTP/1.1\r\n", timeout),
+    ];
+    let streams = begun.map(|(index, part, answer)| {
+        let mut stream = TcpStream::connect(daemon.address(index)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(part.as_bytes()).unwrap();
+        (stream, listen[index], answer)
+    });
+    for (mut stream, listen, answer) in streams {
+        assert_last_words(listen, &mut stream, answer.as_bytes());
+    }
+    let ended = daemon.stop();
+    let closed = format!("{} on handshake timeout", begun.len());
+    assert!(ended.stdout.contains(&closed), "{ended:?}");
+}
+
+#[test]
+fn bytes_that_drip_do_not_prolong_a_handshake() {
+    for (listen, start, byte) in [
+        ("ws://127.0.0.1:0", "GET / HTTP/1.1\r\nLong: ", b'x'),
+        ("http://127.0.0.1:0", "GET / HTTP/1.1\r\nLong: ", b'x'),
+        ("raw://127.0.0.1:0,proxy=v1", "PROXY UNKNOWN ", b'x'),
+    ] {
+        // Only one deadline can end it.
+        let arguments = ["--handshake-timeout", "300ms", "--frame-timeout", "off"];
+        let daemon = Daemon::start(&[listen], &arguments);
+        let mut stream = daemon.connect();
+        stream.write_all(start.as_bytes()).unwrap();
+        // A byte now and then, few enough in all to stay below the limits on length.
+        stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        for _ in 0..80 {
+            match stream.read(&mut [0; 1000]) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                _ => break,
+            }
+            // It fails if the server has ended it meanwhile.
+            let _ = stream.write(&[byte]);
+        }
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let _ = rest(&mut stream);
+        drop(stream);
+        let ended = daemon.stop();
+        assert!(ended.stdout.contains("1 on handshake timeout"), "{listen}: {ended:?}");
     }
 }
 

@@ -125,7 +125,9 @@ fn nothing_goes_back_and_nothing_is_consumed_before_a_body_is_whole() {
             }
             let received = http.receive(CONNECTION, &sent.as_bytes()[..length], seen, &mut out);
             assert_eq!((received.consumed, out.bytes()), (0, &b""[..]), "{length}");
-            let Next::Rest { need: more } = received.next else { panic!("{:?}", received.next) };
+            let (Next::Rest { need: more } | Next::Handshake { need: more }) = received.next else {
+                panic!("{:?}", received.next)
+            };
             assert!(more == 0 || (length + 1..=sent.len()).contains(&more), "{more} of {length}");
             (seen, need) = (length, more);
         }
@@ -236,8 +238,13 @@ fn a_request_that_does_not_become_whole_in_time_is_answered_408() {
         (&post, Ending::Unfinished, timeout),
         (&post_chunks("5"), Ending::Unfinished, timeout),
         (&(post.clone() + "h"), Ending::Unfinished, timeout),
+        ("", Ending::Unfinished, ""),
         ("", Ending::Idle, ""),
         ("", Ending::Stopping, ""),
+        ("", Ending::Memory, ""),
+        (&get("/"), Ending::Idle, ""),
+        (&get("/"), Ending::Stopping, ""),
+        (&(post.clone() + "h"), Ending::Memory, "HTTP/1.1 503 Service Unavailable\r\n"),
     ] {
         let (mut http, mut out) = opened(http(), input);
         out.clear();
@@ -245,6 +252,15 @@ fn a_request_that_does_not_become_whole_in_time_is_answered_408() {
         let sent = std::str::from_utf8(out.bytes()).unwrap();
         assert!(sent.starts_with(answer) && sent.is_empty() == answer.is_empty(), "{sent}");
         assert_eq!(sent.contains("\r\nConnection: close\r\n"), !answer.is_empty());
+    }
+    let (mut first, mut out) = opened(http(), "");
+    for (input, next) in [
+        ("\r\n", Next::Handshake { need: 0 }),
+        ("GET / HT", Next::Handshake { need: 0 }),
+        (&*get("/"), Next::Idle),
+        ("GET / HT", Next::Rest { need: 0 }),
+    ] {
+        assert_eq!(first.receive(CONNECTION, input.as_bytes(), 0, &mut out).next, next, "{input}");
     }
     // A streamed answer has started.
     let (mut http, mut out) = opened(http().streamed(), &(post + "h"));

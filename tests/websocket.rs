@@ -262,6 +262,7 @@ fn the_server_says_why_it_ends_a_connection() {
         (HANDSHAKE.as_bytes(), Ending::Idle, Some(1001_u16)),
         (HANDSHAKE.as_bytes(), Ending::Stopping, Some(1001)),
         (&begun, Ending::Unfinished, Some(1008)),
+        (&begun, Ending::Memory, Some(1013)),
         (&HANDSHAKE.as_bytes()[..50], Ending::Unfinished, None),
     ] {
         let mut web_socket = WebSocket::default();

@@ -140,6 +140,12 @@ struct TimeoutArgs {
     #[arg(default_value_t = TimeLimit(Config::default().frame_timeout))]
     frame_timeout: TimeLimit,
 
+    /// Close a connection whose PROXY header, WebSocket handshake or first HTTP request head is not complete this long
+    /// after it was accepted
+    #[arg(long, env = "RESOUND_HANDSHAKE_TIMEOUT", hide_env_values = true, value_name = "TIME")]
+    #[arg(default_value_t = TimeLimit(Config::default().handshake_timeout))]
+    handshake_timeout: TimeLimit,
+
     /// Close a connection whose peer has taken none of its unsent bytes for this long
     #[arg(long, env = "RESOUND_WRITE_TIMEOUT", hide_env_values = true, value_name = "TIME")]
     #[arg(default_value_t = TimeLimit(Config::default().write_timeout))]
@@ -194,6 +200,7 @@ impl ServeArgs {
             max_memory: limits.max_memory.in_memory(),
             idle_timeout: timeouts.idle_timeout.0,
             frame_timeout: timeouts.frame_timeout.0,
+            handshake_timeout: timeouts.handshake_timeout.0,
             write_timeout: timeouts.write_timeout.0,
             grace: self.grace.0,
             ..Config::default()

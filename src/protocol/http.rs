@@ -21,7 +21,7 @@
 //! **Pages of any origin may use it** (CORS): every answer allows that, unless [`Http::same_origin`] turns it off.
 //!
 //! These are refused, and the connection is closed, because the start of the next request is unknown: 400, 408, 413,
-//! 414, 417, 431, 501 (a transfer coding other than chunked) and 505. Everything that request smuggling relies on is
+//! 414, 417, 431, 501 (a transfer coding other than chunked), 503 (the memory limit is reached) and 505. Everything that request smuggling relies on is
 //! refused (RFC 9112, section 11.2): `Content-Length` beside `Transfer-Encoding`, either of them twice, a number that is
 //! not all digits, chunks and trailer fields that are not exactly as section 7.1 has them, folded header lines. An error
 //! behind the start of a streamed answer ends the connection without the answer's end, which tells the client.
@@ -165,7 +165,6 @@ impl Protocol for Http {
 
     fn opened(&mut self, connection: Token, peer: &Peer, _: &mut Output) {
         self.common.opened(connection, peer);
-        self.places.insert(connection, Place::START);
     }
 
     fn receive(
@@ -175,7 +174,7 @@ impl Protocol for Http {
         seen: usize,
         out: &mut Output,
     ) -> Received {
-        let mut place = self.places.get(connection).copied().unwrap_or(Place::START);
+        let mut place = self.places.get(connection).copied().unwrap_or(Place::FIRST);
         let received = in_place(&mut place, input)
             .unwrap_or_else(|| self.look(connection, &mut place, input, seen, out));
         match self.places.get_mut(connection) {
@@ -188,14 +187,26 @@ impl Protocol for Http {
     }
 
     fn ending(&mut self, connection: Token, cause: Ending, out: &mut Output) {
-        let answering = matches!(self.places.get(connection), Some(Place::Body { .. }));
-        if cause == Ending::Unfinished && !answering {
-            response::timeout(self.common.to(connection), out.as_mut_vec());
+        match (self.places.get(connection), cause) {
+            // Nothing has come, so there is nothing to answer; or an answer has begun, behind which another one would be
+            // taken for a part of it.
+            (None | Some(Place::Body { .. }), _) => {}
+            (_, Ending::Unfinished) => {
+                response::timeout(self.common.to(connection), out.as_mut_vec());
+            }
+            (_, Ending::Memory) => {
+                response::out_of_memory(self.common.to(connection), out.as_mut_vec());
+            }
+            (_, Ending::Idle | Ending::Stopping) => {}
         }
     }
 
     fn closed(&mut self, connection: Token, _: Reason) {
         self.common.closed(connection);
         self.places.remove(connection);
+    }
+
+    fn begins_with_handshake(&self) -> bool {
+        true
     }
 }

@@ -17,6 +17,10 @@
 //! | a fragmented message whose frames take up more than twice the limit and 64 KiB, pings between them included | 1009 |
 //! | nothing for the idle timeout; or the server stops | 1001 |
 //! | a message that does not become whole within the frame timeout | 1008 |
+//! | holds more than any other connection when the memory limit is reached | 1013 |
+//!
+//! 1013 (try again later) is in the IANA registry that section 11.7 sets up. 1009 would tell the client that the message
+//! itself is too long, and not to send it again.
 //!
 //! 1003 is for endpoints that understand only some types of data, and is never sent. No extension is negotiated.
 //! `permessage-deflate` would measure the compressor, and its window costs memory for each connection. Of the
@@ -167,7 +171,7 @@ impl WebSocket {
                     }
                     continue;
                 }
-                Place::Handshake => break Next::Rest { need: 0 },
+                Place::Handshake => break Next::Handshake { need: 0 },
             };
             match message.turn(self.max_message, rest, out) {
                 Ok(Turn::Control(length)) => consumed += length,
@@ -198,7 +202,6 @@ impl Protocol for WebSocket {
     fn opened(&mut self, connection: Token, peer: &Peer, _: &mut Output) {
         self.common.opened(connection, peer);
         self.banner.iter_mut().for_each(|banner| banner.opened(connection, peer));
-        self.places.insert(connection, Place::Handshake);
     }
 
     fn receive(
@@ -213,7 +216,10 @@ impl Protocol for WebSocket {
         if place == Place::Handshake {
             head = match self.shake_hands(connection, input, seen, out) {
                 Ok(Some(head)) => head,
-                Ok(None) => return answer(0, 0, Next::Rest { need: 0 }),
+                Ok(None) => {
+                    self.places.insert(connection, place);
+                    return answer(0, 0, Next::Handshake { need: 0 });
+                }
                 Err(refusal) => return answer(0, 0, Next::Refuse(refusal)),
             };
             place = Place::Open(Message::default());
@@ -225,17 +231,23 @@ impl Protocol for WebSocket {
     }
 
     fn ending(&mut self, connection: Token, cause: Ending, out: &mut Output) {
-        let is_open = !matches!(self.places.get(connection), None | Some(Place::Handshake));
-        match cause {
-            Ending::Idle if is_open => close(1001, "nothing for the idle timeout", out),
-            Ending::Stopping if is_open => close(1001, "the server is stopping", out),
-            Ending::Unfinished if is_open => {
-                close(1008, "the message did not become whole in time", out);
+        let always = self.common.to(connection);
+        match (self.places.get(connection), cause) {
+            // Nothing has come, so there is nothing to answer.
+            (None, _) => {}
+            (Some(Place::Handshake), Ending::Unfinished) => {
+                response::timeout(always, out.as_mut_vec());
             }
-            Ending::Unfinished => {
-                response::timeout(self.common.to(connection), out.as_mut_vec());
+            (Some(Place::Handshake), Ending::Memory) => {
+                response::out_of_memory(always, out.as_mut_vec());
             }
-            Ending::Idle | Ending::Stopping => {}
+            (Some(Place::Handshake), Ending::Idle | Ending::Stopping) => {}
+            (_, Ending::Idle) => close(1001, "nothing for the idle timeout", out),
+            (_, Ending::Stopping) => close(1001, "the server is stopping", out),
+            (_, Ending::Unfinished) => close(1008, "the message did not become whole in time", out),
+            (_, Ending::Memory) => {
+                close(1013, "the server is at its memory limit; try again later", out);
+            }
         }
     }
 
@@ -243,6 +255,10 @@ impl Protocol for WebSocket {
         self.common.closed(connection);
         self.banner.iter_mut().for_each(|banner| banner.closed(connection));
         self.places.remove(connection);
+    }
+
+    fn begins_with_handshake(&self) -> bool {
+        true
     }
 }
 

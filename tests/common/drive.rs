@@ -56,7 +56,7 @@ pub(crate) fn drive<'b>(
             (seen, need) = (driven.rest.len(), 0);
             match next {
                 Next::Idle => assert!(driven.rest.is_empty(), "idle, yet something has begun"),
-                Next::Rest { need: 0 } => {}
+                Next::Rest { need: 0 } | Next::Handshake { need: 0 } => {}
                 Next::Rest { need: more } | Next::Handshake { need: more } => {
                     assert!(more > driven.rest.len(), "what is needed is there");
                     need = more;

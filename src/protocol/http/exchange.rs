@@ -26,8 +26,9 @@ const FRAMING: u64 = 64 << 10;
 /// Where in a request the next byte is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
-    /// Before a request, behind that many empty lines; or in its head.
-    Head { blank: u8 },
+    /// Before a request, behind that many empty lines; or in its head. Until the end of the first head, the time for a
+    /// handshake runs.
+    Head { blank: u8, is_first: bool },
     /// Behind a whole head that is still in the input, because the answer waits for the body. If the client expects
     /// `100 Continue`, that has been sent.
     Waiting {
@@ -41,7 +42,19 @@ pub(super) enum Place {
 }
 
 impl Place {
-    pub(super) const START: Self = Self::Head { blank: 0 };
+    /// Before the first request of a connection.
+    pub(super) const FIRST: Self = Self::Head { blank: 0, is_first: true };
+
+    /// Before any other request.
+    pub(super) const START: Self = Self::Head { blank: 0, is_first: false };
+
+    /// What to wait for; the rest of the input must become `need` bytes long.
+    const fn waits(self, need: usize) -> Next {
+        match self {
+            Self::Head { is_first: true, .. } => Next::Handshake { need },
+            _ => Next::Rest { need },
+        }
+    }
 }
 
 /// What of a body goes back.
@@ -86,8 +99,8 @@ impl Http {
             let rest = &input[consumed..];
             if rest.is_empty() {
                 break match place {
-                    Place::Head { .. } => Next::Idle,
-                    _ => Next::Rest { need: 0 },
+                    Place::Head { is_first: false, .. } => Next::Idle,
+                    place => place.waits(0),
                 };
             }
             if out.is_full() {
@@ -102,7 +115,7 @@ impl Http {
                         break Next::Finish;
                     }
                 }
-                Turn::More { need } => break Next::Rest { need },
+                Turn::More { need } => break place.waits(need),
                 Turn::InPlace => break Next::Full,
                 Turn::Refused(problem) => {
                     if !answering {
@@ -134,7 +147,7 @@ impl Http {
                 }
                 turn.unwrap_or_else(Turn::Refused)
             }
-            Place::Head { blank } => match skip_blank_lines(input, blank) {
+            Place::Head { blank, .. } => match skip_blank_lines(input, blank) {
                 Ok(0) if input == b"\r" => Turn::More { need: 0 },
                 Ok(0) => self.head(connection, place, input, seen, out),
                 Ok(length) => Turn::On(length),

@@ -140,6 +140,15 @@ pub(in crate::protocol) fn timeout(always: Always<'_>, out: &mut Vec<u8>) {
     refuse(&problem, "", always, out);
 }
 
+/// Answers a request that is dropped because the memory limit is reached (RFC 9110, section 15.6.4).
+pub(in crate::protocol) fn out_of_memory(always: Always<'_>, out: &mut Vec<u8>) {
+    let problem = Problem::new(
+        "503 Service Unavailable",
+        "the server is at its memory limit; try again later",
+    );
+    refuse(&problem, "", always, out);
+}
+
 /// Appends a number in base `BASE`, which is 10 or 16.
 pub(super) fn number<const BASE: u64>(mut number: u64, out: &mut Vec<u8>) {
     let mut digits = [0; 20];
