@@ -87,16 +87,17 @@ fn call_all(mut wrapper: impl Protocol, before: &[u8]) {
 
 #[test]
 fn every_call_reaches_the_protocol_inside() {
-    let banner = || Template::parse("hello", "").unwrap();
-    let wrappers: [fn(Recorder, Template) -> (Box<dyn Protocol>, &'static [u8]); 4] = [
-        |inner, _| (Box::new(inner), b""),
-        |inner, _| (Box::new(Box::new(inner) as Box<dyn Protocol>), b""),
-        |inner, text| (Box::new(Banner::new(text, line, inner)), b""),
-        |inner, _| (Box::new(Proxied::new(Mode::Any, inner)), HEADER),
+    let recorder = Recorder::default();
+    let inner = || recorder.clone();
+    let banner = Template::parse("hello", "").unwrap();
+    let boxed: Box<dyn Protocol> = Box::new(inner());
+    let wrappers: [(Box<dyn Protocol>, &[u8]); 4] = [
+        (Box::new(inner()), b""),
+        (Box::new(boxed), b""),
+        (Box::new(Banner::new(banner, line, inner())), b""),
+        (Box::new(Proxied::new(Mode::Any, inner())), HEADER),
     ];
-    for (index, wrapper) in wrappers.into_iter().enumerate() {
-        let recorder = Recorder::default();
-        let (wrapper, before) = wrapper(recorder.clone(), banner());
+    for (index, (wrapper, before)) in wrappers.into_iter().enumerate() {
         call_all(wrapper, before);
         let calls = recorder.0.take();
         let want = [
