@@ -51,8 +51,8 @@ pub(super) const OFFER: Offer = Offer {
     about: "GET is greeted, requests with a body get it back (HTTP/1.1)",
     keys: &[
         ("max", "the longest body; default --max-frame"),
-        ("body", "whole (the default): answer when all of it has come; stream: as it comes"),
-        ("cors", "on (the default): pages of any origin may use it; or off"),
+        ("body", "stream: echo a body as it comes; default whole: when all has come"),
+        ("cors", "off: not for pages of other origins; default on"),
         TAG,
     ],
     make: |terms| {

@@ -50,7 +50,7 @@ use crate::{Peer, Reason, Token};
 
 pub(super) const OFFER: Offer = Offer {
     name: "ws",
-    about: "each WebSocket message comes back when it is whole, in the same fragments (RFC 6455)",
+    about: "each whole WebSocket message comes back in its fragments (RFC 6455)",
     keys: &[
         ("max", "the longest message, all its fragments together; default --max-frame"),
         BANNER,
