@@ -11,20 +11,21 @@
 //!
 //! Connections are kept (RFC 9112, section 9.3), and requests may be pipelined (9.3.2).
 //!
-//! **A body is answered when all of it has come** ([`Bodies::Whole`]), with a `Content-Length`. RFC 9112 allows a server
-//! to answer earlier, but most clients send their whole body before they read, and reverse proxies written in Go cut the
-//! answer off (golang/go#15527). Until then the body stays in the connection's input, which counts as memory, and a
-//! large one goes back from there without being copied. With [`Bodies::Streamed`] each part goes back as it comes, in
-//! the same chunks if it came in chunks: a body of any size then takes no more memory than one read, and a client
-//! that sends more than the sockets hold has to read while it sends.
+//! **A body is answered when all of it has come**, with a `Content-Length`. RFC 9112 allows a server to answer earlier,
+//! but most clients send their whole body before they read, and reverse proxies written in Go cut the answer off
+//! (golang/go#15527). Until then the body stays in the connection's input, which counts as memory, and a large one goes
+//! back from there without being copied. With [`Http::streamed`] each part goes back as it comes, in the same chunks if
+//! it came in chunks: a body of any size then takes no more memory than one read, and a client that sends more than the
+//! sockets hold has to read while it sends.
 //!
 //! **Pages of any origin may use it** (CORS): every answer allows that, unless [`Http::same_origin`] turns it off.
 //!
 //! These are refused, and the connection is closed, because the start of the next request is unknown: 400, 408, 413,
-//! 414, 417, 431, 501 (a transfer coding other than chunked), 503 (the memory limit is reached) and 505. Everything that request smuggling relies on is
-//! refused (RFC 9112, section 11.2): `Content-Length` beside `Transfer-Encoding`, either of them twice, a number that is
-//! not all digits, chunks and trailer fields that are not exactly as section 7.1 has them, folded header lines. An error
-//! behind the start of a streamed answer ends the connection without the answer's end, which tells the client.
+//! 414, 417, 431, 501 (a transfer coding other than chunked), 503 (the memory limit is reached) and 505. Everything
+//! that request smuggling relies on is refused (RFC 9112, section 11.2): `Content-Length` beside `Transfer-Encoding`,
+//! either of them twice, a number that is not all digits, chunks and trailer fields that are not exactly as section 7.1
+//! has them, folded header lines. An error behind the start of a streamed answer ends the connection without the
+//! answer's end, which tells the client.
 
 mod body;
 mod common;
@@ -113,10 +114,9 @@ impl Default for HttpLimits {
 }
 
 /// When a body goes back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Bodies {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bodies {
     /// When all of it has come, with a `Content-Length`.
-    #[default]
     Whole,
     /// Part by part, as it comes.
     Streamed,
@@ -136,7 +136,7 @@ impl Http {
         Self { limits, bodies: Bodies::Whole, common, places: PerConnection::new() }
     }
 
-    /// Echoes each part of a body as it comes ([`Bodies::Streamed`]).
+    /// Echoes each part of a body as it comes, and not when all of it has come.
     #[must_use]
     pub const fn streamed(mut self) -> Self {
         self.bodies = Bodies::Streamed;
