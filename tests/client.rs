@@ -482,9 +482,13 @@ impl Terminal {
     }
 
     fn connect(name: &str, address: &str) -> Option<Self> {
+        Self::with_timeout(name, address, "20s")
+    }
+
+    fn with_timeout(name: &str, address: &str, timeout: &str) -> Option<Self> {
         let script = tool("script")?;
         let scratch = Scratch::new(name);
-        let client = client(address, &["--timeout", "500ms"]);
+        let client = client(address, &["--timeout", timeout]);
         let words = [client.get_program()].into_iter().chain(client.get_args());
         let words: Vec<&str> = words.map(|word| word.to_str().unwrap()).collect();
         let command = format!("{}; echo exit code $?; stty -a", words.join(" "));
@@ -571,6 +575,52 @@ fn on_a_terminal_lines_are_answered_and_remembered() {
     assert_eq!(lines, ["hello", "w\u{f6}rld", "hello"]);
 }
 
+/// What `echo` reads of these lines, each a frame.
+fn framed(lines: &[&str]) -> u64 {
+    lines.iter().map(|line| 4 + line.len() as u64).sum()
+}
+
+#[test]
+fn on_a_terminal_each_of_many_pasted_lines_is_answered() {
+    let server = Server::start(echo);
+    let Some(mut terminal) = Terminal::start("pasted", &server.address) else { return };
+    // More than one read of the prompt takes: 1,024 bytes.
+    let lines: Vec<String> = (0..100).map(|number| format!("pasted line {number}")).collect();
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    terminal.press(&format!("{}\rexit\r", lines.join("\r")));
+    for line in &lines {
+        terminal.expect(&format!("\n{line}\r\n"));
+    }
+    terminal.expect_end(0);
+    assert_eq!(server.result(), framed(&lines));
+}
+
+#[test]
+fn on_a_terminal_lines_typed_before_the_reply_or_the_first_prompt_are_sent() {
+    let (arrive, arrived) = mpsc::channel::<()>();
+    let (release, released) = mpsc::channel::<()>();
+    let server = Server::start(move |stream| {
+        // The first line has been entered, and its reply is waited for.
+        let peeked = stream.peek(&mut [0]).unwrap();
+        assert_eq!(peeked, 1);
+        arrive.send(()).unwrap();
+        released.recv().unwrap();
+        echo(stream)
+    });
+    let Some(mut terminal) = Terminal::connect("ahead", &server.address) else { return };
+    terminal.press("first\rsecond\r");
+    arrived.recv().unwrap();
+    terminal.press("third\rq\r");
+    // The terminal itself shows what is typed while no prompt reads it.
+    terminal.expect("third");
+    release.send(()).unwrap();
+    for line in ["first", "second", "third"] {
+        terminal.expect(&format!("\n{line}\r\n"));
+    }
+    terminal.expect_end(0);
+    assert_eq!(server.result(), framed(&["first", "second", "third"]));
+}
+
 #[test]
 fn on_a_terminal_words_and_keys_leave() {
     for keys in ["exit\r", "quit\r", " q \r", "\x04", "\x03", "half a line\x03"] {
@@ -631,7 +681,10 @@ fn on_a_terminal_what_comes_unasked_is_shown_and_obeyed_by_nobody() {
 #[test]
 fn on_a_terminal_a_missing_reply_is_told_and_the_prompt_comes_back() {
     let server = Server::start(|mut stream| io::copy(&mut stream, &mut io::sink()).unwrap());
-    let Some(mut terminal) = Terminal::start("missing", &server.address) else { return };
+    let Some(mut terminal) = Terminal::with_timeout("missing", &server.address, "500ms") else {
+        return;
+    };
+    terminal.expect("> ");
     terminal.press("anyone?\r");
     terminal.expect("(no reply within 500ms; go on, or leave with Ctrl-D)");
     terminal.expect("> ");
