@@ -141,7 +141,8 @@ pub(crate) struct Series {
     pub(crate) name: &'static str,
     /// Of the page's style: `a`, `b`, `c`; `asked` is thin and dashed.
     pub(crate) class: &'static str,
-    pub(crate) points: Vec<(f64, f64)>,
+    /// Where nothing was measured there is no value: the line has a gap.
+    pub(crate) points: Vec<(f64, Option<f64>)>,
 }
 
 /// What is drawn.
@@ -219,18 +220,25 @@ impl Chart {
 
     fn line(&self, series: &Series, out: &mut String) -> fmt::Result {
         write!(out, "<path class=\"line {}\" d=\"", series.class)?;
-        for (index, (x, y)) in series.points.iter().enumerate() {
-            let letter = if index == 0 { 'M' } else { 'L' };
-            write!(out, "{letter}{:.1} {:.1}", self.left(*x), self.top(*y))?;
+        for run in series.points.split(|(_, y)| y.is_none()) {
+            let mut letter = 'M';
+            for (x, y) in run.iter().filter_map(|&(x, y)| Some((x, y?))) {
+                write!(out, "{letter}{:.1} {:.1}", self.left(x), self.top(y))?;
+                letter = 'L';
+            }
+            // A line of no length is a dot.
+            if run.len() == 1 {
+                out.push_str("h0");
+            }
         }
         out.push_str("\"/>");
         if series.class == "asked" {
             return Ok(());
         }
         // Each point tells its numbers to whoever points at it; the dot itself appears only then.
-        for (x, y) in &series.points {
-            let (left, top) = (self.left(*x), self.top(*y));
-            let said = format!("{}: {}", self.x.1.show(round(*x)), self.y.1.show(*y));
+        for (x, y) in series.points.iter().filter_map(|&(x, y)| Some((x, y?))) {
+            let (left, top) = (self.left(x), self.top(y));
+            let said = format!("{}: {}", self.x.1.show(round(x)), self.y.1.show(y));
             write!(
                 out,
                 "<circle class=\"dot {}\" cx={left:.1} cy={top:.1} r=5><title>{} {said}</title></circle>",
@@ -274,6 +282,28 @@ mod tests {
         );
         let far = Scale::Logarithmic { from: 1.0, to: 1e6 }.ticks();
         assert_eq!(far.len(), 7, "{far:?}");
+    }
+
+    #[test]
+    fn a_line_has_a_gap_where_there_is_no_value() {
+        let value = |x: u8| (!matches!(x, 2 | 4)).then_some(1.0);
+        let chart = Chart {
+            title: "x",
+            x: (Scale::Linear { from: 0.0, to: 6.0 }, Unit::Seconds),
+            y: (Scale::from_zero(1.0), Unit::Rate),
+            series: vec![Series {
+                name: "y",
+                class: "a",
+                points: (0..7).map(|x| (f64::from(x), value(x))).collect(),
+            }],
+        };
+        let mut svg = String::new();
+        chart.svg(&mut svg).unwrap();
+        let (_, path) = svg.split_once("<path class=\"line a\" d=\"").unwrap();
+        let (path, _) = path.split_once('"').unwrap();
+        assert_eq!((path.matches('M').count(), path.matches('L').count()), (3, 2), "{path}");
+        assert_eq!(path.matches("h0").count(), 1, "the one between the gaps: {path}");
+        assert_eq!(svg.matches("<circle").count(), 5);
     }
 
     #[test]

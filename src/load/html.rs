@@ -6,7 +6,7 @@ use resound::plural::frames;
 
 use super::{
     chart::{Chart, Scale, Series, Unit},
-    report::{Latency, Report},
+    report::{Latency, Report, WindowReport},
     text,
     units::{Bytes, Micros, Rate},
 };
@@ -117,23 +117,28 @@ fn charts(report: &Report) -> Vec<Chart> {
     let nines: Vec<(f64, f64)> = nines.into_iter().map(|(x, y)| (x.min(count), y)).collect();
     // In the middle of its window: before that it is not over.
     let length = windows.get(1).map_or(report.duration_s, |window| window.start_s);
-    let over_time = |of: fn(&super::report::WindowReport) -> f64| -> Vec<(f64, f64)> {
+    let over_time = |of: fn(&WindowReport) -> Option<f64>| -> Vec<(f64, Option<f64>)> {
         windows.iter().map(|window| (window.start_s + length / 2.0, of(window))).collect()
     };
-    let rate = over_time(|window| window.frames_per_s);
-    let most = rate.iter().map(|point| point.1).chain(report.config.rate).fold(0.0, f64::max);
+    let rate = over_time(|window| Some(window.frames_per_s));
+    let most =
+        rate.iter().filter_map(|point| point.1).chain(report.config.rate).fold(0.0, f64::max);
     let mut rates = vec![Series { name: "came back", class: "a", points: rate }];
     if let Some(asked) = report.config.rate {
         rates.push(Series {
             name: "asked for",
             class: "asked",
-            points: vec![(0.0, asked), (report.duration_s, asked)],
+            points: vec![(0.0, Some(asked)), (report.duration_s, Some(asked))],
         });
     }
+    // A window in which no frame came back has no latency.
+    fn latency(micros: f64) -> Option<f64> {
+        (micros > 0.0).then_some(micros)
+    }
     let latencies = vec![
-        Series { name: "max", class: "c", points: over_time(|window| window.max_us) },
-        Series { name: "p99", class: "b", points: over_time(|window| window.p99_us) },
-        Series { name: "p50", class: "a", points: over_time(|window| window.p50_us) },
+        Series { name: "max", class: "c", points: over_time(|window| latency(window.max_us)) },
+        Series { name: "p99", class: "b", points: over_time(|window| latency(window.p99_us)) },
+        Series { name: "p50", class: "a", points: over_time(|window| latency(window.p50_us)) },
     ];
     let of_windows = windows.iter().flat_map(|window| [window.p50_us, window.max_us]);
     vec![
@@ -141,7 +146,11 @@ fn charts(report: &Report) -> Vec<Chart> {
             title: "Latency by percentile",
             x: (Scale::Logarithmic { from: 1.0, to: count }, Unit::Nines),
             y: (Scale::decades(nines.iter().map(|point| point.1)), Unit::Micros),
-            series: vec![Series { name: "latency", class: "a", points: nines }],
+            series: vec![Series {
+                name: "latency",
+                class: "a",
+                points: nines.into_iter().map(|(x, y)| (x, Some(y))).collect(),
+            }],
         },
         Chart {
             title: "Frames a second",
@@ -268,7 +277,7 @@ fn date(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::{gate::tests::report, report::WindowReport};
+    use crate::load::gate::tests::report;
 
     #[test]
     fn the_page_holds_everything_and_asks_for_nothing() {
@@ -297,6 +306,29 @@ mod tests {
             assert!(!page.contains(fetches), "{fetches}");
         }
         assert!(!page.contains("NaN") && !page.contains("inf"), "{page}");
+    }
+
+    #[test]
+    fn windows_without_a_frame_are_a_gap_in_the_latency_and_zero_in_the_rate() {
+        let mut report = report();
+        report.distribution = vec![(0.0, 80.0), (1.0, 1500.0)];
+        let window = |index| WindowReport {
+            start_s: f64::from(index),
+            frames_per_s: if index == 2 { 0.0 } else { 100_000.0 },
+            p50_us: if index == 2 { 0.0 } else { 90.0 },
+            p99_us: if index == 2 { 0.0 } else { 200.0 },
+            max_us: if index == 2 { 0.0 } else { 300.0 },
+            errors: 0,
+        };
+        report.windows = (0..5).map(window).collect();
+        let page = page(&report).unwrap();
+        let lines = |class: &str| -> Vec<usize> {
+            let begins = format!("<path class=\"line {class}\" d=\"");
+            let lines = page.split(&begins).skip(1).filter_map(|line| line.split('"').next());
+            lines.map(|line| line.matches('M').count()).collect()
+        };
+        assert_eq!(lines("a"), [1, 1, 2], "by percentile, the rate, p50 over time");
+        assert_eq!((lines("b"), lines("c")), (vec![2], vec![2]), "p99 and max over time");
     }
 
     #[test]
