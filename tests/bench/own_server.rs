@@ -65,6 +65,23 @@ fn versus_measures_by_turns_and_shows_a_table() {
     assert!(text.contains("resound#2 against resound:") && text.contains("CPU a frame"), "{text}");
     let reports: Vec<Value> = serde_json::from_slice(&fs::read(json.path()).unwrap()).unwrap();
     assert_eq!(reports.len(), 4);
+
+    let compared = super::output(&["compare", json.path()]);
+    let text = String::from_utf8(compared.stdout).unwrap();
+    assert_eq!(compared.status.code(), Some(0), "{text} {:?}", compared.stderr);
+    let path = json.path();
+    assert!(text.contains(&format!("resound in {path} → resound#2 in {path}")), "{text}");
+    assert!(text.contains("frames/s") && text.contains("p99"), "{text}");
+    let both = super::output(&["compare", path, path]);
+    let text = String::from_utf8(both.stdout).unwrap();
+    assert_eq!((both.status.code(), text.matches('→').count()), (Some(0), 3 * 5), "{text}");
+
+    // One report of one server has nothing to be compared with.
+    fs::write(json.path(), serde_json::to_vec(&reports[0]).unwrap()).unwrap();
+    let alone = super::output(&["compare", json.path()]);
+    let stderr = String::from_utf8(alone.stderr).unwrap();
+    assert_eq!(alone.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("give a second file"), "{stderr}");
 }
 
 #[test]

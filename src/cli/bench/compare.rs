@@ -7,6 +7,8 @@ use std::{
     process::ExitCode,
 };
 
+use serde_json::Value;
+
 use super::say;
 use crate::{
     cli::Failure,
@@ -17,12 +19,12 @@ use crate::{
     },
 };
 
-/// Compare reports that --json wrote, each with the first
+/// Compare reports that --json wrote, also those of versus, each with the first
 #[derive(Debug, clap::Args)]
 #[command(after_help = NOTES)]
 pub(super) struct CompareArgs {
-    /// Reports; the first is what the others are compared with
-    #[arg(required = true, num_args = 2.., value_name = "REPORT.json")]
+    /// Files; the first report is what the others are compared with. One file of bench versus is enough
+    #[arg(required = true, value_name = "REPORT.json")]
     reports: Vec<PathBuf>,
 
     /// Call it noise below this difference, in per cent, however sure it is
@@ -31,83 +33,191 @@ pub(super) struct CompareArgs {
 }
 
 const NOTES: &str = "\
-The windows of each run are its repeated measurements. A difference is called one if its whole 99 % interval is on one \
-side and it is at least --threshold. Two runs differ by more than the windows of one: where it matters, use bench versus, \
-which measures by turns.";
+The windows of each run are its repeated measurements; of three or more rounds of bench versus, each round is one. A \
+difference is called one if its whole 99 % interval is on one side and it is at least --threshold. Two runs differ by more \
+than the windows of one: where it matters, use bench versus, which measures by turns.";
 
-/// What is compared, and whether more of it is better.
-type Metric = (&'static str, fn(&WindowReport) -> f64, fn(f64) -> String, bool);
+/// What is compared, in a window and in a whole run; how it is shown; whether more of it is better.
+struct Metric {
+    name: &'static str,
+    of_window: fn(&WindowReport) -> f64,
+    of_run: fn(&Report) -> f64,
+    show: fn(f64) -> String,
+    more_is_better: bool,
+}
 
 const METRICS: [Metric; 3] = [
-    ("frames/s", |window| window.frames_per_s, |rate| Rate(rate).to_string(), true),
-    ("p50", |window| window.p50_us, |micros| Micros(micros).to_string(), false),
-    ("p99", |window| window.p99_us, |micros| Micros(micros).to_string(), false),
+    Metric {
+        name: "frames/s",
+        of_window: |window| window.frames_per_s,
+        of_run: |report| report.frames_per_s,
+        show: |rate| Rate(rate).to_string(),
+        more_is_better: true,
+    },
+    Metric {
+        name: "p50",
+        of_window: |window| window.p50_us,
+        of_run: |report| report.latency_us.p50,
+        show: |micros| Micros(micros).to_string(),
+        more_is_better: false,
+    },
+    Metric {
+        name: "p99",
+        of_window: |window| window.p99_us,
+        of_run: |report| report.latency_us.p99,
+        show: |micros| Micros(micros).to_string(),
+        more_is_better: false,
+    },
 ];
+
+/// What was measured of one server: in one run, or in the rounds of `bench versus`.
+#[derive(Debug)]
+struct Entry {
+    name: String,
+    /// Which file it is from: rounds in one file were measured by turns.
+    file: usize,
+    rounds: Vec<Report>,
+}
 
 impl CompareArgs {
     pub(super) fn run(&self) -> Result<ExitCode, Failure> {
-        let reports: Vec<(String, Report)> = self
-            .reports
-            .iter()
-            .map(|path| Ok((path.display().to_string(), read(path)?)))
-            .collect::<Result<_, String>>()
-            .map_err(Failure::Failed)?;
+        let mut entries = Vec::new();
+        for (file, path) in self.reports.iter().enumerate() {
+            let reports = read(path).map_err(Failure::Failed)?;
+            entries.extend(by_server(&path.display().to_string(), file, reports));
+        }
+        if entries.len() < 2 {
+            return Err(Failure::Usage(format!(
+                "compare needs two reports, and {} holds one; give a second file, or one that bench versus --json \
+                 has written",
+                self.reports[0].display()
+            )));
+        }
         let threshold = self.threshold / 100.0;
         let table =
-            table(&reports, threshold).map_err(|error| Failure::Failed(error.to_string()))?;
+            table(&entries, threshold).map_err(|error| Failure::Failed(error.to_string()))?;
         say(&table)?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn read(path: &Path) -> Result<Report, String> {
+/// The reports in a file: one, or the array that `bench versus` writes.
+fn read(path: &Path) -> Result<Vec<Report>, String> {
     let name = path.display();
     let text = fs::read_to_string(path).map_err(|error| format!("{name}: {error}"))?;
-    let remedy = "give files that resound bench --json has written";
-    let value: serde_json::Value = serde_json::from_str(&text)
-        .map_err(|error| format!("{name} is no JSON: {error}; {remedy}"))?;
-    match value.get("schema").and_then(serde_json::Value::as_u64) {
+    let value: Value = serde_json::from_str(&text)
+        .map_err(|error| format!("{name} is no JSON: {error}; {REMEDY}"))?;
+    match value {
+        Value::Array(values) if values.is_empty() => {
+            Err(format!("{name} holds no report; {REMEDY}"))
+        }
+        Value::Array(values) => {
+            values.into_iter().map(|value| report(&name.to_string(), value)).collect()
+        }
+        value => report(&name.to_string(), value).map(|report| vec![report]),
+    }
+}
+
+const REMEDY: &str = "give files that resound bench --json has written";
+
+fn report(name: &str, value: Value) -> Result<Report, String> {
+    match value.get("schema").and_then(Value::as_u64) {
         Some(schema) if schema == u64::from(SCHEMA) => {}
         Some(schema) => {
             return Err(format!(
                 "{name} has schema {schema}, and this resound knows {SCHEMA}; measure both with the same version"
             ));
         }
-        None => return Err(format!("{name} is no report; {remedy}")),
+        None => return Err(format!("{name} is no report; {REMEDY}")),
     }
-    serde_json::from_value(value).map_err(|error| format!("{name} is no report: {error}; {remedy}"))
+    serde_json::from_value(value).map_err(|error| format!("{name} is no report: {error}; {REMEDY}"))
 }
 
-fn table(reports: &[(String, Report)], threshold: f64) -> Result<String, fmt::Error> {
+/// One entry for each server in a file, in the order of their first rounds.
+fn by_server(path: &str, file: usize, reports: Vec<Report>) -> Vec<Entry> {
+    let is_one = reports.iter().all(|report| report.name == reports[0].name);
+    let mut entries: Vec<Entry> = Vec::new();
+    for report in reports {
+        let name = if is_one { path.to_owned() } else { format!("{} in {path}", report.name) };
+        match entries.iter_mut().find(|entry| entry.name == name) {
+            Some(entry) => entry.rounds.push(report),
+            None => entries.push(Entry { name, file, rounds: vec![report] }),
+        }
+    }
+    entries
+}
+
+/// The measurements of both, and how far they are apart; `None` if they are too few.
+fn compared(base: &Entry, other: &Entry, metric: &Metric) -> ([Vec<f64>; 2], Option<Change>) {
+    let entries = [base, other];
+    if entries.iter().all(|entry| entry.rounds.len() >= interval::FEWEST) {
+        let [before, after] =
+            entries.map(|entry| entry.rounds.iter().map(metric.of_run).collect::<Vec<_>>());
+        let by_turns = base.file == other.file;
+        let change = if by_turns { interval::paired } else { interval::unpaired };
+        let change = change(&before, &after);
+        return ([before, after], change);
+    }
+    let [before, after] = entries.map(|entry| {
+        let windows = entry.rounds.iter().flat_map(|report| &report.windows);
+        windows.map(metric.of_window).collect::<Vec<_>>()
+    });
+    let change = interval::unpaired(&before, &after);
+    ([before, after], change)
+}
+
+fn table(entries: &[Entry], threshold: f64) -> Result<String, fmt::Error> {
     let mut out = String::new();
-    let Some(((_, base), others)) = reports.split_first() else { return Ok(out) };
-    for (name, report) in others {
-        writeln!(out, "{} → {name}", reports[0].0)?;
-        for difference in different_loads(base, report) {
+    let Some((base, others)) = entries.split_first() else { return Ok(out) };
+    for other in others {
+        writeln!(out, "{} → {}", base.name, other.name)?;
+        for difference in different_loads(&base.rounds[0], &other.rounds[0]) {
             writeln!(out, "  careful: {difference}")?;
         }
-        for (metric, of, show, more_is_better) in METRICS {
-            let measurements =
-                |report: &Report| -> Vec<f64> { report.windows.iter().map(of).collect() };
-            let (before, after) = (measurements(base), measurements(report));
-            let change = interval::unpaired(&before, &after);
+        for entry in [base, other] {
+            if let Some(gap) = without_a_frame(entry) {
+                writeln!(out, "  careful: {gap}")?;
+            }
+        }
+        for metric in &METRICS {
+            let ([before, after], change) = compared(base, other, metric);
+            // A latency of 0 is none: no frame came back meanwhile.
+            let mean = |values: Vec<f64>| {
+                (metric.show)(mean(values, |value| metric.more_is_better || value > 0.0))
+            };
             writeln!(
                 out,
-                "  {metric:<10}{:>10} → {:>10}   {}",
-                show(mean(&before)),
-                show(mean(&after)),
+                "  {:<10}{:>10} → {:>10}   {}",
+                metric.name,
+                mean(before),
+                mean(after),
                 change.map_or_else(
                     || "too few windows to tell it from noise: measure longer".to_owned(),
-                    |change| verdict(change, threshold, more_is_better),
+                    |change| verdict(change, threshold, metric.more_is_better),
                 )
             )?;
         }
-        writeln!(out, "  {:<10}{:>10} → {:>10}", "errors", base.errors, report.errors)?;
+        let errors = |entry: &Entry| entry.rounds.iter().map(|report| report.errors).sum::<u64>();
+        writeln!(out, "  {:<10}{:>10} → {:>10}", "errors", errors(base), errors(other))?;
     }
     Ok(out)
 }
 
-fn mean(values: &[f64]) -> f64 {
+/// Windows that no comparison counts, because nothing came back in them.
+fn without_a_frame(entry: &Entry) -> Option<String> {
+    let windows = || entry.rounds.iter().flat_map(|report| &report.windows);
+    let empty = windows().filter(|window| window.frames_per_s <= 0.0).count();
+    let all = windows().count();
+    (empty > 0).then(|| {
+        format!(
+            "no frame came back in {empty} of {all} windows of {}; the intervals do not count them",
+            entry.name
+        )
+    })
+}
+
+fn mean(values: Vec<f64>, counts: impl Fn(f64) -> bool) -> f64 {
+    let values: Vec<f64> = values.into_iter().filter(|value| counts(*value)).collect();
     values.iter().sum::<f64>() / values.len().max(1) as f64
 }
 
@@ -166,8 +276,16 @@ mod tests {
         report
     }
 
+    fn entries(before: Vec<Report>, after: Vec<Report>) -> [Entry; 2] {
+        [("a", 0, before), ("b", 1, after)].map(|(name, file, rounds)| Entry {
+            name: name.to_owned(),
+            file,
+            rounds,
+        })
+    }
+
     fn compared(before: Report, after: Report) -> String {
-        table(&[("a".to_owned(), before), ("b".to_owned(), after)], 0.03).unwrap()
+        table(&entries(vec![before], vec![after]), 0.03).unwrap()
     }
 
     #[test]
@@ -183,6 +301,46 @@ mod tests {
         assert!(text.contains("-50.0 %") && text.contains("+100.0 %"), "{text}");
         let text = compared(with_windows(50_000.0, 180.0), with_windows(100_000.0, 90.0));
         assert_eq!(text.matches("better:").count(), 3, "{text}");
+    }
+
+    #[test]
+    fn rounds_of_one_file_are_paired_and_those_of_two_are_not() {
+        // Both drift by a half, and the second is a tenth slower each time.
+        let rounds = |factor: f64| -> Vec<Report> {
+            let drift = [100e3, 110e3, 120e3, 130e3, 150e3];
+            drift.map(|rate| Report { frames_per_s: factor * rate, ..report() }).to_vec()
+        };
+        let mut entries = entries(rounds(1.0), rounds(0.9));
+        let rate = |entries: &[Entry]| {
+            let text = table(entries, 0.03).unwrap();
+            text.lines().find(|line| line.contains("frames/s")).unwrap().to_owned()
+        };
+        assert!(rate(&entries).contains("noise:"), "{}", rate(&entries));
+        entries[1].file = 0;
+        assert!(rate(&entries).contains("worse:"), "{}", rate(&entries));
+    }
+
+    #[test]
+    fn each_server_of_versus_is_an_entry() {
+        let named = |name: &str| Report { name: name.to_owned(), ..report() };
+        let entries = by_server("x.json", 0, ["one", "two", "one", "two"].map(named).to_vec());
+        let names: Vec<_> =
+            entries.iter().map(|entry| (&entry.name[..], entry.rounds.len())).collect();
+        assert_eq!(names, [("one in x.json", 2), ("two in x.json", 2)]);
+        assert_eq!(by_server("x.json", 0, vec![named("one")])[0].name, "x.json");
+    }
+
+    #[test]
+    fn windows_in_which_nothing_came_back_are_pointed_out_and_not_a_latency_of_zero() {
+        let mut stalled = with_windows(100_000.0, 90.0);
+        for window in &mut stalled.windows[5..15] {
+            (window.frames_per_s, window.p50_us, window.p99_us, window.max_us) =
+                (0.0, 0.0, 0.0, 0.0);
+        }
+        let text = compared(with_windows(100_000.0, 90.0), stalled);
+        assert!(text.contains("no frame came back in 10 of 20 windows of b"), "{text}");
+        let p50 = text.lines().find(|line| line.contains("p50")).unwrap();
+        assert_eq!(p50.matches("90.0µs").count(), 2, "{text}");
     }
 
     #[test]
