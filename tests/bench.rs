@@ -2,6 +2,8 @@
 
 #[path = "bench/http.rs"]
 mod http;
+#[path = "bench/lies.rs"]
+mod lies;
 #[path = "bench/own_server.rs"]
 mod own_server;
 #[path = "bench/servers.rs"]
@@ -102,7 +104,10 @@ fn an_echo_server_passes_and_every_field_is_there() {
         "CLOSED",
         "MISMATCH",
         "TRUNCATED",
+        "DROPPED",
         "REORDERED",
+        "DUPLICATE",
+        "SURPLUS",
         "UNREACHABLE",
     ] {
         assert_eq!(run.errors(name), 0.0);
@@ -216,7 +221,7 @@ fn a_server_that_speaks_first_is_told_with_the_remedy() {
     let run = bench(&daemon.listening[0], &["-z", "200ms", "-c", "2"]);
     assert_eq!(run.code, Some(1), "{run:?}");
     let shown = run.report["first_difference"].as_str().unwrap();
-    assert!(shown.contains("aim at a listener without one"), "{shown}");
+    assert!(shown.contains("use a listener without one"), "{shown}");
 }
 
 #[test]
@@ -266,7 +271,7 @@ fn wrong_words_exit_with_2_and_the_remedy() {
         (&["udp://:1", "--churn", "3"], "datagrams have none"),
         (&["--hold", "100000000"], "ulimit -n"),
         (&["versus", "--server", "x"], "give --server 'CMD' twice"),
-        (&["compare", "only-one.json"], "compare"),
+        (&["compare"], "compare"),
     ] {
         let output = output(arguments);
         let stderr = String::from_utf8(output.stderr).unwrap();

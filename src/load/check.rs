@@ -11,31 +11,45 @@ use std::fmt;
 
 use resound::plural::{Plural, bytes};
 
-use super::{echo::beginning, fault::Fault, tape::Tape};
-
-/// So many bytes that are alike by chance is not to be expected.
-const ENOUGH_TO_RECOGNISE: usize = 8;
-
-/// Frames in flight that are looked through for one that came too early.
-const FRAMES_TO_SEARCH: usize = 4096;
+use super::{
+    diagnosis::{Case, Verdict},
+    echo::beginning,
+    fault::Fault,
+    tape::Tape,
+};
 
 const ROW: usize = 16;
 
 /// For what is wrong from a connection's first byte on.
-const REMEDY: &str = "a banner is not read past, so aim at a listener without one";
+const REMEDY: &str = "a banner is not skipped, so use a listener without one";
 
 /// The first difference between what was sent and what came back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Difference {
     pub(crate) fault: Fault,
+    /// More bytes could not change the name.
+    pub(crate) is_final: bool,
     /// What it looks like.
     story: String,
-    /// Bytes that came back before, on this connection.
-    at: u64,
-    frame: u64,
+    shown: Shown,
+}
+
+/// What of it is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Shown {
+    Rows(Rows),
+    /// Nothing was sent for it: its beginning.
+    Input(Vec<u8>),
+}
+
+/// Both sides around the difference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Rows {
+    /// Where it is: `byte 41 of frame 117`.
+    place: String,
     within: usize,
     frame_length: usize,
-    /// The rows around the difference: where in the frame they begin, and both sides.
+    /// Where in the frame the rows begin.
     from: usize,
     sent: Vec<u8>,
     received: Vec<u8>,
@@ -47,13 +61,13 @@ pub(crate) struct Place<'a> {
     pub(crate) tape: &'a Tape,
     /// Where on the tape the last bytes that came should be.
     pub(crate) offset: usize,
-    /// Those bytes; so many of them are right.
+    /// Those bytes; the first `alike` are right.
     pub(crate) received: &'a [u8],
     pub(crate) alike: usize,
     /// How many bytes, and how many frames, came before on this connection.
     pub(crate) bytes: u64,
     pub(crate) frames: u64,
-    /// How many frames are in flight.
+    /// How many frames were in flight then.
     pub(crate) in_flight: usize,
 }
 
@@ -66,89 +80,99 @@ impl Place<'_> {
         let wrong = (self.offset + self.alike) % length;
         let index = tape.index(wrong);
         let echo = tape.echo(index);
-        let within = wrong - echo.start;
+        let within = wrong.saturating_sub(echo.start);
         let frame = &tape.bytes()[echo];
         // What came of this frame: the part that was right, then the rest of what was received.
         let mut came = frame[..within].to_vec();
         came.extend_from_slice(&self.received[self.alike..]);
 
-        let (fault, story) = self.name(index, within, &came);
-        let from = within.saturating_sub(ROW) / ROW * ROW;
-        let upto = |bytes: &[u8]| bytes.len().min(from + 3 * ROW).max(from);
-        let laps = (index + tape.frames() - first) % tape.frames();
-        let first = self.bytes == 0 && self.alike == 0 && fault == Fault::Mismatch;
-        let story = if first {
-            format!("{story}, from the first on (if the server speaks first: {REMEDY})")
-        } else {
-            story
-        };
-        Difference {
-            fault,
-            story,
-            at: self.bytes + self.alike as u64,
-            frame: self.frames + laps as u64,
-            within,
-            frame_length: frame.len(),
-            from,
-            sent: frame[from..upto(frame)].to_vec(),
-            received: came[from.min(came.len())..upto(&came).min(came.len())].to_vec(),
-        }
-    }
+        let whole = (index + tape.frames() - first) % tape.frames();
+        let number = self.frames + whole as u64;
+        let sent = self.in_flight.saturating_sub(whole);
+        let case = Case { tape, index, number, sent, came: &came, within };
+        let Verdict { fault, story, is_final } = case.verdict();
 
-    fn name(&self, index: usize, within: usize, came: &[u8]) -> (Fault, String) {
-        let echo = |index| &self.tape.bytes()[self.tape.echo(index)];
-        let frame = echo(index);
-        let wrong = &came[within..];
-        for ahead in 1..self.in_flight.min(FRAMES_TO_SEARCH).min(self.tape.frames()) {
-            let other = echo(index + ahead);
-            let common = other.len().min(came.len());
-            if common >= other.len().min(ENOUGH_TO_RECOGNISE) && came[..common] == other[..common] {
-                return (Fault::Reordered, format!("the frame {ahead} later came in its place"));
+        let may_be_a_banner = matches!(fault, Fault::Mismatch | Fault::Surplus);
+        let story = match self.bytes + self.alike as u64 {
+            0 if may_be_a_banner && sent > 0 => {
+                format!("{story}, from the first byte on (if the server speaks first: {REMEDY})")
             }
-        }
-        if wrong.len() >= ENOUGH_TO_RECOGNISE {
-            // Does it go on further down, so that what is between is missing?
-            let mut ahead = frame[within..].to_vec();
-            (1..self.in_flight.clamp(2, 64)).for_each(|next| {
-                ahead.extend_from_slice(echo(index + next));
-            });
-            if let Some(missing) = memchr::memmem::find(&ahead, &wrong[..ENOUGH_TO_RECOGNISE])
-                && missing > 0
-            {
-                return (
-                    Fault::Truncated,
-                    Plural(missing, ["byte is missing", "bytes are missing"]).to_string(),
-                );
+            0 if may_be_a_banner => {
+                format!("the server spoke first, before anything was sent; {REMEDY}")
             }
-        }
-        let common = wrong.len().min(frame.len() - within);
-        let differ = wrong.iter().zip(&frame[within..]).filter(|(a, b)| a != b).count();
-        let differ = Plural(differ, ["byte differs", "bytes differ"]);
-        (Fault::Mismatch, format!("{differ} of the {common} of this frame that came with it"))
+            _ => story,
+        };
+        let shown = if sent == 0 {
+            Shown::Input(came)
+        } else {
+            let from = within.saturating_sub(ROW) / ROW * ROW;
+            Shown::Rows(Rows {
+                place: format!(
+                    "byte {} of the connection, byte {within} of frame {number}",
+                    self.bytes + self.alike as u64
+                ),
+                within,
+                frame_length: frame.len(),
+                from,
+                sent: part(frame, from),
+                received: part(&came, from),
+            })
+        };
+        Difference { fault, is_final, story, shown }
     }
 }
 
-/// What is said of `input` that came when nothing was in flight, behind so many bytes and frames of a connection.
-pub(crate) fn unasked(bytes: u64, frames: u64, input: &[u8]) -> String {
-    let name = Fault::Mismatch.name();
-    let input = beginning(input);
-    if bytes == 0 {
-        return format!(
-            "{name}: the server spoke first, before anything was sent; {REMEDY}. It begins\n{input}"
-        );
+/// Three rows of `bytes` from `from` on, as far as they are there.
+fn part(bytes: &[u8], from: usize) -> Vec<u8> {
+    bytes[from.min(bytes.len())..bytes.len().min(from + 3 * ROW)].to_vec()
+}
+
+impl Difference {
+    /// For datagram `number`, which came back otherwise than it was sent.
+    pub(crate) fn of_datagram(number: u64, sent: &[u8], received: &[u8]) -> Self {
+        let pairs = || sent.iter().zip(received);
+        let within = pairs().take_while(|(one, other)| one == other).count();
+        let (fault, story) = if within == sent.len() {
+            let more = received.len() - within;
+            (Fault::Surplus, format!("{} came behind those sent", bytes(more)))
+        } else if within == received.len() {
+            let missing = Plural(sent.len() - within, ["byte is missing", "bytes are missing"]);
+            (Fault::Truncated, missing.to_string())
+        } else {
+            let differ = pairs().filter(|(one, other)| one != other).count();
+            let differ = Plural(differ, ["byte differs", "bytes differ"]);
+            let common = sent.len().min(received.len());
+            (Fault::Mismatch, format!("{differ} of the {common} that came"))
+        };
+        let from = within.saturating_sub(ROW) / ROW * ROW;
+        let shown = Shown::Rows(Rows {
+            place: format!("byte {within} of datagram {number}"),
+            within,
+            frame_length: sent.len(),
+            from,
+            sent: part(sent, from),
+            received: part(received, from),
+        });
+        Self { fault, is_final: true, story, shown }
     }
-    format!("{name}: this came behind frame {frames}, and nothing was sent for it:\n{input}")
 }
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { fault, story, at, frame, within, frame_length, .. } = self;
-        writeln!(
-            f,
-            "{}: {story}: byte {at} of the connection, byte {within} of frame {frame} ({})",
-            fault.name(),
-            bytes(*frame_length)
-        )?;
+        let Self { fault, story, shown, .. } = self;
+        write!(f, "{}: {story}", fault.name())?;
+        match shown {
+            Shown::Rows(rows) => rows.fmt(f),
+            Shown::Input(input) if input.is_empty() => f.write_str("\n"),
+            Shown::Input(input) => write!(f, ". It begins\n{}", beginning(input)),
+        }
+    }
+}
+
+impl fmt::Display for Rows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { place, within, frame_length, .. } = self;
+        writeln!(f, ": {place} ({})", bytes(*frame_length))?;
         for row in (0..self.sent.len().max(self.received.len())).step_by(ROW) {
             let place = self.from + row;
             self.row(f, "sent", place, &self.sent, row)?;
@@ -162,7 +186,7 @@ impl fmt::Display for Difference {
     }
 }
 
-impl Difference {
+impl Rows {
     fn row(
         &self,
         f: &mut fmt::Formatter<'_>,
@@ -229,12 +253,8 @@ mod tests {
         for (from, missing) in [(0, 4), (50, 1), (60, 44), (104, 104), (30, 200)] {
             let received = [&tape.bytes()[..from], &tape.bytes()[from + missing..1000]].concat();
             let difference = judge(&tape, &received);
-            // A whole frame less is a frame too early as well.
-            let expected = if missing % 104 == 0 && from % 104 == 0 {
-                Fault::Reordered
-            } else {
-                Fault::Truncated
-            };
+            let is_whole = missing % 104 == 0 && from % 104 == 0;
+            let expected = if is_whole { Fault::Dropped } else { Fault::Truncated };
             assert_eq!(difference.fault, expected, "{from}, {missing}: {difference}");
         }
     }
@@ -262,9 +282,29 @@ mod tests {
         };
         assert!(place(0).judge().to_string().contains("a listener without one"));
         assert!(!place(104).judge().to_string().contains("a listener without one"));
-        let first = unasked(0, 0, b"220 hello\r\n");
-        assert!(first.contains("spoke first") && first.contains("\n  220 hello\n"), "{first}");
-        assert!(unasked(104, 1, b"x").contains("behind frame 1"));
+        let unasked =
+            |bytes, input| Place { received: input, in_flight: 0, ..place(bytes) }.judge();
+        let first = unasked(0, b"220 hello\r\n");
+        assert_eq!(first.fault, Fault::Surplus);
+        let shown = first.to_string();
+        assert!(shown.contains("spoke first") && shown.contains("\n  220 hello\n"), "{shown}");
+        let behind = unasked(104, b"x").to_string();
+        assert!(behind.starts_with("SURPLUS: 1 byte came with no frame in flight"), "{behind}");
+    }
+
+    #[test]
+    fn datagrams_that_are_longer_shorter_or_other_have_their_names() {
+        let sent = b"0123456789";
+        for (received, fault, says) in [
+            (&b"0123456789x"[..], Fault::Surplus, "1 byte came behind those sent: byte 10 of"),
+            (b"01234567", Fault::Truncated, "2 bytes are missing: byte 8 of datagram 3 (10 bytes)"),
+            (b"01x345x789", Fault::Mismatch, "2 bytes differ of the 10 that came: byte 2 of"),
+            (b"01x3", Fault::Mismatch, "1 byte differs of the 4 that came"),
+        ] {
+            let difference = Difference::of_datagram(3, sent, received);
+            assert_eq!(difference.fault, fault);
+            assert!(difference.to_string().contains(says), "{difference}");
+        }
     }
 
     #[test]

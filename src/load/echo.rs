@@ -1,7 +1,5 @@
 //! How what comes back on a connection is compared with what was sent.
 
-use std::ops::Range;
-
 use super::{fault::Fault, http::Answers, tape::Tape};
 
 /// Of what is no echo so much is shown.
@@ -39,10 +37,8 @@ pub(crate) struct Wrong {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum How {
-    /// These bytes of the input should be those on the tape from `offset` on; the first `alike` are.
-    Differs { range: Range<usize>, offset: usize, alike: usize },
-    /// Nothing was sent that they could be the echo of.
-    Unasked,
+    /// The bytes of the input from `from` on should be those on the tape from `offset` on; the first `alike` are.
+    Differs { from: usize, offset: usize, alike: usize },
     /// It is not even of the kind that echoes are; the text says why, and shows it.
     Otherwise(Fault, String),
 }
@@ -67,9 +63,6 @@ impl Echo {
             Self::AsSent { in_flight } => in_flight,
             Self::Answers(answers) => return answers.follow(tape, at, frames, input),
         };
-        if *in_flight == 0 {
-            return Err(Wrong { frames: 0, how: How::Unasked });
-        }
         // What was never sent cannot come back: the tape would go on, though.
         let known = input.len().min(*in_flight);
         let alike = match tape.follow(at, &input[..known]) {
@@ -80,7 +73,19 @@ impl Echo {
             Ok(_) => known,
             Err(alike) => alike,
         };
-        Err(Wrong { frames: 0, how: How::Differs { range: 0..input.len(), offset: at, alike } })
+        Err(Wrong { frames: 0, how: How::Differs { from: 0, offset: at, alike } })
+    }
+
+    /// Appends to `evidence` what `input` brings after something was wrong: echoes without what is around them. The
+    /// number of bytes that are done with.
+    pub(crate) fn gather(&mut self, input: &[u8], evidence: &mut Vec<u8>) -> usize {
+        match self {
+            Self::AsSent { .. } => {
+                evidence.extend_from_slice(input);
+                input.len()
+            }
+            Self::Answers(answers) => answers.gather(input, evidence),
+        }
     }
 
     /// Whether a part of the frame at `at` has come back.

@@ -34,14 +34,25 @@ faults! {
     Closed = "CLOSED", "the server closed the connection";
     Mismatch = "MISMATCH", "other bytes came back than were sent";
     Truncated = "TRUNCATED", "bytes are missing from what came back";
+    Dropped = "DROPPED", "a frame did not come back, and later ones did";
     Reordered = "REORDERED", "frames came back in another order";
+    Duplicate = "DUPLICATE", "a frame came back twice";
+    Surplus = "SURPLUS", "bytes came back that were not sent";
     Unreachable = "UNREACHABLE", "the server could not be reached";
 }
 
 impl Fault {
     /// Whether the server answered, and wrongly: no load excuses that.
     pub(crate) const fn is_wrong_answer(self) -> bool {
-        matches!(self, Self::Mismatch | Self::Truncated | Self::Reordered)
+        matches!(
+            self,
+            Self::Mismatch
+                | Self::Truncated
+                | Self::Dropped
+                | Self::Reordered
+                | Self::Duplicate
+                | Self::Surplus
+        )
     }
 
     /// What the end of a connection that should have gone on amounts to.

@@ -85,7 +85,8 @@ impl Answers {
             };
             let length = match self.place {
                 Place::Head if followed.frames == u64::from(in_flight) => {
-                    return Err(wrong(How::Unasked));
+                    let (from, offset) = (followed.consumed, followed.next);
+                    return Err(wrong(How::Differs { from, offset, alike: 0 }));
                 }
                 Place::Length(left) | Place::Data(left) => {
                     let length = rest.len().min(usize::try_from(left).unwrap_or(usize::MAX));
@@ -93,24 +94,24 @@ impl Answers {
                     let common = length.min(expected.len());
                     if rest[..common] != expected[..common] {
                         let alike = rest.iter().zip(expected).take_while(|(a, b)| a == b).count();
-                        let range = followed.consumed..followed.consumed + length;
-                        let offset = echo.start + self.body;
-                        return Err(wrong(How::Differs { range, offset, alike }));
+                        let (from, offset) = (followed.consumed, echo.start + self.body);
+                        return Err(wrong(How::Differs { from, offset, alike }));
                     }
                     if length > expected.len() {
                         let sent = echo.len();
                         let what = format!("a body goes on after the {} sent", bytes(sent));
-                        return Err(answer(Fault::Mismatch, what));
+                        return Err(answer(Fault::Surplus, what));
                     }
                     self.body += length;
-                    self.place = match (self.place, left - length as u64) {
-                        (Place::Length(_), left) => Place::Length(left),
-                        (_, 0) => Place::DataEnd,
-                        (_, left) => Place::Data(left),
-                    };
+                    self.take(left, length);
                     Some(length)
                 }
-                _ => self.framing(rest).map_err(|what| answer(Fault::Mismatch, what))?,
+                _ => self.framing(rest).map_err(|what| match self.before_the_head(rest) {
+                    Some(more) => {
+                        answer(Fault::Surplus, format!("{} came before a head", bytes(more)))
+                    }
+                    None => answer(Fault::Mismatch, what),
+                })?,
             };
             let Some(length) = length else {
                 self.unfinished = true;
@@ -130,6 +131,51 @@ impl Answers {
             followed.last = self.last;
         }
         Ok(followed)
+    }
+
+    /// How many bytes stand before a head that begins further down.
+    fn before_the_head(&self, rest: &[u8]) -> Option<usize> {
+        let begins = memchr::memmem::find(rest, b"HTTP/1.").filter(|begins| *begins > 0);
+        begins.filter(|_| self.place == Place::Head)
+    }
+
+    /// Goes on behind `length` bytes of a body or a chunk, of which there are `left`.
+    fn take(&mut self, left: u64, length: usize) {
+        self.place = match (self.place, left - length as u64) {
+            (Place::Length(_), left) => Place::Length(left),
+            (_, 0) => Place::DataEnd,
+            (_, left) => Place::Data(left),
+        };
+    }
+
+    /// Appends the bodies in `input` to `evidence` without comparing them; how many bytes are done with.
+    pub(crate) fn gather(&mut self, input: &[u8], evidence: &mut Vec<u8>) -> usize {
+        let mut consumed = 0;
+        while consumed < input.len() {
+            let rest = &input[consumed..];
+            let length = match self.place {
+                Place::Length(left) | Place::Data(left) => {
+                    let length = rest.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+                    evidence.extend_from_slice(&rest[..length]);
+                    self.take(left, length);
+                    length
+                }
+                _ => match self.framing(rest) {
+                    Ok(Some(length)) => length,
+                    Ok(None) => break,
+                    // Nothing behind it can be told apart.
+                    Err(_) => {
+                        evidence.extend_from_slice(rest);
+                        rest.len()
+                    }
+                },
+            };
+            consumed += length;
+            if self.place == Place::Length(0) {
+                self.place = Place::Head;
+            }
+        }
+        consumed
     }
 
     /// Reads a head, or what is around a chunk: how many bytes it was, or `None` if it is not all there. An answer is
@@ -362,7 +408,8 @@ mod tests {
         }
         let twice = [answer(&tape, 0), answer(&tape, 0)].concat();
         let wrong = in_pieces(&tape, 1, &twice, twice.len()).unwrap_err();
-        assert_eq!(wrong, Wrong { frames: 1, how: How::Unasked });
+        let how = How::Differs { from: twice.len() / 2, offset: tape.start(1), alike: 0 };
+        assert_eq!(wrong, Wrong { frames: 1, how });
     }
 
     #[test]
@@ -375,9 +422,9 @@ mod tests {
             let place = memchr::memmem::rfind(&input, &echo[21..25]).unwrap();
             wrong[place] ^= 1;
             let found = in_pieces(&tape, 4, &wrong, wrong.len()).unwrap_err();
-            let How::Differs { range, offset, alike } = found.how else { panic!("{found:?}") };
+            let How::Differs { from, offset, alike } = found.how else { panic!("{found:?}") };
             assert_eq!(found.frames, index as u64);
-            assert_eq!(range.start + alike, place);
+            assert_eq!(from + alike, place);
             assert_eq!(offset + alike, tape.echo(index).start + 21);
         }
         let long =

@@ -5,7 +5,9 @@
 pub(crate) mod chart;
 pub(crate) mod check;
 pub(crate) mod control;
+mod diagnosis;
 pub(crate) mod echo;
+mod evidence;
 pub(crate) mod fault;
 pub(crate) mod gate;
 pub(crate) mod hdr;

@@ -75,6 +75,11 @@ impl Tape {
         self.bytes.len() / self.ends.len()
     }
 
+    /// Bytes of the longest frame.
+    pub(crate) fn longest(&self) -> usize {
+        (0..self.frames()).map(|index| self.frame(index).len()).max().unwrap_or(0)
+    }
+
     /// Where frame `index` begins; the one behind the last is the first.
     pub(crate) fn start(&self, index: usize) -> usize {
         match index % self.ends.len() {

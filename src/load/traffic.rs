@@ -7,13 +7,14 @@ use std::{collections::VecDeque, rc::Rc};
 
 use resound::{
     Peer, Reason, Token,
+    plural::bytes,
     protocol::{Next, Output, Protocol, Received},
 };
 
 use super::{
-    check::{self, Place},
     control::Nanos,
     echo::{Echo, Followed, How, Wrong},
+    evidence::{BUDGET, Evidence, PATIENCE},
     fault::Fault,
     http::Answers,
     record::Recorder,
@@ -54,6 +55,10 @@ struct Flow {
     in_flight: VecDeque<(Nanos, u32)>,
     frames_in_flight: u32,
     echo: Echo,
+    /// Since it received something wrong, until that is judged.
+    evidence: Option<Box<Evidence>>,
+    /// The wrong answer that it was given up for.
+    wrong: Option<Fault>,
     /// When something came back, or was sent with nothing in flight.
     progress: Nanos,
     /// Bytes and frames that have come back.
@@ -78,7 +83,7 @@ pub(crate) struct Load {
     /// Open loop: connections that may send.
     pub(crate) room: VecDeque<Token>,
     pub(crate) sending: bool,
-    /// Connections that are gone, and what they were for.
+    /// Connections that are gone, what they were for, and what was wrong.
     pub(crate) gone: Vec<(Role, Option<Fault>)>,
     /// Connections that have to be closed.
     pub(crate) condemned: Vec<Token>,
@@ -86,6 +91,15 @@ pub(crate) struct Load {
     pub(crate) open: usize,
     pub(crate) in_flight: u64,
     opened: usize,
+    /// Connections with evidence that is not judged yet, and how many bytes more may be kept as such.
+    suspects: usize,
+    budget: usize,
+    /// Wrong answers so far.
+    pub(crate) wrong_answers: u64,
+    /// Bytes that were shown to this protocol.
+    shown: u64,
+    /// Bytes that came behind the FIN of connections, which the reactor throws away.
+    thrown_away: u64,
 }
 
 impl Load {
@@ -108,6 +122,11 @@ impl Load {
             open: 0,
             in_flight: 0,
             opened: 0,
+            suspects: 0,
+            budget: BUDGET,
+            wrong_answers: 0,
+            shown: 0,
+            thrown_away: 0,
         }
     }
 
@@ -137,6 +156,8 @@ impl Load {
             } else {
                 Echo::AsSent { in_flight: 0 }
             },
+            evidence: None,
+            wrong: None,
             progress: now,
             bytes: 0,
             frames: 0,
@@ -154,6 +175,9 @@ impl Load {
     /// Puts a connection's first frames into `out`.
     pub(crate) fn begin(&mut self, token: Token, out: &mut Output) {
         let Some(Some(flow)) = self.flows.get_mut(token.key()) else { return };
+        if !flow.may_send() {
+            return;
+        }
         let now = self.recorder.now();
         match (flow.role, self.discipline) {
             (Role::Idle, _) => self.in_flight += flow.send(&self.tape, 1, now, now, out),
@@ -167,7 +191,9 @@ impl Load {
     /// How many more frames a connection may send in an open loop.
     pub(crate) fn room_of(&self, token: Token) -> u32 {
         let flow = self.flows.get(token.key()).and_then(Option::as_ref);
-        let Some(flow) = flow.filter(|flow| flow.token == token && !flow.over) else { return 0 };
+        let Some(flow) = flow.filter(|flow| flow.token == token && flow.may_send()) else {
+            return 0;
+        };
         let Discipline::Open { most } = self.discipline else { return 0 };
         let trips = flow.trips.map_or(u32::MAX, |trips| u32::try_from(trips).unwrap_or(u32::MAX));
         most.saturating_sub(flow.frames_in_flight).min(trips)
@@ -216,35 +242,96 @@ impl Load {
         }
     }
 
-    /// What came back on a flow that is not an echo of what was sent.
-    fn differs(&mut self, key: usize, input: &[u8], wrong: Wrong) {
-        let Some(Some(flow)) = self.flows.get_mut(key) else { return };
-        flow.over = true;
-        self.condemned.push(flow.token);
-        let frames = flow.frames + wrong.frames;
+    /// Takes note of input that is not the echo of what was sent; how many bytes of it are done with.
+    fn differs(&mut self, key: usize, input: &[u8], wrong: Wrong) -> usize {
+        let now = self.recorder.now();
+        let Some(Some(flow)) = self.flows.get_mut(key) else { return input.len() };
         match wrong.how {
-            How::Differs { range, offset, alike } => {
-                let place = Place {
-                    tape: &self.tape,
-                    offset,
-                    bytes: flow.bytes + range.start as u64,
-                    received: &input[range],
-                    alike,
-                    frames,
-                    in_flight: usize::try_from(flow.frames_in_flight).unwrap_or(usize::MAX),
-                };
-                let difference = place.judge();
-                self.recorder.fault(difference.fault, 1);
-                self.recorder.difference(|| difference.to_string());
-            }
-            How::Unasked => {
-                self.recorder.fault(Fault::Mismatch, 1);
-                self.recorder.difference(|| check::unasked(flow.bytes, frames, input));
+            How::Differs { from, offset, alike } => {
+                let frames = u32::try_from(wrong.frames).unwrap_or(u32::MAX);
+                let before = (
+                    flow.bytes + from as u64,
+                    flow.frames + wrong.frames,
+                    flow.frames_in_flight.saturating_sub(frames),
+                );
+                let place = (offset, alike);
+                let evidence = Evidence::new(&self.tape, now, before, place, self.budget);
+                self.budget -= evidence.limit;
+                self.suspects += 1;
+                flow.evidence = Some(Box::new(evidence));
+                from + self.gather(key, &input[from..])
             }
             How::Otherwise(fault, story) => {
+                let frames = flow.frames + wrong.frames;
+                flow.over = true;
+                flow.wrong = Some(fault);
+                self.condemned.push(flow.token);
+                self.wrong_answers += 1;
                 self.recorder.fault(fault, 1);
                 self.recorder.difference(|| format!("{}: frame {frames}: {story}", fault.name()));
+                input.len()
             }
+        }
+    }
+
+    /// Adds to the evidence against a flow; how many bytes of the input are done with.
+    fn gather(&mut self, key: usize, input: &[u8]) -> usize {
+        let Some(Some(flow)) = self.flows.get_mut(key) else { return input.len() };
+        let Some(evidence) = &mut flow.evidence else { return input.len() };
+        let consumed = flow.echo.gather(input, &mut evidence.received);
+        if evidence.conclusion(&self.tape).is_some() {
+            self.conclude(key);
+        }
+        consumed
+    }
+
+    /// Gives the evidence against a flow its name, and the flow up.
+    fn conclude(&mut self, key: usize) {
+        let Some(Some(flow)) = self.flows.get_mut(key) else { return };
+        let Some(evidence) = flow.evidence.take() else { return };
+        flow.over = true;
+        self.condemned.push(flow.token);
+        self.suspects -= 1;
+        self.budget += evidence.limit;
+        self.wrong_answers += 1;
+        let difference = evidence.judge(&self.tape);
+        flow.wrong = Some(difference.fault);
+        self.recorder.fault(difference.fault, 1);
+        self.recorder.difference(|| difference.to_string());
+    }
+
+    /// Judges evidence that has not become certain in time.
+    pub(crate) fn judge_overdue(&mut self, now: Nanos, timeout: Nanos) {
+        if self.suspects == 0 {
+            return;
+        }
+        let patience = PATIENCE.min(timeout);
+        for key in 0..self.flows.len() {
+            let evidence = self.flows[key].as_ref().and_then(|flow| flow.evidence.as_ref());
+            if evidence.is_some_and(|evidence| now.saturating_sub(evidence.since) >= patience) {
+                self.conclude(key);
+            }
+        }
+    }
+
+    /// Whether there is evidence that is not judged yet.
+    pub(crate) const fn is_suspicious(&self) -> bool {
+        self.suspects > 0
+    }
+
+    /// Takes note of what came behind the last frame of connections that have ended: of all bytes that the reactor
+    /// `received` those that it did not show.
+    pub(crate) fn behind_the_end(&mut self, received: u64) {
+        let thrown_away = received.saturating_sub(self.shown);
+        let more = thrown_away.saturating_sub(self.thrown_away);
+        if more > 0 {
+            self.thrown_away = thrown_away;
+            self.wrong_answers += 1;
+            self.recorder.fault(Fault::Surplus, 1);
+            self.recorder.difference(|| {
+                let name = Fault::Surplus.name();
+                format!("{name}: {} came behind the last frame of a connection\n", bytes(more))
+            });
         }
     }
 }
@@ -291,6 +378,11 @@ impl Flow {
         }
     }
 
+    /// Whether it goes on.
+    const fn may_send(&self) -> bool {
+        !self.over && self.evidence.is_none()
+    }
+
     /// Enters it into the list of those with room, once.
     fn list(&mut self, room: &mut VecDeque<Token>) {
         if !std::mem::replace(&mut self.listed, true) {
@@ -312,8 +404,9 @@ impl Protocol for Load {
         }
     }
 
-    fn receive(&mut self, token: Token, input: &[u8], _: usize, out: &mut Output) -> Received {
+    fn receive(&mut self, token: Token, input: &[u8], seen: usize, out: &mut Output) -> Received {
         let all = input.len();
+        self.shown += (all - seen) as u64;
         let received = |consumed, frames, next| Received { consumed, echo: false, frames, next };
         let key = token.key();
         let Some(Some(flow)) = self.flows.get_mut(key) else {
@@ -322,12 +415,17 @@ impl Protocol for Load {
         if flow.over {
             return received(all, 0, Next::Idle);
         }
+        let rest = |consumed| if consumed < all { Next::Rest { need: 0 } } else { Next::Idle };
+        if flow.evidence.is_some() {
+            let consumed = self.gather(key, input);
+            return received(consumed, 0, rest(consumed));
+        }
         let followed = flow.echo.follow(&self.tape, flow.back_at, flow.frames_in_flight, input);
         let Followed { consumed, frames, next, last } = match followed {
             Ok(followed) => followed,
             Err(wrong) => {
-                self.differs(key, input, wrong);
-                return received(all, 0, Next::Idle);
+                let consumed = self.differs(key, input, wrong);
+                return received(consumed, 0, rest(consumed));
             }
         };
         let now = self.recorder.now();
@@ -363,21 +461,24 @@ impl Protocol for Load {
                 Discipline::Open { .. } => flow.list(&mut self.room),
             }
         }
-        let next = if consumed < all { Next::Rest { need: 0 } } else { Next::Idle };
-        received(consumed, frames, next)
+        received(consumed, frames, rest(consumed))
     }
 
     fn closed(&mut self, token: Token, reason: Reason) {
+        // Nothing more comes that could make it certain.
+        self.conclude(token.key());
         let Some(flow) = self.flows.get_mut(token.key()).and_then(Option::take) else { return };
         self.in_flight -= u64::from(flow.frames_in_flight);
         if flow.open {
             self.open -= 1;
         }
-        let fault =
-            (!flow.over).then(|| Fault::of(reason, flow.echo.is_within(&self.tape, flow.back_at)));
-        if let Some(fault) = fault {
+        let fault = if flow.over {
+            flow.wrong
+        } else {
+            let fault = Fault::of(reason, flow.echo.is_within(&self.tape, flow.back_at));
             self.recorder.fault(fault, 1);
-        }
+            Some(fault)
+        };
         self.gone.push((flow.role, fault));
     }
 

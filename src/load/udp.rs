@@ -1,7 +1,7 @@
 //! One thread of the load over datagrams: no connection, no order, nothing sent again; so each one is numbered.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     io::{self, ErrorKind},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::{AsFd, AsRawFd},
@@ -9,10 +9,10 @@ use std::{
 };
 
 use mio::{Events, Interest, Poll, Token, net::UdpSocket, unix::SourceFd};
-use resound::{Endpoint, UdpConfig};
+use resound::{Endpoint, UdpConfig, plural::bytes};
 
 use super::{
-    check::Place,
+    check::Difference,
     control::{Nanos, Phase, nanos},
     fault::Fault,
     pace::Pace,
@@ -28,6 +28,12 @@ use super::{
 const EVENTS: usize = 1024;
 const TIMER: Token = Token(usize::MAX);
 const LONGEST_WAIT: Nanos = 20_000_000;
+
+/// Datagrams of a socket that were given up and may still come late. Of earlier ones, none is called a duplicate.
+const MOST_GIVEN_UP: usize = 65_536;
+
+/// How long a run still listens when everything has come back, for datagrams that come twice.
+const QUIET: Nanos = 50_000_000;
 
 /// Longer than any datagram.
 const SCRATCH: usize = 64 << 10;
@@ -59,6 +65,27 @@ struct Flow {
     number: u64,
     in_flight: VecDeque<Sent>,
     missing: u32,
+    /// The numbers of those that were given up.
+    given_up: BTreeSet<u64>,
+    /// Which of the earlier ones were given up is forgotten.
+    forgotten: u64,
+}
+
+impl Flow {
+    /// Takes note that a datagram does not count any more, should it still come.
+    fn give_up(&mut self, number: u64) {
+        self.given_up.insert(number);
+        if self.given_up.len() > MOST_GIVEN_UP
+            && let Some(first) = self.given_up.pop_first()
+        {
+            self.forgotten = first + 1;
+        }
+    }
+
+    /// Whether a datagram with this number, which is not in flight, has come before.
+    fn has_come(&mut self, number: u64) -> bool {
+        !self.given_up.remove(&number) && number >= self.forgotten
+    }
 }
 
 #[derive(Debug)]
@@ -108,6 +135,8 @@ impl Datagrams {
                 number: 0,
                 in_flight: VecDeque::new(),
                 missing: 0,
+                given_up: BTreeSet::new(),
+                forgotten: 0,
             };
             poll.registry()
                 .register(&mut flow.socket, Token(index), Interest::READABLE)
@@ -164,8 +193,12 @@ impl Datagrams {
         let end = self.recorder.control().end();
         let unsent = self.pace.take().map_or(0, |pace| pace.due(end.saturating_sub(1)));
         self.sending = false;
-        while self.in_flight() > 0 {
+        let mut until = self.recorder.now() + QUIET;
+        while self.in_flight() > 0 || self.recorder.now() < until {
             let now = self.recorder.now();
+            if self.in_flight() > 0 {
+                until = now + QUIET;
+            }
             self.next_expiry = self.next_expiry.min(now);
             self.expire(now)?;
             self.turn(now, &mut events, &mut scratch)?;
@@ -243,8 +276,11 @@ impl Datagrams {
             while let Some(first) = flow.in_flight.front()
                 && (first.back || now.saturating_sub(first.at) >= self.timeout)
             {
-                lost += u32::from(!first.back);
-                by_guard += u64::from(!first.back && is_where_the_loop_guard_drops(flow.number));
+                if !first.back {
+                    lost += 1;
+                    by_guard += u64::from(is_where_the_loop_guard_drops(flow.number));
+                    flow.give_up(flow.number);
+                }
                 flow.number += 1;
                 flow.in_flight.pop_front();
             }
@@ -315,27 +351,40 @@ impl Datagrams {
     fn take(&mut self, index: usize, received: &[u8], now: Nanos) -> u64 {
         let flow = &mut self.flows[index];
         self.any_back = true;
-        let number = received.first_chunk().map(|number| u64::from_le_bytes(*number));
-        let place = number.and_then(|number| number.checked_sub(flow.number));
-        let place = place.and_then(|place| usize::try_from(place).ok());
-        let Some(sent) = place.and_then(|place| flow.in_flight.get_mut(place)) else {
-            // One that was given up comes late, or twice: not an error of datagrams. All else is.
-            let known = number.is_some_and(|number| number < flow.number);
-            self.recorder.fault(Fault::Mismatch, u64::from(!known));
+        let Some(number) = received.first_chunk().map(|number| u64::from_le_bytes(*number)) else {
+            let length = bytes(received.len());
+            self.wrong(Fault::Truncated, || {
+                format!("{length} came, less than a datagram's number")
+            });
+            return 0;
+        };
+        let place = number.checked_sub(flow.number).and_then(|place| usize::try_from(place).ok());
+        let Some(place) = place else {
+            // One that was given up comes late: that is no error of datagrams.
+            if flow.has_come(number) {
+                self.wrong(Fault::Duplicate, || format!("datagram {number} came again"));
+            }
+            return 0;
+        };
+        let Some(sent) = flow.in_flight.get_mut(place) else {
+            let what = || format!("datagram {number} came, and none with that number was sent");
+            self.wrong(Fault::Mismatch, what);
             return 0;
         };
         if std::mem::replace(&mut sent.back, true) {
+            self.wrong(Fault::Duplicate, || format!("datagram {number} came again"));
             return 0;
         }
         let due = sent.due;
         flow.missing -= 1;
-        let number = number.unwrap_or(0);
         datagram(&self.tape, flow.first, number, &mut self.packet);
-        if received != self.packet {
-            self.wrong(index, number, received);
-            return 1;
+        if received == self.packet {
+            self.recorder.latency(due, now, 1);
+        } else {
+            let difference = Difference::of_datagram(number, &self.packet, received);
+            self.recorder.fault(difference.fault, 1);
+            self.recorder.difference(|| difference.to_string());
         }
-        self.recorder.latency(due, now, 1);
         let flow = &mut self.flows[index];
         while flow.in_flight.front().is_some_and(|first| first.back) {
             flow.number += 1;
@@ -344,23 +393,10 @@ impl Datagrams {
         1
     }
 
-    fn wrong(&mut self, index: usize, number: u64, received: &[u8]) {
-        if received.len() < self.packet.len() && self.packet.starts_with(received) {
-            self.recorder.fault(Fault::Truncated, 1);
-            return;
-        }
-        self.recorder.fault(Fault::Mismatch, 1);
-        let alike = received.iter().zip(&self.packet).take_while(|(a, b)| a == b).count();
-        let place = Place {
-            tape: &self.tape,
-            offset: self.tape.start(self.flows[index].first + usize::try_from(number).unwrap_or(0)),
-            received,
-            alike: alike.min(self.packet.len() - 1),
-            bytes: 0,
-            frames: number,
-            in_flight: 1,
-        };
-        self.recorder.difference(|| place.judge().to_string());
+    /// Takes note of a datagram of which nothing more is to be shown.
+    fn wrong(&mut self, fault: Fault, what: impl FnOnce() -> String) {
+        self.recorder.fault(fault, 1);
+        self.recorder.difference(|| format!("{}: {}\n", fault.name(), what()));
     }
 }
 

@@ -6,6 +6,7 @@ use resound::{
 };
 
 use super::{
+    fault::Fault,
     pace::Arrivals,
     report::Report,
     units::{Micros, Rate},
@@ -28,6 +29,7 @@ pub(crate) fn warnings(report: &Report, missing: usize) -> Vec<String> {
         missing_connections(report, missing),
         held(report),
         datagrams(report),
+        pauses(report),
     ];
     found.into_iter().flatten().collect()
 }
@@ -149,6 +151,20 @@ fn datagrams(report: &Report) -> Option<String> {
     ))
 }
 
+/// After wrong answers there are fewer connections than were asked for.
+fn pauses(report: &Report) -> Option<String> {
+    let count = |fault: &Fault| report.errors_by_name.get(fault.name()).copied().unwrap_or(0);
+    let wrong: u64 = Fault::ALL.iter().filter(|fault| fault.is_wrong_answer()).map(count).sum();
+    (wrong > 0 && !report.config.target.starts_with("udp://")).then(|| {
+        format!(
+            "{}: after each, its connection was closed and opened again only after a pause, of 100 ms at first and up \
+             to 6.4 s if they go on. Meanwhile the load was less than asked for, so do not trust the rate and the \
+             latency of this run",
+            Plural(wrong, ["wrong answer", "wrong answers"])
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,7 +220,10 @@ mod tests {
         let mut random = lost.clone();
         random.errors_by_name.insert("TIMEOUT".to_owned(), 3_000);
         random.guard_losses = 3;
+        let mut wrong = report();
+        wrong.errors_by_name.insert("DUPLICATE".to_owned(), 2);
         for (report, says) in [
+            (&wrong, "2 wrong answers: after each"),
             (&saturated, "--threads"),
             (&behind, "--ramp"),
             (

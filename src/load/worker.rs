@@ -27,6 +27,14 @@ const CONNECTING_AT_ONCE: usize = 100;
 /// After a connection failed, the next one is tried so much later.
 const RETRY: Nanos = 50_000_000;
 
+/// After a wrong answer it is this, and twice as long each time that there were as many wrong answers as connections:
+/// a server that answers all of them wrongly is not worth thousands of connections.
+const RETRY_AFTER_WRONG: Nanos = 100_000_000;
+const MOST_DOUBLINGS: u64 = 6;
+
+/// How long a run still listens when everything has come back, for bytes that were not sent.
+const QUIET: Nanos = 50_000_000;
+
 /// Among a thread's frames in an open loop, so many times are handed out at once.
 const MOST_AT_ONCE: u64 = 4096;
 
@@ -148,6 +156,7 @@ impl Worker {
             self.send_what_is_due(now);
             self.give_up(now);
             self.turn(now)?;
+            self.behind_the_end();
             self.replace()?;
         }
         self.end()
@@ -184,13 +193,19 @@ impl Worker {
                 }
                 // A Unix socket's backlog is full: it will take others soon.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.vacant.push_back(Vacancy { not_before: now + 1_000_000, ..vacancy });
+                    self.vacate(Vacancy { not_before: now + 1_000_000, ..vacancy });
                     break;
                 }
                 Err(error) => self.failed(vacancy, &error, now)?,
             }
         }
         Ok(())
+    }
+
+    /// Enters it where its time is: one that has to pause holds up none that need not.
+    fn vacate(&mut self, vacancy: Vacancy) {
+        let place = self.vacant.partition_point(|other| other.not_before <= vacancy.not_before);
+        self.vacant.insert(place, vacancy);
     }
 
     fn failed(&mut self, vacancy: Vacancy, error: &io::Error, now: Nanos) -> Result<(), String> {
@@ -208,7 +223,7 @@ impl Worker {
             return Err(why_not(&self.plan.endpoint, error, &self.plan));
         }
         self.load().recorder.fault(fault, 1);
-        self.vacant.push_back(Vacancy { not_before: now + RETRY, ..vacancy });
+        self.vacate(Vacancy { not_before: now + RETRY, ..vacancy });
         Ok(())
     }
 
@@ -223,7 +238,9 @@ impl Worker {
             self.reactor.close(token);
         }
         let now = self.now();
+        let slots = self.plan.part(self.plan.connections + self.plan.hold, self.thread) as u64;
         let load = self.load();
+        let doublings = (load.wrong_answers / slots.max(1)).min(MOST_DOUBLINGS);
         let opened = load.opened();
         for (role, fault) in std::mem::take(&mut load.gone) {
             if opened == 0
@@ -237,8 +254,13 @@ impl Worker {
                 };
                 return Err(why_not(&self.plan.endpoint, &kind.into(), &self.plan));
             }
-            let not_before = if fault.is_some() { now + RETRY } else { now };
-            self.vacant.push_back(Vacancy { role, not_before });
+            let pause = match fault {
+                Some(fault) if fault.is_wrong_answer() => RETRY_AFTER_WRONG << doublings,
+                Some(_) => RETRY,
+                None => 0,
+            };
+            let not_before = now + pause;
+            self.vacate(Vacancy { role, not_before });
         }
         Ok(())
     }
@@ -300,8 +322,18 @@ impl Worker {
         if now >= self.next_expiry {
             self.next_expiry = now + (self.timeout / 10).min(LONGEST_WAIT);
             let timeout = self.timeout;
+            self.load().judge_overdue(now, timeout);
             self.load().expire(now, timeout);
         }
+    }
+
+    /// Takes note of bytes that came behind the last frame of a connection, which only churn ends.
+    fn behind_the_end(&mut self) {
+        if self.plan.churn.is_none() {
+            return;
+        }
+        let received = self.reactor.stats().received.value();
+        self.load().behind_the_end(received);
     }
 
     /// Polls until something happens or the next thing is due.
@@ -354,9 +386,23 @@ impl Worker {
             }
             self.wait_for_all()?;
         }
+        self.listen_on()?;
         let lost = held - self.load().tokens(Role::Idle).len().min(held);
         self.load().recorder.finish(unsent, (held - lost) as u64);
         Ok(())
+    }
+
+    /// Turns a while longer, for what the server sends although nothing is in flight.
+    fn listen_on(&mut self) -> Result<(), String> {
+        let until = self.now() + QUIET;
+        while self.now() < until {
+            let left = Duration::from_nanos(until.saturating_sub(self.now()));
+            self.reactor
+                .turn(Some(left))
+                .map_err(|error| format!("cannot go on polling: {error}"))?;
+            self.behind_the_end();
+        }
+        self.wait_for_all()
     }
 
     /// Turns until nothing is in flight any more; what does not come back is counted as such.
@@ -369,7 +415,8 @@ impl Worker {
             for token in condemned {
                 self.reactor.close(token);
             }
-            if self.load().in_flight == 0 {
+            let load = self.load();
+            if load.in_flight == 0 && !load.is_suspicious() {
                 return Ok(());
             }
             let wait = Duration::from_nanos((self.timeout / 10).clamp(1_000_000, LONGEST_WAIT));

@@ -12,10 +12,10 @@ use super::{
 };
 
 /// What a server answers to a request with this body, the so manyth of its connection, and whether that was all.
-type Answer = fn(&[u8], u32) -> (Vec<u8>, bool);
+pub(crate) type Answer = fn(&[u8], u32) -> (Vec<u8>, bool);
 
 /// Starts a server; it lasts as long as the test process.
-fn start(answer: Answer) -> String {
+pub(crate) fn start(answer: Answer) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address: SocketAddr = listener.local_addr().unwrap();
     thread::spawn(move || {
@@ -56,7 +56,7 @@ fn with_length(status: &str, fields: &str, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-fn echo(body: &[u8]) -> Vec<u8> {
+pub(crate) fn echo(body: &[u8]) -> Vec<u8> {
     with_length("200 OK", "", body)
 }
 

@@ -33,6 +33,23 @@ pub(crate) enum Manner {
     Truncate {
         byte: usize,
     },
+    /// This frame of each connection does not come back.
+    Drop {
+        frame: usize,
+    },
+    /// This frame of each connection comes back twice.
+    Repeat {
+        frame: usize,
+    },
+    /// In front of this byte of each connection stand as many others.
+    Insert {
+        byte: usize,
+        more: usize,
+    },
+    /// Each connection gets this many bytes more, when it has sent FIN.
+    Parting {
+        more: usize,
+    },
     /// These two neighbours of each connection's frames change places.
     Reorder {
         frame: usize,
@@ -84,7 +101,13 @@ fn serve(mut stream: TcpStream, manner: &Manner, gate: &RwLock<()>) -> Option<()
     let mut before = 0;
     let mut held = Vec::new();
     loop {
-        let count = stream.read(&mut buffer).ok().filter(|count| *count > 0)?;
+        let count = stream.read(&mut buffer).ok()?;
+        if count == 0 {
+            if let Manner::Parting { more } = manner {
+                stream.write_all(&vec![b'!'; *more]).ok()?;
+            }
+            return None;
+        }
         let mut bytes = buffer[..count].to_vec();
         let here = before..before + count;
         before += count;
@@ -96,7 +119,28 @@ fn serve(mut stream: TcpStream, manner: &Manner, gate: &RwLock<()>) -> Option<()
             Manner::Truncate { byte } if here.contains(byte) => {
                 bytes.remove(byte - here.start);
             }
-            Manner::Corrupt { .. } | Manner::Truncate { .. } => {}
+            Manner::Insert { byte, more } if here.contains(byte) => {
+                let at = byte - here.start;
+                bytes.splice(at..at, vec![b'!'; *more]);
+            }
+            Manner::Corrupt { .. }
+            | Manner::Truncate { .. }
+            | Manner::Insert { .. }
+            | Manner::Parting { .. } => {}
+            Manner::Drop { frame } | Manner::Repeat { frame } => {
+                // Whole frames only, so that it is one frame that is dropped or repeated.
+                held.extend_from_slice(&bytes);
+                let begin = before - held.len();
+                let whole = held.len() / FRAME * FRAME;
+                bytes = held.drain(..whole).collect();
+                if let Some(at) = (frame * FRAME).checked_sub(begin)
+                    && at < whole
+                {
+                    let that = bytes[at..at + FRAME].to_vec();
+                    let times = if matches!(manner, Manner::Drop { .. }) { 0 } else { 2 };
+                    bytes.splice(at..at + FRAME, that.repeat(times));
+                }
+            }
             Manner::Reorder { frame } => {
                 // All up to both frames is held until they are there.
                 held.extend_from_slice(&bytes);

@@ -1,0 +1,221 @@
+//! Servers that each tell one lie, over every wire: `resound bench` gives each its name and nothing else.
+
+use std::{
+    cell::RefCell,
+    net::{SocketAddr, UdpSocket},
+    thread,
+    time::Duration,
+};
+
+use super::{
+    Run, bench,
+    http::{self, Answer},
+    servers::{self, FRAME, Manner},
+};
+
+/// The run found this lie and no other error, and exits with 1 for it.
+fn assert_is_named(run: &Run, name: &str, what: &str) {
+    assert_eq!(run.code, Some(1), "{what}: {run:?}");
+    assert!(run.errors(name) >= 1.0, "{what} is a {name}: {run:?}");
+    assert_eq!(run.errors(name), run.number("/errors"), "{what}: nothing else: {run:?}");
+    let shown = run.report["first_difference"].as_str().unwrap_or_default();
+    assert!(shown.starts_with(name), "{what}: {shown}");
+}
+
+#[test]
+fn each_lie_has_its_name_over_frames_lines_and_raw_bytes() {
+    // A frame of each is 64 bytes.
+    let wires = [("frames", "60"), ("lines", "63"), ("raw", "64")];
+    thread::scope(|scope| {
+        for (wire, size) in wires {
+            for (manner, depth, name) in [
+                (Manner::Drop { frame: 20 }, "16", "DROPPED"),
+                (Manner::Repeat { frame: 20 }, "16", "DUPLICATE"),
+                (Manner::Repeat { frame: 20 }, "1", "DUPLICATE"),
+                (Manner::Reorder { frame: 20 }, "16", "REORDERED"),
+                (Manner::Insert { byte: 20 * FRAME, more: 1 }, "16", "SURPLUS"),
+                (Manner::Insert { byte: 20 * FRAME + 30, more: 5 }, "16", "SURPLUS"),
+                (Manner::Truncate { byte: 1000 }, "16", "TRUNCATED"),
+                (Manner::Corrupt { byte: 1000 }, "16", "MISMATCH"),
+            ] {
+                scope.spawn(move || {
+                    let what = format!("{wire} {manner:?} at depth {depth}");
+                    let address = format!("{wire}://{}", servers::start(manner));
+                    let arguments = ["-z", "300ms", "-c", "2", "--depth", depth, "--size", size];
+                    let run = bench(&address, &arguments);
+                    assert_is_named(&run, name, &what);
+                });
+            }
+        }
+    });
+}
+
+#[test]
+fn bytes_behind_the_last_frame_of_a_connection_are_surplus() {
+    let address = servers::start(Manner::Parting { more: 3 }).to_string();
+    let run = bench(&address, &["-z", "300ms", "-c", "2", "--churn", "3"]);
+    assert_is_named(&run, "SURPLUS", "bytes behind FIN");
+    let shown = run.report["first_difference"].as_str().unwrap();
+    assert!(shown.contains("behind the last frame"), "{shown}");
+}
+
+#[test]
+fn bytes_before_anything_was_sent_are_surplus_and_bounded() {
+    let daemon = super::Daemon::start(&["raw://127.0.0.1:0"], &["--banner", "hello"]);
+    let run = bench(&daemon.listening[0], &["-z", "1s", "-c", "20"]);
+    assert_is_named(&run, "SURPLUS", "a banner");
+    // Each connection tries again after pauses of 100, 200, 400, 800 ms.
+    assert!(run.number("/errors") <= 20.0 * 6.0, "{run:?}");
+    assert!(run.warnings().contains("only after a pause"), "{run:?}");
+}
+
+thread_local! {
+    /// An answer that is held back for the next one of the same connection.
+    static HELD: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+#[test]
+fn each_lie_has_its_name_over_http() {
+    let swapped: Answer = |body, request| {
+        let answer = http::echo(body);
+        match request {
+            5 => {
+                HELD.set(answer);
+                (Vec::new(), false)
+            }
+            6 => ([answer, HELD.take()].concat(), false),
+            _ => (answer, false),
+        }
+    };
+    let lies: [(&str, Answer, &str, &str); 7] = [
+        (
+            "an answer less",
+            |body, request| (if request == 5 { Vec::new() } else { http::echo(body) }, false),
+            "4",
+            "DROPPED",
+        ),
+        ("two answers swapped", swapped, "4", "REORDERED"),
+        (
+            "an answer twice",
+            |body, request| (http::echo(body).repeat(if request == 5 { 2 } else { 1 }), false),
+            "4",
+            "DUPLICATE",
+        ),
+        (
+            "an answer twice, one at a time",
+            |body, request| (http::echo(body).repeat(if request == 5 { 2 } else { 1 }), false),
+            "1",
+            "DUPLICATE",
+        ),
+        (
+            "another answer",
+            |body, request| {
+                let more = if request == 5 { http::echo(b"and another thing") } else { Vec::new() };
+                ([http::echo(body), more].concat(), false)
+            },
+            "1",
+            "SURPLUS",
+        ),
+        ("a longer body", |body, _| (http::echo(&[body, b"!"].concat()), false), "4", "SURPLUS"),
+        (
+            "bytes behind an answer",
+            |body, request| {
+                let more: &[u8] = if request == 5 { b"!!" } else { b"" };
+                ([&http::echo(body), more].concat(), false)
+            },
+            "4",
+            "SURPLUS",
+        ),
+    ];
+    thread::scope(|scope| {
+        for (what, answer, depth, name) in lies {
+            scope.spawn(move || {
+                let arguments = ["-z", "300ms", "-c", "2", "--depth", depth];
+                let run = bench(&http::start(answer), &arguments);
+                assert_is_named(&run, name, what);
+            });
+        }
+    });
+}
+
+/// What a server sends back for a datagram, the so manyth of all.
+type Echo = fn(&[u8], usize) -> Vec<Vec<u8>>;
+
+/// Starts a server for datagrams; it lasts as long as the test process.
+fn start(echo: Echo) -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    thread::spawn(move || {
+        let mut buffer = [0; 2048];
+        for count in 0.. {
+            let Ok((length, from)) = socket.recv_from(&mut buffer) else { return };
+            for datagram in echo(&buffer[..length], count) {
+                if socket.send_to(&datagram, from).is_err() {
+                    return;
+                }
+            }
+        }
+    });
+    address
+}
+
+#[test]
+fn each_lie_has_its_name_over_udp() {
+    let lies: [(&str, Echo, &str); 6] = [
+        ("a byte more", |bytes, _| vec![[bytes, b"!"].concat()], "SURPLUS"),
+        ("a byte less", |bytes, _| vec![bytes[..bytes.len() - 1].to_vec()], "TRUNCATED"),
+        ("all twice", |bytes, _| vec![bytes.to_vec(); 2], "DUPLICATE"),
+        (
+            "one twice",
+            |bytes, count| vec![bytes.to_vec(); if count == 20 { 2 } else { 1 }],
+            "DUPLICATE",
+        ),
+        (
+            "another byte",
+            |bytes, count| {
+                let mut bytes = bytes.to_vec();
+                bytes[41] ^= u8::from(count == 20);
+                vec![bytes]
+            },
+            "MISMATCH",
+        ),
+        (
+            "a number that was never sent",
+            |bytes, count| {
+                let mut other = bytes.to_vec();
+                other[7] = 0x7F;
+                let surplus = (count == 20).then_some(other);
+                [bytes.to_vec()].into_iter().chain(surplus).collect()
+            },
+            "MISMATCH",
+        ),
+    ];
+    thread::scope(|scope| {
+        for (what, echo, name) in lies {
+            for depth in ["1", "8"] {
+                scope.spawn(move || {
+                    let address = format!("udp://{}", start(echo));
+                    let arguments = ["-z", "300ms", "-c", "2", "--depth", depth];
+                    let run = bench(&address, &[&arguments[..], &["--timeout", "20s"]].concat());
+                    assert_is_named(&run, name, &format!("{what} at depth {depth}"));
+                });
+            }
+        }
+    });
+}
+
+#[test]
+fn a_datagram_that_comes_late_is_a_timeout_and_no_duplicate() {
+    let late: Echo = |bytes, count| {
+        if count == 20 {
+            // The lateness itself: no test waits for this.
+            thread::sleep(Duration::from_millis(300));
+        }
+        vec![bytes.to_vec()]
+    };
+    let address = format!("udp://{}", start(late));
+    let run = bench(&address, &["-z", "500ms", "-c", "1", "--timeout", "100ms"]);
+    assert!(run.errors("TIMEOUT") >= 1.0, "{run:?}");
+    assert_eq!(run.errors("TIMEOUT"), run.number("/errors"), "{run:?}");
+    assert_eq!(run.code, Some(0), "{run:?}");
+}
