@@ -2,8 +2,10 @@
 //!
 //! ```sh
 //! cargo run --example uppercase
-//! echo hello | cargo run -- client 127.0.0.1:30001
+//! echo hello | cargo run -- client --no-check 127.0.0.1:30001
 //! ```
+//!
+//! `--no-check`, because what comes back is not what was sent.
 
 use std::io;
 

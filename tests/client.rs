@@ -426,6 +426,20 @@ fn other_answers_are_taken_without_the_check() {
 }
 
 #[test]
+fn the_command_for_the_uppercase_example_works() {
+    let (_, command) = include_str!("../examples/uppercase.rs")
+        .split_once("echo hello | cargo run -- client ")
+        .unwrap();
+    let words: Vec<&str> = command.lines().next().unwrap().split(' ').collect();
+    let (_, flags) = words.split_last().expect("an address");
+    let server = Server::start(|stream| echo_changed(stream, |_, byte| byte.to_ascii_uppercase()));
+    let output = pipe(client(&server.address, flags), b"hello\n");
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(text(&output.stdout), "HELLO\n");
+    server.result();
+}
+
+#[test]
 fn a_line_over_the_limit_is_named_and_those_before_it_come_back() {
     let server = Server::start(echo);
     let input = [&b"short\n"[..], &[b'x'; 256], b"\n"].concat();

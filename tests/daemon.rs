@@ -267,6 +267,21 @@ fn a_unix_socket_that_another_daemon_has_taken_over_is_left_alone() {
 }
 
 #[test]
+fn a_restart_has_its_port_at_once_although_old_connections_wait() {
+    let mut daemon = Daemon::frames(&[]);
+    let address = daemon.listening[0].clone();
+    let mut stream = daemon.connect();
+    common::ping(&mut stream);
+    daemon.signal(Signal::TERM);
+    // The server's FIN comes first, so the server's end of the connection is the one in TIME_WAIT.
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    drop(stream);
+    assert!(daemon.wait().status.success());
+    let next = Daemon::start(&[&address], &[]);
+    common::ping(&mut next.connect());
+}
+
+#[test]
 fn a_reader_that_does_not_read_is_not_buffered_for() {
     let daemon = Daemon::frames(&["--write-timeout", "off"]);
     let before = daemon.memory("VmRSS");

@@ -130,6 +130,16 @@ fn each_test_that_a_document_names_is_there() {
 }
 
 #[test]
+fn no_row_of_the_fault_table_is_missing() {
+    let (_, table) =
+        include_str!("../docs/reliability.md").split_once("## The fault table").unwrap();
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| ")?.split(' ').next());
+    let numbers: Vec<usize> = rows.filter_map(|number| number.parse().ok()).collect();
+    assert!(numbers.is_sorted_by(|one, next| one < next), "{numbers:?}");
+    assert!((1..=39).eq(numbers.iter().copied().take(39)), "{numbers:?}");
+}
+
+#[test]
 fn each_file_that_a_document_links_to_is_there() {
     let mut links = 0;
     for (folder, text) in documents() {
@@ -159,4 +169,16 @@ fn each_dependency_has_its_reason() {
     for name in names {
         assert!(reasons.contains(&format!("`{name}`")), "no reason for {name}");
     }
+    // The table has those of the library, and no others.
+    let required = dependencies.lines().filter(|line| !line.contains("optional = true"));
+    let required = required.filter_map(|line| line.split_once(" = ")).map(|(name, _)| name);
+    let mut required: Vec<&str> = required.collect();
+    let table = reasons.lines().skip_while(|line| !line.starts_with("|--"));
+    let table = table.skip(1).take_while(|line| line.starts_with("| `"));
+    let cells = table.filter_map(|line| line.split('|').nth(1));
+    let mut reasoned: Vec<&str> =
+        cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    required.sort_unstable();
+    reasoned.sort_unstable();
+    assert_eq!(required, reasoned);
 }
