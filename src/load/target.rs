@@ -105,6 +105,9 @@ impl Wire {
 }
 
 /// A server's address, and what it speaks.
+///
+/// The address may be left to the server: `raw://` is port 0 of 127.0.0.1, which [`is_known`](Self::is_known) tells
+/// from an address that can be connected to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
     listen: Listen,
@@ -122,10 +125,10 @@ impl FromStr for Target {
         };
         // As addresses of web servers are often written.
         let whole = match whole.strip_suffix('/') {
-            Some(address) if whole.starts_with("http://") => address,
+            Some(address) if whole.starts_with("http://") && !address.ends_with('/') => address,
             _ => &whole,
         };
-        let listen: Listen = whole.parse().map_err(|error| format!("{error}"))?;
+        let listen: Listen = with_address(whole).parse().map_err(|error| format!("{error}"))?;
         let is_unix = matches!(listen.address, Address::Unix(_));
         let wire = match listen.protocol.as_str() {
             "frames" => Wire::Frames(protocols::dialect(&listen, protocols::DEFAULT_MAX_FRAME)?),
@@ -162,6 +165,15 @@ impl Target {
         &self.wire
     }
 
+    /// Whether the address says where the server is. Where it does not, a server command has to.
+    pub(crate) const fn is_known(&self) -> bool {
+        match &self.listen.address {
+            Address::Ip(address) => address.port() != 0,
+            Address::Name { port, .. } => *port != 0,
+            Address::Unix(_) => true,
+        }
+    }
+
     /// The same wire at another address, as a server told that it listens there.
     pub(crate) fn at(&self, address: Address) -> Self {
         let wire = match &self.wire {
@@ -184,6 +196,18 @@ impl Target {
             }
             Address::Unix(path) => Ok(Endpoint::Unix(path.clone())),
         }
+    }
+}
+
+/// `text` with port 0 of 127.0.0.1 where it has no address: `raw://`, `frames://,length=u16be`.
+fn with_address(text: &str) -> String {
+    match text.split_once("://") {
+        Some((protocol, rest))
+            if !protocol.contains('+') && (rest.is_empty() || rest.starts_with(',')) =>
+        {
+            format!("{protocol}://127.0.0.1:0{rest}")
+        }
+        _ => text.to_owned(),
     }
 }
 
@@ -220,6 +244,9 @@ mod tests {
             ("udp://[::1]:7", "udp://[::1]:7", "udp"),
             ("http://localhost:80/", "http://localhost:80", "http"),
             ("http+unix:///x", "http+unix:///x", "http"),
+            ("raw://", "raw://127.0.0.1:0", "raw"),
+            ("http://", "http://127.0.0.1:0", "http"),
+            ("frames://,length=u16be", "frames://127.0.0.1:0,length=u16be", "frames"),
         ] {
             let target: Target = text.parse().unwrap();
             assert_eq!((target.to_string().as_str(), target.wire().name()), (shown, wire));
@@ -231,9 +258,23 @@ mod tests {
             ("raw://:1,max=3", "raw has no keys"),
             (":1,length=u17", "length takes one of"),
             ("127.0.0.1", "no port"),
+            ("raw+unix://", "no address"),
         ] {
             let error = text.parse::<Target>().unwrap_err();
             assert!(error.contains(says), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_address_without_a_port_is_the_servers_to_say() {
+        for (text, known) in [
+            ("raw://", false),
+            ("127.0.0.1:0", false),
+            ("localhost:0", false),
+            (":7", true),
+            ("unix:/x", true),
+        ] {
+            assert_eq!(text.parse::<Target>().unwrap().is_known(), known, "{text}");
         }
     }
 

@@ -44,7 +44,8 @@ pub(crate) struct BenchArgs {
 
     #[arg(
         help = "Where the server is: HOST:PORT, unix:PATH or PROTOCOL://ADDRESS, with any KEY=VALUE of its --listen; \
-                PROTOCOL is frames, lines, raw, http or udp [default: 127.0.0.1:30000]"
+                PROTOCOL is frames, lines, raw, http or udp. With --server, PROTOCOL:// is enough \
+                [default: 127.0.0.1:30000]"
     )]
     address: Option<Target>,
 
@@ -92,8 +93,14 @@ impl BenchArgs {
     }
 
     fn bench(self) -> Result<ExitCode, Failure> {
-        let given = self.address.is_some();
+        let given = self.address.as_ref().is_some_and(Target::is_known);
         let address = match self.address {
+            Some(address) if !given && self.server.is_none() => {
+                return Err(Failure::Usage(format!(
+                    "{address} has no port to connect to; write HOST:PORT behind ://, or start a server with --server \
+                     'CMD', which says where it listens"
+                )));
+            }
             Some(address) => address,
             None => ADDRESS.parse().map_err(Failure::Failed)?,
         };

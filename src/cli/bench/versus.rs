@@ -29,8 +29,8 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub(super) struct VersusArgs {
     #[arg(
-        help = "What the servers speak, and where one is that does not say so itself: as for resound bench \
-                [default: frames]"
+        help = "What the servers speak, as PROTOCOL://, or the address of one that does not say itself where it \
+                listens [default: frames://]"
     )]
     address: Option<Target>,
 
@@ -75,7 +75,7 @@ impl VersusArgs {
                 "versus needs two servers to compare; give --server 'CMD' twice".to_owned(),
             ));
         }
-        let given = self.address.is_some();
+        let given = self.address.as_ref().is_some_and(Target::is_known);
         let address = match self.address.clone() {
             Some(address) => address,
             None => ADDRESS.parse().map_err(Failure::Failed)?,
