@@ -17,12 +17,12 @@ use signal_hook::{
     flag, low_level,
 };
 
-/// Catches SIGTERM and SIGINT, and returns a stream that yields a byte for each; reading it blocks. What the second one
-/// does is up to the reader.
-pub(crate) fn stream() -> io::Result<UnixStream> {
+/// Catches `signals`, and returns a stream that receives a byte for each; reading it blocks. The caller decides what
+/// the second one does.
+pub(crate) fn stream(signals: &[i32]) -> io::Result<UnixStream> {
     let (read_end, write_end) = UnixStream::pair()?;
     write_end.set_nonblocking(true)?;
-    for signal in [SIGTERM, SIGINT] {
+    for &signal in signals {
         low_level::pipe::register(signal, write_end.try_clone()?)?;
     }
     Ok(read_end)
@@ -130,7 +130,7 @@ impl Signals {
 }
 
 /// Whether this process ignores `signal`, as its parent may have arranged (execve(2)).
-fn is_ignored(signal: i32) -> bool {
+pub(crate) fn is_ignored(signal: i32) -> bool {
     // proc_pid_status(5): a mask in hexadecimal, of which bit 0 is signal 1.
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

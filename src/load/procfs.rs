@@ -1,36 +1,101 @@
-//! What a server process has used so far, as /proc tells.
+//! What the processes of a server have used so far, as proc(5) reports it.
 
-use std::{fs, time::Duration};
+use std::{fs, iter::Sum, time::Duration};
 
-/// What a process has used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a process, or a group of them, has used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
-    /// CPU time of all its threads.
+    /// CPU time of all threads, and of the child processes that have ended and were waited for.
     pub(crate) cpu: Duration,
-    /// The most memory it ever had, in bytes.
+    /// The most memory that was resident, in bytes. Of several processes the sum, whether or not they had it at the same
+    /// time.
     pub(crate) peak_memory: u64,
-    /// What it has now, in bytes.
+    /// What is resident now, in bytes.
     pub(crate) memory: u64,
-    /// Times that one of its threads stopped running, by itself or not.
+    /// How often a thread stopped running, voluntarily or not.
     pub(crate) context_switches: u64,
 }
 
-/// The usage of process `pid`, if there is such a process.
-pub(crate) fn usage(pid: u32) -> Option<Usage> {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+impl Sum for Usage {
+    fn sum<I: Iterator<Item = Self>>(usages: I) -> Self {
+        usages.fold(Self::default(), |sum, usage| Self {
+            cpu: sum.cpu + usage.cpu,
+            peak_memory: sum.peak_memory + usage.peak_memory,
+            memory: sum.memory + usage.memory,
+            context_switches: sum.context_switches + usage.context_switches,
+        })
+    }
+}
+
+/// Times in /proc/PID/stat are in units of 1/100 s: `USER_HZ`, part of the kernel's interface.
+const TICK: Duration = Duration::from_millis(10);
+
+/// The usage of process group `group`, if any process of it runs.
+pub(crate) fn group_usage(group: u32) -> Option<Usage> {
+    let members = members(group);
+    // One that has ended since is not counted.
+    (!members.is_empty()).then(|| members.into_iter().filter_map(usage).sum())
+}
+
+/// The processes of group `group` that have not ended.
+pub(crate) fn members(group: u32) -> Vec<u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let processes = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let is_member = |process: &u32| {
+        let Some(stat) = Stat::read(*process) else { return false };
+        stat.group == group && !matches!(stat.state, 'Z' | 'X')
+    };
+    processes.filter(is_member).collect()
+}
+
+/// What /proc/PID/stat says of a process.
+#[derive(Debug, PartialEq, Eq)]
+struct Stat {
+    state: char,
+    group: u32,
+    /// Of its threads, those that have ended included.
+    own: Duration,
+    /// Of its child processes that have ended and were waited for.
+    children: Duration,
+}
+
+impl Stat {
+    fn read(process: u32) -> Option<Self> {
+        Self::parse(&fs::read_to_string(format!("/proc/{process}/stat")).ok()?)
+    }
+
+    /// `4711 (name) S 1 4711 …`, where the name may contain anything, parentheses and spaces included.
+    fn parse(text: &str) -> Option<Self> {
+        let (_, behind_name) = text.rsplit_once(')')?;
+        let fields: Vec<&str> = behind_name.split_whitespace().collect();
+        let ticks = |index: usize| fields.get(index)?.parse::<u32>().ok();
+        Some(Self {
+            state: fields.first()?.chars().next()?,
+            group: fields.get(2)?.parse().ok()?,
+            own: TICK * (ticks(11)? + ticks(12)?),
+            children: TICK * (ticks(13)? + ticks(14)?),
+        })
+    }
+}
+
+/// The usage of `process`, if there is such a process.
+fn usage(process: u32) -> Option<Usage> {
+    let tasks = fs::read_dir(format!("/proc/{process}/task")).ok()?;
     let (mut nanos, mut context_switches) = (0, 0);
     for task in tasks.flatten() {
         let read = |name: &str| fs::read_to_string(task.path().join(name)).ok();
-        // Nanoseconds on a CPU come first (scheduler/sched-stats.rst); stat counts in hundredths of a second.
+        // Nanoseconds on a CPU come first (scheduler/sched-stats.rst).
         let schedstat = read("schedstat").unwrap_or_default();
         nanos += schedstat.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0_u64);
         let status = read("status").unwrap_or_default();
         context_switches += field(&status, "voluntary_ctxt_switches").unwrap_or(0);
         context_switches += field(&status, "nonvoluntary_ctxt_switches").unwrap_or(0);
     }
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let stat = Stat::read(process)?;
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     Some(Usage {
-        cpu: Duration::from_nanos(nanos),
+        // The threads' sum is more precise, but lacks threads that have ended.
+        cpu: Duration::from_nanos(nanos).max(stat.own) + stat.children,
         peak_memory: field(&status, "VmHWM")? * 1024,
         memory: field(&status, "VmRSS")? * 1024,
         context_switches,
@@ -53,6 +118,16 @@ mod tests {
         assert!(usage.peak_memory >= usage.memory && usage.memory > 0, "{usage:?}");
         assert!(usage.cpu > Duration::ZERO, "{usage:?}");
         assert_eq!(super::usage(u32::MAX), None);
+    }
+
+    #[test]
+    fn a_stat_is_read_whatever_the_name_is() {
+        let numbers = "4 0 -1 0 1 2 3 4 150 50 7 3 20 0 1";
+        let stat = Stat::parse(&format!("12 (a) R (b) S 1 77 {numbers}")).unwrap();
+        let time = Duration::from_millis;
+        let expected = Stat { state: 'S', group: 77, own: time(2000), children: time(100) };
+        assert_eq!(stat, expected);
+        assert_eq!(Stat::parse("12 (a) S 1"), None);
     }
 
     #[test]

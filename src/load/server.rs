@@ -1,17 +1,21 @@
 //! A server that is started for the load, and ends with it.
+//!
+//! It is whatever the command starts: a process group, measured and ended as one. Its leader, the shell, is not reaped
+//! before the group has ended, so that the group's number cannot be reused.
 
 use std::{
+    collections::VecDeque,
     io::{BufRead, BufReader, Read},
     net::{Ipv4Addr, TcpListener, TcpStream},
     os::unix::{net::UnixStream, process::CommandExt},
     process::{Child, Command, Stdio},
-    sync::mpsc,
+    sync::{Arc, Mutex, PoisonError, mpsc},
     thread,
     time::{Duration, Instant},
 };
 
 use resound::{Endpoint, listen::Listen};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::{
     procfs::{self, Usage},
@@ -36,20 +40,21 @@ const LINES_KEPT: usize = 20;
 /// A running server.
 #[derive(Debug)]
 pub(crate) struct Server {
-    child: Child,
+    leader: Child,
     stop: Stop,
-    /// The command's first word, without its path.
+    complaints: LastLines,
+    /// The program's name, without its path.
     pub(crate) name: String,
     pub(crate) target: Target,
 }
 
 impl Server {
-    /// Runs `command` by the shell, and waits until it listens: where it says so (`listening on …`, on standard
+    /// Runs `command` in a shell, and waits until it listens: where it says so (`listening on …`, on standard
     /// output), at the port that took the place of `{port}` in it, or at `target` if that address was `given`.
     ///
     /// # Errors
     ///
-    /// Text: it cannot be run, it ends, it does not listen in time, or somebody else listens there already.
+    /// Text: it cannot be run, it ends, it does not listen in time, or something listens there already.
     pub(crate) fn start(
         command: &str,
         target: &Target,
@@ -70,20 +75,21 @@ impl Server {
                  goes"
             ));
         }
-        let mut command_line = Command::new("/bin/sh");
-        command_line
-            .args(["-c", &format!("exec {line}")])
+        let mut shell = Command::new("/bin/sh");
+        shell
+            .args(["-c", &line])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             // Ctrl-C is for us: the server has to last until the report.
             .process_group(0);
-        let mut child = stop
-            .start(&mut command_line)
+        let mut leader = stop
+            .start(&mut shell)
             .map_err(|error| format!("--server {command:?} cannot be run: {error}"))?;
-        let said = listen_to(child.stdout.take());
-        let complained = keep_last_lines(child.stderr.take());
-        let mut server = Self { child, stop: stop.clone(), name: name(command), target };
+        let said = listen_to(leader.stdout.take());
+        let complaints = LastLines::of(leader.stderr.take());
+        let mut server =
+            Self { leader, stop: stop.clone(), complaints, name: name(command), target };
         let deadline = Instant::now() + START;
         loop {
             if let Some(listen) =
@@ -95,11 +101,13 @@ impl Server {
             if known && answers(&server.target) {
                 return Ok(server);
             }
-            if let Some(status) = server.stop.ended(&mut server.child) {
-                let text = complained.recv_timeout(PROBE * 20).unwrap_or_default();
+            if let Some(end) = server.ended() {
                 return Err(format!(
-                    "--server {command:?} ended ({status}) instead of listening:\n{text}"
+                    "--server {command:?} does not listen and stay in the foreground: it {end}"
                 ));
+            }
+            if stop.is_asked_for() {
+                return Err(format!("stopped before --server {command:?} listened"));
             }
             if Instant::now() >= deadline {
                 return Err(format!(
@@ -111,9 +119,31 @@ impl Server {
         }
     }
 
-    /// What it has used so far.
+    fn group(&self) -> Pid {
+        Pid::from_child(&self.leader)
+    }
+
+    /// What its processes have used so far.
     pub(crate) fn usage(&self) -> Option<Usage> {
-        procfs::usage(self.child.id())
+        procfs::group_usage(self.leader.id())
+    }
+
+    /// How it has ended, if no process of it is left: `ended (exit status 1)`, and the last lines of its standard
+    /// error.
+    pub(crate) fn ended(&self) -> Option<String> {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let status = waitid(WaitId::Pid(self.group()), options).ok()??;
+        if !procfs::members(self.leader.id()).is_empty() {
+            return None;
+        }
+        let how = match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => format!("exit status {code}"),
+            (None, Some(signal)) => format!("signal {signal}"),
+            (None, None) => "unknown status".to_owned(),
+        };
+        let last_lines = self.complaints.at_the_end();
+        let separator = if last_lines.is_empty() { "" } else { ":\n" };
+        Some(format!("ended ({how}){separator}{last_lines}"))
     }
 }
 
@@ -131,19 +161,13 @@ fn answers(target: &Target) -> bool {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let child = &mut self.child;
-        if self.stop.ended(child).is_some() {
-            return;
-        }
-        // What fails here fails because it has just ended.
-        let _ = kill_process(Pid::from_child(child), Signal::TERM);
+        // It fails only where all of them have ended.
+        let _ = kill_process_group(self.group(), Signal::TERM);
         let deadline = Instant::now() + STOP;
-        while self.stop.ended(child).is_none() && Instant::now() < deadline {
+        while !procfs::members(self.leader.id()).is_empty() && Instant::now() < deadline {
             thread::sleep(PROBE);
         }
-        let _ = child.kill();
-        let _ = child.wait();
-        self.stop.ended(child);
+        self.stop.kill(&mut self.leader);
     }
 }
 
@@ -151,10 +175,12 @@ fn free_port() -> std::io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
-/// The name of a command: `/usr/bin/x -v` is `x`.
+/// The name of the last program that a command line runs: `cd x && RUST_LOG=off ./srv -v` is `srv`.
 fn name(command: &str) -> String {
-    let assignment = |word: &&str| word.contains('=');
-    let program = command.split_whitespace().find(|word| !assignment(word)).unwrap_or(command);
+    let last = command.split(['&', ';', '|']).rfind(|part| !part.trim().is_empty());
+    let prefix = |word: &&str| word.contains('=') || matches!(*word, "exec" | "env");
+    let mut words = last.unwrap_or(command).split_whitespace();
+    let program = words.find(|word| !prefix(word)).unwrap_or(command);
     program.rsplit('/').next().unwrap_or(program).to_owned()
 }
 
@@ -177,22 +203,41 @@ fn listen_to(stream: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Strin
     receiver
 }
 
-/// Keeps the last lines of a stream, and hands them on at its end.
-fn keep_last_lines(stream: Option<impl Read + Send + 'static>) -> mpsc::Receiver<String> {
-    let (sender, receiver) = mpsc::channel();
-    if let Some(stream) = stream {
-        thread::spawn(move || {
-            let mut last = std::collections::VecDeque::new();
+/// The last lines of a stream, which a thread reads to its end.
+#[derive(Debug)]
+struct LastLines {
+    lines: Arc<Mutex<VecDeque<String>>>,
+    /// Closed at the stream's end.
+    end: mpsc::Receiver<()>,
+}
+
+impl LastLines {
+    fn of(stream: Option<impl Read + Send + 'static>) -> Self {
+        let lines = Arc::new(Mutex::new(VecDeque::new()));
+        let (sender, end) = mpsc::channel();
+        let kept = Arc::clone(&lines);
+        let keep = move |stream| {
             for line in BufReader::new(stream).lines().map_while(Result::ok) {
-                last.push_back(line);
-                if last.len() > LINES_KEPT {
-                    last.pop_front();
+                let mut lines = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                lines.push_back(line);
+                if lines.len() > LINES_KEPT {
+                    lines.pop_front();
                 }
             }
-            let _ = sender.send(Vec::from(last).join("\n"));
-        });
+            drop(sender);
+        };
+        if let Some(stream) = stream {
+            thread::spawn(move || keep(stream));
+        }
+        Self { lines, end }
     }
-    receiver
+
+    /// All of them, once the stream has ended; where another process still has it open, those so far.
+    fn at_the_end(&self) -> String {
+        let _ = self.end.recv_timeout(PROBE * 20);
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
+    }
 }
 
 #[cfg(test)]
@@ -205,6 +250,7 @@ mod tests {
             ("resound serve", "resound"),
             ("/usr/bin/socat TCP-LISTEN:1 -", "socat"),
             ("RUST_LOG=off ./target/x --a=b", "x"),
+            ("cd y && exec ./z; ", "z"),
         ] {
             assert_eq!(name(command), expected);
         }

@@ -1,8 +1,8 @@
-//! Ctrl-C: the first one ends a run early, the second one ends this process, and no server outlives it.
+//! Signals: the first one ends a run early, the second one ends this process, and no server outlives it.
 
 use std::{
     io::{self, Read},
-    process::{self, Child, Command, ExitStatus},
+    process::{self, Child, Command},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -11,28 +11,31 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process_group};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::common::signals;
 
-/// Whether somebody has asked for the end, and the servers that have to end with us.
+/// Whether a stop was requested, and the servers that have to end with this process.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Stop(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
     asked_for: AtomicBool,
-    /// Each leads a process group of its own, and is here until it is reaped: after that its number may be another's.
+    /// Each leads a process group of its own, and is here until it is reaped: after that its number can be reused.
     servers: Mutex<Vec<Pid>>,
 }
 
 impl Stop {
-    /// Listens to signals from now on.
+    /// Handles SIGINT, SIGTERM and SIGHUP from now on; SIGHUP not under nohup(1).
     ///
     /// # Errors
     ///
     /// Where they cannot be caught.
     pub(crate) fn on_signals() -> io::Result<Self> {
-        let mut signals = signals::stream()?;
+        let hang_up = (!signals::is_ignored(SIGHUP)).then_some(SIGHUP);
+        let caught: Vec<i32> = [SIGINT, SIGTERM].into_iter().chain(hang_up).collect();
+        let mut signals = signals::stream(&caught)?;
         let stop = Self::default();
         let watched = stop.clone();
         let watch = move || {
@@ -56,26 +59,27 @@ impl Stop {
     ///
     /// As [`Command::spawn`].
     pub(crate) fn start(&self, command: &mut Command) -> io::Result<Child> {
-        // Held meanwhile, so that none is started behind the back of a second Ctrl-C.
+        // Held meanwhile, so that a second Ctrl-C cannot miss a server that is being started.
         let mut servers = self.0.servers.lock().unwrap_or_else(PoisonError::into_inner);
         let child = command.spawn()?;
         servers.push(Pid::from_child(&child));
         Ok(child)
     }
 
-    /// How this server has ended, if it has.
-    pub(crate) fn ended(&self, child: &mut Child) -> Option<ExitStatus> {
+    /// Kills what is left of a server's group, and reaps the server.
+    pub(crate) fn kill(&self, child: &mut Child) {
         let mut servers = self.0.servers.lock().unwrap_or_else(PoisonError::into_inner);
-        // It fails where it has been reaped already.
-        let status = child.try_wait().ok()??;
-        servers.retain(|server| *server != Pid::from_child(child));
-        Some(status)
+        let leader = Pid::from_child(child);
+        // Both fail only where nothing is left.
+        let _ = kill_process_group(leader, Signal::KILL);
+        let _ = child.wait();
+        servers.retain(|server| *server != leader);
     }
 
     fn end_all(&self) -> ! {
         let servers = self.0.servers.lock().unwrap_or_else(PoisonError::into_inner);
         for &server in servers.iter() {
-            // It fails where it has ended by itself.
+            // It fails where all of the group has ended.
             let _ = kill_process_group(server, Signal::KILL);
         }
         process::exit(1);
