@@ -1,9 +1,13 @@
 //! `resound bench` as people run it, against servers that do right and servers that do wrong.
 
+#[path = "bench/ended.rs"]
+mod ended;
 #[path = "bench/http.rs"]
 mod http;
 #[path = "bench/lies.rs"]
 mod lies;
+#[path = "bench/opening.rs"]
+mod opening;
 #[path = "bench/own_server.rs"]
 mod own_server;
 #[path = "bench/servers.rs"]
@@ -109,6 +113,9 @@ fn an_echo_server_passes_and_every_field_is_there() {
         "DUPLICATE",
         "SURPLUS",
         "UNREACHABLE",
+        "UNOPENED",
+        "ENDED",
+        "HUNG",
     ] {
         assert_eq!(run.errors(name), 0.0);
     }
@@ -241,8 +248,10 @@ fn no_answer_at_all_is_a_timeout_for_each_frame() {
         against(Manner::Silent, &["-z", "200ms", "-c", "3", "--depth", "2", "--timeout", "100ms"]);
     assert_eq!(run.code, Some(1), "{run:?}");
     assert!(run.errors("TIMEOUT") >= 6.0, "{run:?}");
-    assert_eq!(run.number("/latency_us/count"), 0.0);
+    assert_eq!(run.number("/latency_us/count"), run.number("/unanswered"), "{run:?}");
+    assert!(run.number("/latency_us/p50") >= 100_000.0, "each waited for the timeout: {run:?}");
     assert!(run.warnings().contains("no frame came back"), "{run:?}");
+    assert!(run.errors("HUNG") >= 1.0 && run.number("/down_s") > 0.0, "{run:?}");
 }
 
 #[test]
@@ -268,6 +277,7 @@ fn wrong_words_exit_with_2_and_the_remedy() {
         (&["--rate", "fast"], "50k"),
         (&["--arrivals", "poisson"], "--rate"),
         (&["ws://:1"], "there is frames, lines, raw, http, udp"),
+        (&["raw://"], "has no port to connect to"),
         (&["udp://:1", "--churn", "3"], "datagrams have none"),
         (&["--hold", "100000000"], "ulimit -n"),
         (&["versus", "--server", "x"], "give --server 'CMD' twice"),

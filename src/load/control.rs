@@ -1,7 +1,7 @@
 //! What all threads of a run share: one clock, and when measuring begins and ends.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -36,11 +36,18 @@ pub(crate) struct Control {
     epoch: Instant,
     start: AtomicU64,
     end: AtomicU64,
+    /// Connections that are open, as long as they are being opened.
+    open: AtomicUsize,
 }
 
 impl Control {
     pub(crate) fn new() -> Self {
-        Self { epoch: Instant::now(), start: AtomicU64::new(NEVER), end: AtomicU64::new(NEVER) }
+        Self {
+            epoch: Instant::now(),
+            start: AtomicU64::new(NEVER),
+            end: AtomicU64::new(NEVER),
+            open: AtomicUsize::new(0),
+        }
     }
 
     pub(crate) fn now(&self) -> Nanos {
@@ -77,6 +84,17 @@ impl Control {
         } else {
             Phase::Before
         }
+    }
+
+    /// One thread has `now` connections open, after it had `before`.
+    pub(crate) fn opened(&self, before: usize, now: usize) {
+        // The sum wraps around and back.
+        self.open.fetch_add(now.wrapping_sub(before), Relaxed);
+    }
+
+    /// How many connections all threads have open, until measuring begins.
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Relaxed)
     }
 
     /// Whether something that was begun at `time` counts.

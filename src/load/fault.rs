@@ -39,6 +39,11 @@ faults! {
     Duplicate = "DUPLICATE", "a frame came back twice";
     Surplus = "SURPLUS", "bytes came back that were not sent";
     Unreachable = "UNREACHABLE", "the server could not be reached";
+    /// Counted once for each connection that was asked for.
+    Unopened = "UNOPENED", "a connection could not be opened before measuring";
+    /// Counted once for each time.
+    Ended = "ENDED", "the server ended: all connections were lost, and it took no others";
+    Hung = "HUNG", "nothing came back on any connection for --timeout";
 }
 
 impl Fault {
@@ -53,6 +58,11 @@ impl Fault {
                 | Self::Duplicate
                 | Self::Surplus
         )
+    }
+
+    /// Whether the run has failed, whatever was measured besides.
+    pub(crate) const fn is_failure(self) -> bool {
+        self.is_wrong_answer() || matches!(self, Self::Unopened | Self::Ended | Self::Hung)
     }
 
     /// What the end of a connection that should have gone on amounts to.
@@ -85,8 +95,8 @@ impl Faults {
         self.0.iter().sum()
     }
 
-    pub(crate) fn wrong_answers(&self) -> u64 {
-        Fault::ALL.iter().filter(|fault| fault.is_wrong_answer()).map(|&fault| self.of(fault)).sum()
+    pub(crate) fn failures(&self) -> u64 {
+        Fault::ALL.iter().filter(|fault| fault.is_failure()).map(|&fault| self.of(fault)).sum()
     }
 }
 
@@ -121,7 +131,7 @@ mod tests {
         more.count(Fault::Mismatch, 1);
         faults += more;
         assert_eq!(faults.to_string(), "3 TIMEOUT, 1 MISMATCH");
-        assert_eq!((faults.total(), faults.wrong_answers()), (4, 1));
+        assert_eq!((faults.total(), faults.failures()), (4, 1));
     }
 
     #[test]

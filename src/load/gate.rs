@@ -138,10 +138,9 @@ impl fmt::Display for Condition {
 }
 
 impl Condition {
-    /// Whether it is so in `report`. Of times that nobody measured nothing can be said that would be good: those
-    /// are longer than any.
+    /// Whether it is so in `report`. Where no frame came back, every time is longer than any.
     pub(crate) fn holds(&self, report: &Report) -> bool {
-        let unmeasured = self.metric.is_time() && report.latency_us.count == 0;
+        let unmeasured = self.metric.is_time() && report.answered() == 0;
         let value = if unmeasured { f64::INFINITY } else { self.metric.of(report) };
         match self.than {
             Than::Less => value < self.value,
@@ -195,6 +194,8 @@ pub(crate) mod tests {
                 p99_99: 900.0,
                 max: 1500.0,
             },
+            unanswered: 0,
+            down_s: 0.0,
             errors: 0,
             errors_by_name: report::by_name(&Default::default()),
             first_difference: None,
@@ -247,6 +248,9 @@ pub(crate) mod tests {
         let condition = |text: &str| text.parse::<Condition>().unwrap();
         assert!(condition("p99>5ms").holds(&report));
         assert!(!condition("p99<5ms").holds(&report));
+        report.latency_us = Latency { count: 9, p99: 10.0, ..Latency::default() };
+        report.unanswered = 9;
+        assert!(condition("p99>5ms").holds(&report), "they were given up after 10 µs");
     }
 
     #[test]

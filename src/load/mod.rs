@@ -15,6 +15,8 @@ pub(crate) mod html;
 pub(crate) mod http;
 pub(crate) mod interval;
 pub(crate) mod live;
+pub(crate) mod opening;
+pub(crate) mod outage;
 pub(crate) mod pace;
 pub(crate) mod plan;
 pub(crate) mod procfs;

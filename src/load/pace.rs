@@ -15,6 +15,9 @@ pub(crate) enum Arrivals {
     Poisson,
 }
 
+/// Frames that were never sent are told apart by this many times at which they were due.
+const MOST_GROUPS: u64 = 100_000;
+
 impl Arrivals {
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -64,6 +67,22 @@ impl Pace {
         if since < 0.0 { 0 } else { whole(since / self.interval) + 1 }
     }
 
+    /// Frames that are due before `end` and were never taken: when they were due, and how many at a time.
+    pub(crate) fn left(&self, end: Nanos) -> impl Iterator<Item = (Nanos, u64)> + use<> {
+        let first = self.next();
+        let all = end.checked_sub(1).map_or(0, |last| self.due(last));
+        // Of very many it is enough to know when about they were due.
+        let groups = all.min(MOST_GROUPS);
+        let share = move |whole: u64, group: u64| {
+            let part = u128::from(whole) * u128::from(group) / u128::from(groups);
+            u64::try_from(part).unwrap_or(u64::MAX)
+        };
+        let time = end.saturating_sub(first);
+        (0..groups).map(move |group| {
+            (first + share(time, group), share(all, group + 1) - share(all, group))
+        })
+    }
+
     /// Takes the next frame's time, if it is due by `now`.
     pub(crate) fn take(&mut self, now: Nanos) -> Option<Nanos> {
         let due = self.next();
@@ -103,6 +122,18 @@ mod tests {
         let close = times.windows(2).filter(|pair| pair[1] - pair[0] < 100).count();
         // 1 - e^-0.1 of the gaps are shorter than a tenth of the mean.
         assert!((9_000..10_000).contains(&close), "{close}");
+    }
+
+    #[test]
+    fn all_that_was_never_sent_is_left() {
+        let pace = Pace::new(Arrivals::Constant, 1000.0, 500_000, 0, 1);
+        let left: Vec<_> = pace.left(3_600_000).collect();
+        assert_eq!(left, [(500_000, 1), (1_275_000, 1), (2_050_000, 1), (2_825_000, 1)]);
+        assert_eq!((pace.left(0).count(), pace.left(500_000).count()), (0, 0));
+        let many = Pace::new(Arrivals::Constant, 1e9, 0, 0, 1);
+        let left: Vec<_> = many.left(1_000_000_000).collect();
+        assert_eq!(left.len() as u64, MOST_GROUPS);
+        assert_eq!(left.iter().map(|(_, frames)| frames).sum::<u64>(), 1_000_000_000);
     }
 
     #[test]

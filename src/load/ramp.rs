@@ -49,6 +49,9 @@ pub(crate) fn ramp(
         live.title(format!("{}/s", Rate(rate)));
         let plan = Plan { rate: Some(rate), ..plan.clone() };
         let outcome = run::run(&plan, name, server, live, stop)?;
+        if let Some(end) = outcome.server_end {
+            return Err(end);
+        }
         let report = &outcome.report;
         if report.ended_early {
             break;

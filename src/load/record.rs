@@ -7,6 +7,7 @@ use hdrhistogram::Histogram;
 use super::{
     control::{Control, Nanos, Phase},
     fault::{Fault, Faults},
+    outage::Outage,
 };
 
 /// So many digits of every latency are kept.
@@ -31,8 +32,10 @@ pub(crate) struct Window {
     /// Frames that came back within the window, and their bytes.
     pub(crate) frames: u64,
     pub(crate) bytes: u64,
-    /// Of frames due within the time of measuring.
+    /// Of frames due within the time of measuring; of those that never came back, how long they were waited for.
     pub(crate) latency: Histogram<u64>,
+    /// Among those, frames that never came back.
+    pub(crate) unanswered: u64,
     /// By how much the client itself was late to send.
     pub(crate) lag: Histogram<u64>,
     /// From the first attempt to connect until it was done.
@@ -51,6 +54,7 @@ impl Window {
             frames: 0,
             bytes: 0,
             latency: histogram(),
+            unanswered: 0,
             lag: histogram(),
             connecting: histogram(),
             faults: Faults::default(),
@@ -77,7 +81,7 @@ pub(crate) enum Message {
 }
 
 /// What only the end shows.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Summary {
     /// Of the CPU, while measuring.
     pub(crate) cpu: Nanos,
@@ -87,6 +91,8 @@ pub(crate) struct Summary {
     pub(crate) held: u64,
     /// UDP: losses at the positions where the loop guard of `resound serve` drops.
     pub(crate) guard_losses: u64,
+    /// When the server did not answer this thread.
+    pub(crate) outages: Vec<Outage>,
 }
 
 /// One thread's measurements.
@@ -142,6 +148,14 @@ impl Recorder {
         if self.control.counts(due) {
             record(&mut self.window.latency, now.saturating_sub(due), frames);
         }
+    }
+
+    /// `frames` that were due at `due` are given up at `now`: they count with the time they were waited for.
+    pub(crate) fn unanswered(&mut self, due: Nanos, now: Nanos, frames: u64) {
+        if self.control.counts(due) {
+            self.window.unanswered += frames;
+        }
+        self.latency(due, now, frames);
     }
 
     /// A frame was sent so much after it was due, and nobody but this program is to blame.
@@ -215,14 +229,11 @@ impl Recorder {
     }
 
     /// Hands on the rest.
-    pub(crate) fn finish(&mut self, unsent: u64, held: u64) {
+    pub(crate) fn finish(&mut self, unsent: u64, held: u64, outages: Vec<Outage>) {
         self.hand_on(0, 0);
-        self.tell(Message::Done(Summary {
-            cpu: self.cpu,
-            unsent,
-            held,
-            guard_losses: self.guard_losses,
-        }));
+        let guard_losses = self.guard_losses;
+        let summary = Summary { cpu: self.cpu, unsent, held, guard_losses, outages };
+        self.tell(Message::Done(summary));
     }
 }
 

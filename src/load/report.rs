@@ -29,6 +29,12 @@ pub(crate) struct Report {
     pub(crate) frames_per_s: f64,
     pub(crate) megabytes_per_s: f64,
     pub(crate) latency_us: Latency,
+    /// Among the frames that have a latency, those that never came back.
+    #[serde(default)]
+    pub(crate) unanswered: u64,
+    /// For how long the server had ended or hung while it was measured.
+    #[serde(default)]
+    pub(crate) down_s: f64,
     pub(crate) errors: u64,
     pub(crate) errors_by_name: BTreeMap<String, u64>,
     pub(crate) first_difference: Option<String>,
@@ -48,6 +54,13 @@ pub(crate) struct Report {
     pub(crate) distribution: Vec<(f64, f64)>,
     pub(crate) ramp: Option<Ramp>,
     pub(crate) warnings: Vec<String>,
+}
+
+impl Report {
+    /// How many of the frames that have a latency came back.
+    pub(crate) const fn answered(&self) -> u64 {
+        self.latency_us.count.saturating_sub(self.unanswered)
+    }
 }
 
 /// What was asked for.

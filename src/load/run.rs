@@ -13,7 +13,9 @@ use hdrhistogram::Histogram;
 
 use super::{
     control::{Control, Nanos, Phase, nanos, seconds},
+    fault::Fault,
     live::Live,
+    outage::{self, Outage},
     plan::Plan,
     procfs::Usage,
     record::{self, Message, Summary, Window},
@@ -30,6 +32,9 @@ use super::{
 /// How often it is looked whether somebody wants to stop, and whether a phase has begun.
 const TICK: Duration = Duration::from_millis(10);
 
+/// How often it is looked whether a server that was started for the run is still there.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// What came of a run.
 #[derive(Debug)]
 pub(crate) struct Outcome {
@@ -38,6 +43,8 @@ pub(crate) struct Outcome {
     pub(crate) window: Duration,
     /// Latencies of each window, for `--hdr`.
     pub(crate) windows: Vec<Histogram<u64>>,
+    /// When and how the server that was started for the run has ended, if it has.
+    pub(crate) server_end: Option<String>,
 }
 
 /// Does what `plan` says; `server`, where it is ours, is watched meanwhile.
@@ -96,6 +103,9 @@ struct Gathering<'a> {
     difference: Option<String>,
     stopped: bool,
     usage: [Option<(Instant, Usage)>; 2],
+    /// When the server is looked after next, and how it has ended.
+    next_look: Instant,
+    server_end: Option<String>,
 }
 
 impl<'a> Gathering<'a> {
@@ -114,6 +124,8 @@ impl<'a> Gathering<'a> {
             difference: None,
             stopped: false,
             usage: [None; 2],
+            next_look: Instant::now(),
+            server_end: None,
         }
     }
 
@@ -145,6 +157,7 @@ impl<'a> Gathering<'a> {
                 }
             }
             self.watch();
+            self.look_after_server()?;
             self.show(live);
             if !self.stopped && stop.is_asked_for() {
                 self.stopped = true;
@@ -174,6 +187,27 @@ impl<'a> Gathering<'a> {
         }
     }
 
+    /// Ends the run if the server has ended: nothing can be measured any more.
+    fn look_after_server(&mut self) -> Result<(), String> {
+        let now = Instant::now();
+        if now < self.next_look || self.server_end.is_some() {
+            return Ok(());
+        }
+        self.next_look = now + LOOK;
+        let Some(end) = self.server.and_then(Server::ended) else { return Ok(()) };
+        let since = self.control.now();
+        if self.control.phase(since) == Phase::Before {
+            return Err(format!("the server {end}\nbefore anything was measured"));
+        }
+        let since = seconds(since.saturating_sub(self.control.start()));
+        self.server_end = Some(format!(
+            "{since:.2} s after measuring began the server {end}\nNothing was measured after that"
+        ));
+        self.stopped = true;
+        self.control.end_now();
+        Ok(())
+    }
+
     /// Adds what one thread saw in a window to what the others did.
     fn window(&mut self, window: Window) {
         // It fails only for values that the sum cannot hold, and the sum grows.
@@ -187,6 +221,7 @@ impl<'a> Gathering<'a> {
         sum.faults += window.faults;
         sum.cycles += window.cycles;
         sum.in_flight += window.in_flight;
+        sum.unanswered += window.unanswered;
         for (mine, theirs) in [
             (&mut sum.latency, &window.latency),
             (&mut sum.lag, &window.lag),
@@ -201,7 +236,9 @@ impl<'a> Gathering<'a> {
         let now = self.control.now();
         let start = self.control.start();
         match self.control.phase(now) {
-            Phase::Before if self.filled < self.plan.threads => live.filling(self.plan),
+            Phase::Before if self.filled < self.plan.threads => {
+                live.filling(self.plan, self.control.open());
+            }
             Phase::Before => live.warming_up(self.plan),
             Phase::Measuring | Phase::After => {
                 let window = nanos(self.plan.window());
@@ -232,6 +269,7 @@ impl<'a> Gathering<'a> {
             started: self.started,
             window: self.plan.window(),
             windows: self.windows.into_iter().map(|window| window.latency).collect(),
+            server_end: self.server_end,
         })
     }
 
@@ -244,8 +282,15 @@ impl<'a> Gathering<'a> {
             all.bytes += window.bytes;
             all.cycles += window.cycles;
             all.faults += window.faults;
+            all.unanswered += window.unanswered;
             let _ = all.lag.add(&window.lag);
             let _ = all.connecting.add(&window.connecting);
+        }
+        let outages = outage::of_all(self.summaries.iter().map(|summary| &summary.outages[..]));
+        outages.iter().for_each(|outage| all.faults.count(outage.fault, 1));
+        all.faults.count(Fault::Unopened, self.missing as u64);
+        if self.server_end.is_some() && all.faults.of(Fault::Ended) == 0 {
+            all.faults.count(Fault::Ended, 1);
         }
         let busiest = self.summaries.iter().map(|summary| summary.cpu).max().unwrap_or(0);
         let mut report = Report {
@@ -263,6 +308,8 @@ impl<'a> Gathering<'a> {
             frames_per_s: all.frames as f64 / duration_s,
             megabytes_per_s: all.bytes as f64 / 1e6 / duration_s,
             latency_us: Latency::from(&self.total),
+            unanswered: all.unanswered,
+            down_s: self.down(&outages),
             errors: all.faults.total(),
             errors_by_name: report::by_name(&all.faults),
             first_difference: self.difference.clone(),
@@ -283,7 +330,12 @@ impl<'a> Gathering<'a> {
             warnings: Vec::new(),
         };
         report.warnings = warnings::warnings(&report, self.missing);
+        report.warnings.splice(0..0, self.server_end.clone());
         report
+    }
+
+    fn down(&self, outages: &[Outage]) -> f64 {
+        seconds(outage::time_within(outages, self.control.start(), self.control.end()))
     }
 
     fn window_reports(&self, measured: Nanos) -> Vec<WindowReport> {

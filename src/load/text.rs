@@ -17,7 +17,13 @@ pub(crate) fn text(report: &Report) -> Result<String, fmt::Error> {
     writeln!(out, "{}", heading(report))?;
     writeln!(out)?;
     let early = if report.ended_early { ", ended early" } else { "" };
-    line(&mut out, "frames", format!("{} in {:.2} s{early}", report.frames, report.duration_s))?;
+    let down = if report.down_s > 0.0 {
+        format!(", the server down for {:.2} s of it", report.down_s)
+    } else {
+        String::new()
+    };
+    let frames = format!("{} in {:.2} s{early}{down}", report.frames, report.duration_s);
+    line(&mut out, "frames", frames)?;
     let asked = config.rate.map(|rate| format!(", {}/s asked for", Rate(rate))).unwrap_or_default();
     let rate = format!(
         "{}/s{asked}, {:.1} MB/s each way",
@@ -113,7 +119,16 @@ fn latency(out: &mut String, report: &Report) -> fmt::Result {
         write!(values, "{:>9}", Micros(value))?;
     }
     line(out, "latency", names)?;
-    line(out, "", values)
+    line(out, "", values)?;
+    if report.unanswered > 0 {
+        let frames = Plural(report.unanswered, ["frame", "frames"]);
+        line(
+            out,
+            "",
+            format!("{frames} never came back, and count with the time waited for them"),
+        )?;
+    }
+    Ok(())
 }
 
 fn of_connections(out: &mut String, report: &Report) -> fmt::Result {
@@ -207,10 +222,13 @@ mod tests {
         report.errors_by_name.insert("TIMEOUT".to_owned(), 2);
         report.errors_by_name.insert("MISMATCH".to_owned(), 1);
         report.warnings.push("beware of this".to_owned());
+        report.unanswered = 7;
+        report.down_s = 2.5;
         let text = text(&report).unwrap();
         for says in [
             "10 connections, closed loop, depth 1, size 64",
-            "1000000 in 10.00 s",
+            "1000000 in 10.00 s, the server down for 2.50 s of it",
+            "7 frames never came back, and count with the time waited for them",
             "100k/s, 6.8 MB/s each way",
             "p99.99",
             "1.50ms",

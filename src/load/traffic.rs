@@ -17,6 +17,7 @@ use super::{
     evidence::{BUDGET, Evidence, PATIENCE},
     fault::Fault,
     http::Answers,
+    opening::Opening,
     record::Recorder,
     tape::Tape,
 };
@@ -34,7 +35,7 @@ pub(crate) enum Discipline {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     Busy,
-    /// It does nothing until the very end.
+    /// It echoes one frame when it is opened, which shows that the server has accepted it, and one at the very end.
     Idle,
 }
 
@@ -44,6 +45,8 @@ struct Flow {
     token: Token,
     role: Role,
     open: bool,
+    /// Idle: its first frame has not come back, so the server may not have accepted it.
+    unproven: bool,
     /// Nothing that comes of it matters any more.
     over: bool,
     /// When connecting began.
@@ -87,8 +90,11 @@ pub(crate) struct Load {
     pub(crate) gone: Vec<(Role, Option<Fault>)>,
     /// Connections that have to be closed.
     pub(crate) condemned: Vec<Token>,
-    /// Connections that are open, frames in flight on all of them, and connections that hold their peace.
+    /// Connections that are open.
     pub(crate) open: usize,
+    /// Among those, idle ones whose first frame has not come back.
+    pub(crate) unproven: usize,
+    /// Frames in flight on all connections.
     pub(crate) in_flight: u64,
     opened: usize,
     /// Connections with evidence that is not judged yet, and how many bytes more may be kept as such.
@@ -100,6 +106,12 @@ pub(crate) struct Load {
     shown: u64,
     /// Bytes that came behind the FIN of connections, which the reactor throws away.
     thrown_away: u64,
+    pub(crate) opening: Opening,
+    /// When something was last sent, and when something last came back, on any connection.
+    pub(crate) sent: Nanos,
+    pub(crate) answered: Nanos,
+    /// When the last connection was lost.
+    pub(crate) lost: Nanos,
 }
 
 impl Load {
@@ -120,6 +132,7 @@ impl Load {
             gone: Vec::new(),
             condemned: Vec::new(),
             open: 0,
+            unproven: 0,
             in_flight: 0,
             opened: 0,
             suspects: 0,
@@ -127,6 +140,10 @@ impl Load {
             wrong_answers: 0,
             shown: 0,
             thrown_away: 0,
+            opening: Opening::new(),
+            sent: 0,
+            answered: 0,
+            lost: 0,
         }
     }
 
@@ -145,6 +162,7 @@ impl Load {
             token,
             role,
             open: false,
+            unproven: false,
             over: false,
             began: now,
             send_at: start,
@@ -179,6 +197,7 @@ impl Load {
             return;
         }
         let now = self.recorder.now();
+        self.sent = now;
         match (flow.role, self.discipline) {
             (Role::Idle, _) => self.in_flight += flow.send(&self.tape, 1, now, now, out),
             (Role::Busy, Discipline::Closed { depth }) => {
@@ -201,6 +220,7 @@ impl Load {
 
     /// Puts frames into `out` that were due at `times`; the connection goes back into the list if it has room.
     pub(crate) fn send(&mut self, token: Token, times: &[Nanos], now: Nanos, out: &mut Output) {
+        self.sent = now;
         if let Some(Some(flow)) = self.flows.get_mut(token.key()) {
             for &due in times {
                 self.in_flight += flow.send(&self.tape, 1, due, now, out);
@@ -231,20 +251,34 @@ impl Load {
         }
     }
 
-    /// Gives up connections on which nothing has come back for `timeout` although something should.
-    pub(crate) fn expire(&mut self, now: Nanos, timeout: Nanos) {
+    /// Gives up connections on which nothing has come back for `timeout` although something should; whether there are
+    /// any. One that waits to be accepted is given up when no other was accepted for so long either.
+    pub(crate) fn expire(&mut self, now: Nanos, timeout: Nanos) -> bool {
+        let before = self.condemned.len();
+        let accepted = self.opening.last_progress();
         for flow in self.flows.iter_mut().flatten().filter(|flow| flow.open && !flow.over) {
-            if flow.frames_in_flight > 0 && now.saturating_sub(flow.progress) >= timeout {
+            let since = if flow.unproven { flow.progress.max(accepted) } else { flow.progress };
+            if flow.frames_in_flight > 0 && now.saturating_sub(since) >= timeout {
                 flow.over = true;
                 self.recorder.fault(Fault::Timeout, flow.frames_in_flight.into());
                 self.condemned.push(flow.token);
             }
         }
+        self.condemned.len() > before
+    }
+
+    /// Whether a connection ended before it was opened only because the server accepts slowly: others were opened
+    /// meanwhile.
+    fn is_waiting(&self, reason: Reason, now: Nanos, began: Nanos) -> bool {
+        let accepts = self.opening.last_progress() > began;
+        reason == Reason::ConnectTimeout && !self.sending && accepts && now > began
     }
 
     /// Takes note of input that is not the echo of what was sent; how many bytes of it are done with.
     fn differs(&mut self, key: usize, input: &[u8], wrong: Wrong) -> usize {
         let now = self.recorder.now();
+        // A wrong answer is one: the server does not hang.
+        self.answered = now;
         let Some(Some(flow)) = self.flows.get_mut(key) else { return input.len() };
         match wrong.how {
             How::Differs { from, offset, alike } => {
@@ -399,7 +433,14 @@ impl Protocol for Load {
         self.recorder.connected(flow.began, now);
         self.open += 1;
         self.opened += 1;
-        if self.sending && flow.role == Role::Busy {
+        let is_idle = flow.role == Role::Idle;
+        if is_idle {
+            flow.unproven = true;
+            self.unproven += 1;
+        } else {
+            self.opening.answered(now.saturating_sub(flow.began), now);
+        }
+        if is_idle || self.sending {
             self.begin(token, out);
         }
     }
@@ -433,6 +474,11 @@ impl Protocol for Load {
         flow.bytes += consumed as u64;
         flow.frames += frames;
         flow.progress = now;
+        self.answered = now;
+        if frames > 0 && std::mem::take(&mut flow.unproven) {
+            self.unproven -= 1;
+            self.opening.answered(now.saturating_sub(flow.began), now);
+        }
         flow.back(frames, now, &mut self.recorder);
         self.recorder.back(now, frames, consumed);
         let back = u32::try_from(frames).unwrap_or(u32::MAX);
@@ -455,6 +501,7 @@ impl Protocol for Load {
                 // measured rate would be one of system calls, on both sides.
                 Discipline::Closed { depth } if flow.frames_in_flight <= depth / 2 => {
                     let missing = depth - flow.frames_in_flight;
+                    self.sent = now;
                     self.in_flight += flow.send(&self.tape, missing, now, now, out);
                 }
                 Discipline::Closed { .. } => {}
@@ -468,12 +515,22 @@ impl Protocol for Load {
         // Nothing more comes that could make it certain.
         self.conclude(token.key());
         let Some(flow) = self.flows.get_mut(token.key()).and_then(Option::take) else { return };
+        let now = self.recorder.now();
         self.in_flight -= u64::from(flow.frames_in_flight);
+        for &(due, frames) in &flow.in_flight {
+            self.recorder.unanswered(due, now, frames.into());
+        }
         if flow.open {
             self.open -= 1;
+            self.unproven -= usize::from(flow.unproven);
+            self.lost = now;
         }
+        let is_waiting = self.is_waiting(reason, now, flow.began);
         let fault = if flow.over {
             flow.wrong
+        } else if is_waiting {
+            self.opening.unanswered(now);
+            None
         } else {
             let fault = Fault::of(reason, flow.echo.is_within(&self.tape, flow.back_at));
             self.recorder.fault(fault, 1);

@@ -15,6 +15,7 @@ use super::{
     check::Difference,
     control::{Nanos, Phase, nanos},
     fault::Fault,
+    outage::Outages,
     pace::Pace,
     record::{Message, Recorder},
     refusal::why_not,
@@ -34,6 +35,8 @@ const MOST_GIVEN_UP: usize = 65_536;
 
 /// How long a run still listens when everything has come back, for datagrams that come twice.
 const QUIET: Nanos = 50_000_000;
+/// Datagrams may be lost: a server hangs when none came back for this many times the timeout.
+const TIMEOUTS: u64 = 3;
 
 /// Longer than any datagram.
 const SCRATCH: usize = 64 << 10;
@@ -105,6 +108,10 @@ struct Datagrams {
     packet: Vec<u8>,
     sending: bool,
     any_back: bool,
+    /// When something was last sent, and when something last came back, on any socket.
+    sent: Nanos,
+    answered: Nanos,
+    outages: Outages,
 }
 
 impl Datagrams {
@@ -159,6 +166,9 @@ impl Datagrams {
             packet: Vec::new(),
             sending: true,
             any_back: false,
+            sent: 0,
+            answered: 0,
+            outages: Outages::default(),
             job,
         })
     }
@@ -166,6 +176,7 @@ impl Datagrams {
     fn work(mut self) -> Result<(), String> {
         self.recorder.tell(Message::Filled { missing: 0 });
         let now = self.recorder.now();
+        self.answered = now;
         let (plan, thread) = (self.job.plan.clone(), self.job.thread);
         match (self.discipline, plan.rate) {
             (Discipline::Open { .. }, Some(rate)) => {
@@ -191,8 +202,8 @@ impl Datagrams {
             self.turn(now, &mut events, &mut scratch)?;
         }
         let end = self.recorder.control().end();
-        let unsent = self.pace.take().map_or(0, |pace| pace.due(end.saturating_sub(1)));
         self.sending = false;
+        let pace = self.pace.take();
         let mut until = self.recorder.now() + QUIET;
         while self.in_flight() > 0 || self.recorder.now() < until {
             let now = self.recorder.now();
@@ -203,7 +214,14 @@ impl Datagrams {
             self.expire(now)?;
             self.turn(now, &mut events, &mut scratch)?;
         }
-        self.recorder.finish(unsent, 0);
+        let mut unsent = 0;
+        let now = self.recorder.now();
+        for (due, frames) in pace.into_iter().flat_map(|pace| pace.left(end)) {
+            // It would have been sent by now, had the others come back.
+            self.recorder.unanswered(due, now, frames);
+            unsent += frames;
+        }
+        self.recorder.finish(unsent, 0, self.outages.until(now));
         Ok(())
     }
 
@@ -213,21 +231,22 @@ impl Datagrams {
 
     /// Sends the next datagram of a socket, which was due at `due`.
     fn send(&mut self, index: usize, due: Nanos, now: Nanos) -> Result<(), String> {
+        self.sent = now;
         let flow = &mut self.flows[index];
         let number = flow.number + flow.in_flight.len() as u64;
         datagram(&self.tape, flow.first, number, &mut self.packet);
-        let back = match flow.socket.send(&self.packet) {
-            Ok(_) => false,
-            Err(error) => match error.kind() {
-                // Lost before it left, as others are on the way: missing it will be told by time.
-                ErrorKind::WouldBlock | ErrorKind::Interrupted => false,
-                ErrorKind::ConnectionRefused => return self.refused(index),
-                _ => return Err(format!("cannot send to {}: {error}", self.endpoint)),
-            },
-        };
-        flow.in_flight.push_back(Sent { due, at: now, back });
+        let sent = flow.socket.send(&self.packet);
+        flow.in_flight.push_back(Sent { due, at: now, back: false });
         flow.missing += 1;
-        Ok(())
+        match sent {
+            Ok(_) => Ok(()),
+            Err(error) => match error.kind() {
+                // Lost before it left, as others are on the way: the timeout will tell.
+                ErrorKind::WouldBlock | ErrorKind::Interrupted => Ok(()),
+                ErrorKind::ConnectionRefused => self.refused(index),
+                _ => Err(format!("cannot send to {}: {error}", self.endpoint)),
+            },
+        }
     }
 
     /// The server's host answered that nobody is there.
@@ -237,6 +256,7 @@ impl Datagrams {
             return Err(why_not(&self.job.plan.endpoint, &error, &self.job.plan));
         }
         self.recorder.fault(Fault::Refused, 1);
+        self.outages.begin(Fault::Ended, self.answered);
         self.next_flow = index + 1;
         Ok(())
     }
@@ -279,6 +299,7 @@ impl Datagrams {
                 if !first.back {
                     lost += 1;
                     by_guard += u64::from(is_where_the_loop_guard_drops(flow.number));
+                    self.recorder.unanswered(first.due, now, 1);
                     flow.give_up(flow.number);
                 }
                 flow.number += 1;
@@ -287,6 +308,10 @@ impl Datagrams {
             flow.missing -= lost;
             self.recorder.fault(Fault::Timeout, lost.into());
             self.recorder.guard_losses(by_guard);
+            let silence = now.saturating_sub(self.answered);
+            if lost > 0 && self.sent >= self.answered && silence >= TIMEOUTS * self.timeout {
+                self.outages.begin(Fault::Hung, self.answered);
+            }
             self.replace(index, lost.into(), now)?;
         }
         Ok(())
@@ -351,6 +376,8 @@ impl Datagrams {
     fn take(&mut self, index: usize, received: &[u8], now: Nanos) -> u64 {
         let flow = &mut self.flows[index];
         self.any_back = true;
+        self.answered = now;
+        self.outages.answered(now);
         let Some(number) = received.first_chunk().map(|number| u64::from_le_bytes(*number)) else {
             let length = bytes(received.len());
             self.wrong(Fault::Truncated, || {
@@ -381,6 +408,7 @@ impl Datagrams {
         if received == self.packet {
             self.recorder.latency(due, now, 1);
         } else {
+            self.recorder.unanswered(due, now, 1);
             let difference = Difference::of_datagram(number, &self.packet, received);
             self.recorder.fault(difference.fault, 1);
             self.recorder.difference(|| difference.to_string());

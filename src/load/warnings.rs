@@ -21,6 +21,7 @@ const ACHIEVED: f64 = 0.99;
 /// What has to be said of `report`; `missing` connections could not be opened.
 pub(crate) fn warnings(report: &Report, missing: usize) -> Vec<String> {
     let found = [
+        down(report),
         omission(report),
         saturation(report),
         achieved(report),
@@ -32,6 +33,20 @@ pub(crate) fn warnings(report: &Report, missing: usize) -> Vec<String> {
         pauses(report),
     ];
     found.into_iter().flatten().collect()
+}
+
+/// A rate over a time in which there was no server is no rate of the server's.
+fn down(report: &Report) -> Option<String> {
+    let up = report.duration_s - report.down_s;
+    (report.down_s > 0.0).then(|| {
+        format!(
+            "the server was down for {:.2} s of the {:.2} s measured, and the rate is averaged over all of it; while the \
+             server answered, it was {}/s",
+            report.down_s,
+            report.duration_s,
+            Rate(if up > 0.0 { report.frames as f64 / up } else { 0.0 })
+        )
+    })
 }
 
 /// A closed loop sends nothing while it waits, so one long wait counts once.
@@ -94,7 +109,7 @@ fn lag(report: &Report) -> Option<String> {
 }
 
 fn samples(report: &Report) -> Option<String> {
-    let count = report.latency_us.count;
+    let count = report.answered();
     let (percentile, needed) = match count {
         0 => return Some("no frame came back: there is nothing to report but errors".to_owned()),
         1..1_000 => ("p99, p99.9 and p99.99", 100_000),
@@ -114,8 +129,8 @@ fn missing_connections(report: &Report, missing: usize) -> Option<String> {
     let asked = report.config.connections + report.config.hold;
     (missing > 0).then(|| {
         format!(
-            "{missing} of {} could not be opened: see the errors; the server may limit how many it \
-             takes (--max-connections of resound serve, ulimit -n)",
+            "{missing} of {} could not be opened, or were not served; the server may limit how many it \
+             accepts (--max-connections of resound serve, ulimit -n)",
             connections(asked)
         )
     })
@@ -239,5 +254,10 @@ mod tests {
             assert!(text.contains(says), "{text}");
         }
         assert!(warnings(&report(), 3)[0].contains("3 of 10 connections"));
+        let mut down = report();
+        (down.frames, down.duration_s, down.down_s) = (1_000, 10.0, 8.0);
+        assert!(
+            said(&down).contains("down for 8.00 s of the 10.00 s") && said(&down).contains("500/s")
+        );
     }
 }

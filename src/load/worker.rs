@@ -12,6 +12,7 @@ use resound::{Config, Lane, Reactor};
 use super::{
     control::{Control, Nanos, Phase, nanos},
     fault::Fault,
+    outage::Outages,
     pace::Pace,
     plan::Plan,
     record::{Message, Recorder},
@@ -20,9 +21,6 @@ use super::{
     timer::Timer,
     traffic::{Load, Role},
 };
-
-/// Connections that are being opened at once: more than a usual backlog would only wait, some of them a second.
-const CONNECTING_AT_ONCE: usize = 100;
 
 /// After a connection failed, the next one is tried so much later.
 const RETRY: Nanos = 50_000_000;
@@ -80,8 +78,14 @@ struct Worker {
     attempts: usize,
     /// When the next one may be made.
     next_connect: Nanos,
+    /// Connections that are being opened: connect(2) is not answered yet, or the first frame of an idle one.
     connecting: usize,
+    /// Connections that there should be.
+    wanted: usize,
+    /// What the main thread was told of how many are open.
+    told: usize,
     filled: bool,
+    outages: Outages,
     pace: Option<Pace>,
     times: Vec<Nanos>,
     /// Open loop: the last round left frames unsent because no connection had room.
@@ -125,7 +129,10 @@ impl Worker {
             attempts: 0,
             next_connect: 0,
             connecting: 0,
+            wanted: busy + idle,
+            told: 0,
             filled: false,
+            outages: Outages::default(),
             pace: None,
             times: Vec::new(),
             starved: false,
@@ -167,11 +174,10 @@ impl Worker {
         if self.vacant.is_empty() {
             return Ok(());
         }
-        let open = self.load().open;
-        let wanted = self.plan.part(self.plan.connections, self.thread)
-            + self.plan.part(self.plan.hold, self.thread);
-        self.connecting = wanted.saturating_sub(open + self.vacant.len());
-        while self.connecting < CONNECTING_AT_ONCE
+        let open = self.served();
+        self.connecting = self.wanted.saturating_sub(open + self.vacant.len());
+        let at_once = self.load().opening.at_once();
+        while self.connecting < at_once
             && now >= self.next_connect
             && let Some(vacancy) = self.vacant.front().copied()
             && vacancy.not_before <= now
@@ -202,6 +208,12 @@ impl Worker {
         Ok(())
     }
 
+    /// Connections on which the server answers, as far as is known.
+    fn served(&mut self) -> usize {
+        let load = self.load();
+        load.open - load.unproven
+    }
+
     /// Enters it where its time is: one that has to pause holds up none that need not.
     fn vacate(&mut self, vacancy: Vacancy) {
         let place = self.vacant.partition_point(|other| other.not_before <= vacancy.not_before);
@@ -210,8 +222,9 @@ impl Worker {
 
     fn failed(&mut self, vacancy: Vacancy, error: &io::Error, now: Nanos) -> Result<(), String> {
         let fault = match error.kind() {
-            ErrorKind::ConnectionRefused => Fault::Refused,
-            ErrorKind::AddrNotAvailable | ErrorKind::PermissionDenied | ErrorKind::NotFound => {
+            // Of a Unix socket, also that the server has ended and removed it.
+            ErrorKind::ConnectionRefused | ErrorKind::NotFound => Fault::Refused,
+            ErrorKind::AddrNotAvailable | ErrorKind::PermissionDenied => {
                 return Err(why_not(&self.plan.endpoint, error, &self.plan));
             }
             _ if error.raw_os_error() == Some(libc::EMFILE) => {
@@ -223,8 +236,21 @@ impl Worker {
             return Err(why_not(&self.plan.endpoint, error, &self.plan));
         }
         self.load().recorder.fault(fault, 1);
+        self.not_opened(fault);
         self.vacate(Vacancy { not_before: now + RETRY, ..vacancy });
         Ok(())
+    }
+
+    /// An attempt to connect, or a connection, has failed in this way.
+    fn not_opened(&mut self, fault: Fault) {
+        let filled = self.filled;
+        let load = self.load();
+        load.opening.failed();
+        let lost = load.lost;
+        let refused = matches!(fault, Fault::Refused | Fault::Unreachable);
+        if filled && refused && load.open == 0 {
+            self.outages.begin(Fault::Ended, lost);
+        }
     }
 
     /// Makes up for connections that are gone, and closes those that have to go.
@@ -254,6 +280,9 @@ impl Worker {
                 };
                 return Err(why_not(&self.plan.endpoint, &kind.into(), &self.plan));
             }
+            if let Some(fault) = fault {
+                self.not_opened(fault);
+            }
             let pause = match fault {
                 Some(fault) if fault.is_wrong_answer() => RETRY_AFTER_WRONG << doublings,
                 Some(_) => RETRY,
@@ -265,21 +294,26 @@ impl Worker {
         Ok(())
     }
 
-    /// Lets the load begin once all connections are open, or have had time enough.
+    /// Lets the load begin once all connections are open, or the others are given up.
     fn fill(&mut self, now: Nanos) {
-        let wanted = self.plan.part(self.plan.connections, self.thread)
-            + self.plan.part(self.plan.hold, self.thread);
-        let timeout = self.timeout;
+        let open = self.served();
+        let missing = self.wanted.saturating_sub(open);
+        let interval = self.plan.connect_rate.map_or(0.0, |rate| 1e9 / rate);
+        let interval = super::random::whole(interval * f64::from(self.plan.threads));
+        let patience = self.timeout.saturating_add(interval);
+        let told = std::mem::replace(&mut self.told, open);
         let load = self.load();
-        let progress = load.opened();
-        let missing = wanted.saturating_sub(load.open);
-        let all_tried = missing == 0 || progress >= wanted;
-        if !all_tried && (now < timeout || self.plan.connect_rate.is_some()) {
+        load.recorder.control().opened(told, open);
+        if !load.opening.is_over(open, missing, now, patience) {
             return;
         }
         self.filled = true;
+        let all = self.vacant.len();
+        self.vacant.retain(|vacancy| vacancy.role == Role::Busy);
+        self.wanted -= all - self.vacant.len();
         let load = self.load();
         load.recorder.tell(Message::Filled { missing });
+        load.answered = now;
         load.sending = true;
         for token in self.load().tokens(Role::Busy) {
             self.reactor.speak(token, |load, out| load.begin(token, out));
@@ -323,7 +357,15 @@ impl Worker {
             self.next_expiry = now + (self.timeout / 10).min(LONGEST_WAIT);
             let timeout = self.timeout;
             self.load().judge_overdue(now, timeout);
-            self.load().expire(now, timeout);
+            let load = self.load();
+            let expired = load.expire(now, timeout);
+            let (sent, answered) = (load.sent, load.answered);
+            // Of a few that do not come back when all others have, nothing can be said of the server.
+            let all = sent >= answered && now.saturating_sub(answered) >= timeout;
+            if self.filled && expired && all {
+                self.outages.begin(Fault::Hung, answered);
+            }
+            self.outages.answered(answered);
         }
     }
 
@@ -343,8 +385,9 @@ impl Worker {
         until = until.min(load.recorder.window_end().max(now));
         let has_room = !load.room.is_empty();
         let condemned = !load.condemned.is_empty();
+        let at_once = load.opening.at_once();
         if let Some(vacancy) = self.vacant.front()
-            && self.connecting < CONNECTING_AT_ONCE
+            && self.connecting < at_once
         {
             until = until.min(vacancy.not_before.max(self.next_connect));
         }
@@ -374,10 +417,18 @@ impl Worker {
     /// Waits for what is in flight, and sees whether those who held their peace still echo.
     fn end(mut self) -> Result<(), String> {
         let end = self.load().recorder.control().end();
-        let unsent =
-            self.pace.take().map_or(0, |pace| if end == 0 { 0 } else { pace.due(end - 1) });
         self.load().sending = false;
         self.wait_for_all()?;
+        let mut unsent = 0;
+        let now = self.now();
+        if let Some(pace) = self.pace.take() {
+            let recorder = &mut self.load().recorder;
+            for (due, frames) in pace.left(end) {
+                // It would have been sent by now, had the others come back.
+                recorder.unanswered(due, now, frames);
+                unsent += frames;
+            }
+        }
         let idle = self.load().tokens(Role::Idle);
         let held = idle.len();
         for chunk in idle.chunks(256) {
@@ -388,7 +439,8 @@ impl Worker {
         }
         self.listen_on()?;
         let lost = held - self.load().tokens(Role::Idle).len().min(held);
-        self.load().recorder.finish(unsent, (held - lost) as u64);
+        let outages = std::mem::take(&mut self.outages).until(now);
+        self.load().recorder.finish(unsent, (held - lost) as u64, outages);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
-    process::Stdio,
+    process::{Child, Command, Output, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -12,8 +12,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::{
-    File, bench,
-    common::resound,
+    File, Run, bench,
+    common::{resound, tool},
     output,
     servers::{self, Manner},
 };
@@ -34,6 +34,154 @@ fn a_server_of_its_own_is_started_watched_and_stopped() {
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(stderr.contains("ended") && stderr.contains("no protocol in"), "{stderr}");
+}
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_resound");
+
+/// Whether the process whose number is in `file` runs; one that has ended and that nothing has reaped does not.
+fn runs(file: &File) -> bool {
+    let process = fs::read_to_string(file.path()).unwrap();
+    let stat = fs::read_to_string(format!("/proc/{}/stat", process.trim()));
+    stat.is_ok_and(|stat| !stat.contains(") Z ") && !stat.contains(") X "))
+}
+
+/// Starts `command`, which runs bench, and waits until it shows a first result; what comes on standard error after
+/// that is thrown away.
+fn started(command: &mut Command) -> Child {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let seen: Vec<String> = lines.by_ref().take_while(|line| !line.contains("frames/s")).collect();
+    let rest = thread::spawn(move || lines.count());
+    if rest.is_finished() {
+        panic!("it ended instead: {seen:?}");
+    }
+    child
+}
+
+fn ended(child: Child) -> Run {
+    let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
+    let report = serde_json::from_slice(&stdout).unwrap_or(Value::Null);
+    Run { code: status.code(), report, stderr: String::from_utf8(stderr).unwrap() }
+}
+
+#[test]
+fn the_address_may_be_left_to_the_server() {
+    let serve = format!("{PROGRAM} serve --listen raw://127.0.0.1:0");
+    let run = bench("raw://", &["-z", "100ms", "-c", "2", "--server", &serve]);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    let target = run.report["config"]["target"].as_str().unwrap();
+    assert!(target.starts_with("raw://127.0.0.1:") && !target.ends_with(":0"), "{target}");
+    let by_port = format!("{PROGRAM} serve --listen raw://127.0.0.1:{{port}}");
+    for address in ["raw://", "raw://127.0.0.1:0"] {
+        let output = output(&[
+            "versus", "--server", &serve, "--server", &by_port, address, "--rounds", "2", "-z",
+            "50ms", "-c", "2",
+        ]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+    }
+}
+
+#[test]
+fn a_server_is_whatever_a_shell_runs() {
+    for command in [
+        format!("RESOUND_LISTEN=frames://127.0.0.1:0 {PROGRAM} serve"),
+        format!("cd / && {PROGRAM} serve --listen frames://127.0.0.1:0"),
+        format!("{PROGRAM} serve --listen frames://127.0.0.1:0 & wait"),
+    ] {
+        let run = bench("frames://", &["-z", "100ms", "-c", "2", "--server", &command]);
+        assert_eq!(run.code, Some(0), "{command}: {run:?}");
+        assert_eq!(run.report["name"], if command.ends_with("wait") { "wait" } else { "resound" });
+    }
+}
+
+#[test]
+fn all_processes_of_a_server_are_measured_and_ended() {
+    let number = File::new("wrapped");
+    let serve = format!("{PROGRAM} serve --listen frames://127.0.0.1:0");
+    // Two shells around the server; neither of them passes SIGTERM on.
+    let wrapped = format!("sh -c '{serve} & echo $! > {}; wait; true'; true", number.path());
+    let run = bench("frames://", &["-z", "300ms", "-c", "2", "--server", &wrapped]);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert!(!runs(&number), "the server has outlived its wrapper");
+    let alone = bench("frames://", &["-z", "300ms", "-c", "2", "--server", &serve]);
+    let memory = |run: &Run| run.number("/server/peak_memory_bytes");
+    assert!(memory(&run) > memory(&alone), "{run:?}");
+    assert!(run.number("/server/cpu_us_per_frame") > 1.0, "{run:?}");
+}
+
+#[test]
+fn sighup_ends_the_server_too() {
+    let number = File::new("hung-up");
+    let server =
+        format!("echo $$ > {}; exec {PROGRAM} serve --listen frames://127.0.0.1:0", number.path());
+    let arguments =
+        ["bench", "--server", &server, "frames://", "-z", "1h", "-c", "2", "--json", "-"];
+    let child = started(resound().args(arguments));
+    kill_process(Pid::from_child(&child), Signal::HUP).unwrap();
+    let run = ended(child);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert_eq!(run.report["ended_early"], true);
+    assert!(!runs(&number));
+}
+
+#[test]
+fn under_nohup_sighup_changes_nothing() {
+    let Some(nohup) = tool("nohup") else { return };
+    let address = servers::start(Manner::Echo).to_string();
+    let mut command = Command::new(nohup);
+    command.args([
+        PROGRAM,
+        "bench",
+        &address,
+        "-z",
+        "3s",
+        "--warm-up",
+        "0s",
+        "-c",
+        "2",
+        "--json",
+        "-",
+    ]);
+    let child = started(&mut command);
+    kill_process(Pid::from_child(&child), Signal::HUP).unwrap();
+    let run = ended(child);
+    assert_eq!((run.code, &run.report["ended_early"]), (Some(0), &Value::Bool(false)), "{run:?}");
+}
+
+#[test]
+fn a_server_that_ends_ends_the_run_with_its_status_and_its_last_words() {
+    let trigger = File::new("trigger");
+    let server = format!(
+        "{PROGRAM} serve --listen frames://127.0.0.1:0 & \
+         while [ ! -e {} ]; do sleep 0.1; done; kill -9 $!; echo last words >&2; exit 7",
+        trigger.path()
+    );
+    let arguments =
+        ["bench", "--server", &server, "frames://", "-z", "1h", "-c", "2", "--json", "-"];
+    let child = started(resound().args(arguments).args(["--warm-up", "0s"]));
+    fs::write(trigger.path(), "").unwrap();
+    let run = ended(child);
+    assert_eq!(run.code, Some(1), "{run:?}");
+    assert_eq!(run.errors("ENDED"), 1.0, "{run:?}");
+    assert_eq!(run.report["ended_early"], true);
+    assert!(run.number("/frames") > 0.0 && run.number("/duration_s") < 1800.0, "{run:?}");
+    let warnings = run.warnings();
+    assert!(warnings.contains("exit status 7") && warnings.contains("last words"), "{run:?}");
+}
+
+#[test]
+fn the_progress_line_is_not_wider_than_the_terminal() {
+    let Some(script) = tool("script") else { return };
+    let address = servers::start(Manner::Echo).to_string();
+    let bench = format!("stty cols 40; {PROGRAM} bench {address} -z 500ms -c 2 --json /dev/null");
+    let output = Command::new(script).args(["-qec", &bench, "/dev/null"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines = text.split("\r\x1b[K").filter_map(|line| line.split(['\r', '\n']).next());
+    let lines: Vec<&str> = lines.filter(|line| line.contains("frames/s")).collect();
+    assert!(!lines.is_empty(), "{text}");
+    for line in lines {
+        assert!(line.chars().count() < 40, "{line:?}");
+    }
 }
 
 #[test]
@@ -93,13 +241,11 @@ fn ctrl_c_ends_early_and_still_reports() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    let mut first = String::new();
-    stderr.read_line(&mut first).unwrap();
-    assert!(first.contains("frames/s"), "a plain line a second: {first}");
+    let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(stderr.any(|line| line.unwrap().contains("frames/s")), "a plain line a second");
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     // Read on, so that it is not held up by a full pipe.
-    let rest = thread::spawn(move || stderr.lines().map_while(Result::ok).count());
+    let rest = thread::spawn(move || stderr.map_while(Result::ok).count());
     let output = child.wait_with_output().unwrap();
     rest.join().unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
@@ -122,7 +268,7 @@ fn a_second_ctrl_c_ends_the_server_too() {
         .spawn()
         .unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines();
-    assert!(stderr.next().unwrap().unwrap().contains("frames/s"));
+    assert!(stderr.any(|line| line.unwrap().contains("frames/s")));
     let server = fs::read_to_string(number.path()).unwrap().trim().parse().unwrap();
     kill_process(Pid::from_raw(server).unwrap(), Signal::STOP).unwrap();
     let rest = thread::spawn(move || stderr.map_while(Result::ok).count());

@@ -55,7 +55,7 @@ pub(super) struct LoadArgs {
     #[arg(long, value_name = "RATE")]
     connect_rate: Option<Rate>,
 
-    /// Hold N more connections that do nothing, and see at the end whether each still echoes
+    /// Hold N more connections, which echo one frame when they are opened and one at the end, and are idle between
     #[arg(long, value_name = "N", default_value_t = 0)]
     hold: usize,
 
@@ -67,7 +67,8 @@ pub(super) struct LoadArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
     threads: u32,
 
-    /// Give a connection up when nothing comes back for this long [default: 10s; 1s for datagrams]
+    /// Give up a connection when nothing comes back for this long, and opening more when none is opened for this
+    /// long [default: 10s; 1s for datagrams]
     #[arg(long, value_name = "TIME")]
     timeout: Option<Time>,
 }

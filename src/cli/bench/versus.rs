@@ -8,7 +8,7 @@ use std::{
 
 use resound::plural::Plural;
 
-use super::{ADDRESS, args::LoadArgs, compare::verdict, save, say, wrong_answers};
+use super::{ADDRESS, args::LoadArgs, compare::verdict, failures, save, say};
 use crate::{
     cli::{Failure, cannot},
     load::{
@@ -111,9 +111,9 @@ impl VersusArgs {
             let all: Vec<&Report> = contestants.iter().flat_map(|one| &one.reports).collect();
             save(path, "--json", |file| Ok(serde_json::to_writer_pretty(file, &all)?))?;
         }
-        let wrong =
-            contestants.iter().flat_map(|one| &one.reports).any(|report| wrong_answers(report) > 0);
-        Ok(if wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        let failed =
+            contestants.iter().flat_map(|one| &one.reports).any(|report| failures(report) > 0);
+        Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 
     fn rounds(&self, contestants: &mut [Contestant], stop: &Stop) -> Result<(), Failure> {
@@ -123,7 +123,11 @@ impl VersusArgs {
                 let name = one.server.name.clone();
                 live.title(format!("{round}/{} {name}", self.rounds));
                 let outcome = run::run(&one.plan, &name, Some(&one.server), &mut live, stop);
-                let report = outcome.map_err(Failure::Failed)?.report;
+                let outcome = outcome.map_err(Failure::Failed)?;
+                if let Some(end) = outcome.server_end {
+                    return Err(Failure::Failed(format!("{name}: {end}")));
+                }
+                let report = outcome.report;
                 if report.ended_early {
                     return Ok(());
                 }
