@@ -197,12 +197,11 @@ impl<'a> Gathering<'a> {
         let Some(end) = self.server.and_then(Server::ended) else { return Ok(()) };
         let since = self.control.now();
         if self.control.phase(since) == Phase::Before {
-            return Err(format!("the server {end}\nbefore anything was measured"));
+            return Err(format!("nothing could be measured, because the server {end}"));
         }
         let since = seconds(since.saturating_sub(self.control.start()));
-        self.server_end = Some(format!(
-            "{since:.2} s after measuring began the server {end}\nNothing was measured after that"
-        ));
+        self.server_end =
+            Some(format!("nothing was measured after {since:.2} s, because the server {end}"));
         self.stopped = true;
         self.control.end_now();
         Ok(())
