@@ -270,7 +270,7 @@ fn a_target_that_refuses_says_so_at_once() {
 #[test]
 fn wrong_words_exit_with_2_and_the_remedy() {
     for (arguments, says) in [
-        (&["-c", "0"][..], "give some, or --hold"),
+        (&["-c", "0"][..], "use at least 1, or --hold"),
         (&["--size", "9-1"], "the range runs backwards"),
         (&["--size", "1KiB", ":1,length=u8"], "over the limit of 255"),
         (&["--fail-if", "p98>1ms"], "nothing that is measured"),
@@ -300,7 +300,7 @@ fn gates_exit_with_3_only_when_they_are_so() {
     assert_eq!(passed.code, Some(0), "{passed:?}");
     let failed = bench(&address, &["-z", "100ms", "-c", "2", "--fail-if", "rate<1M"]);
     assert_eq!(failed.code, Some(3), "{failed:?}");
-    assert!(failed.stderr.contains("--fail-if rate<1M: it is so"), "{failed:?}");
+    assert!(failed.stderr.contains("--fail-if rate<1M: the condition is met"), "{failed:?}");
 }
 
 #[test]

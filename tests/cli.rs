@@ -132,7 +132,7 @@ fn wrong_values_are_named_with_their_flag_and_what_would_be_right() {
         (&["serve", "--listen", "frames://:1,max=big"], "--listen", "like 64KiB"),
         (&["serve", "--listen", "raw://:1,max=1"], "--listen", "there is banner, proxy"),
         (&["client", "localhost"], "[ADDRESS]", "like localhost:30000"),
-        (&["client", "ws://:1"], "[ADDRESS]", "it speaks frames, lines, raw"),
+        (&["client", "ws://:1"], "[ADDRESS]", "it supports frames, lines, raw"),
         (&["client", "--chunk", "x"], "--chunk", "like 64KiB"),
         (&["client", "--timeout", "1"], "--timeout", "or off"),
         (&["client", "--protocol", "tls"], "--protocol", "possible values: frames, lines, raw"),

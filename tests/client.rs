@@ -264,7 +264,7 @@ fn an_echo_that_ends_early_is_a_failure() {
             stream.write_all(&received[..kept]).unwrap();
         });
         let output = pipe(client(&server.address, &[]), b"123456789\n123456789\n");
-        let says = format!("closed the connection with {missing} still to come back");
+        let says = format!("closed the connection while {missing} had not come back");
         assert_fails(&output, &says);
         server.result();
     }
@@ -298,7 +298,7 @@ fn more_than_was_sent_is_a_failure() {
     });
     let output = pipe(client(&server.address, &["--protocol", "raw"]), b"hello");
     assert_eq!(output.stdout, b"hello");
-    assert_fails(&output, "at offset 5 of the input (offsets count from 0): 0x21 came");
+    assert_fails(&output, "at offset 5 of the input (offsets count from 0): received 0x21 after");
     server.result();
 }
 
@@ -313,13 +313,13 @@ fn a_server_that_speaks_first_is_told_from_one_that_echoes_wrongly() {
     let stdin = child.stdin.take().unwrap();
     let output = child.wait_with_output().unwrap();
     drop(stdin);
-    assert_fails(&output, "the server spoke first: 0x02 came before anything was sent");
+    assert_fails(&output, "the server sent 0x02 before the client sent anything");
     assert!(text(&output.stderr).contains("add --no-check"), "{output:?}");
     server.result();
 
     let server = Server::start(|stream| echo_changed(stream, |_, byte| byte ^ 1));
     let output = pipe(client(&server.address, &[]), b"late\n");
-    assert_fails(&output, "For a server that greets first (a banner), or does not echo");
+    assert_fails(&output, "If the server sends a banner or does not echo");
     server.result();
 }
 
@@ -328,7 +328,7 @@ fn a_server_that_never_answers_does_not_hang_it() {
     let server = Server::start(|mut stream| io::copy(&mut stream, &mut io::sink()).is_ok());
     let arguments = ["--timeout", "300ms", "--chunk", "1MiB"];
     let output = pipe(client(&server.address, &arguments), &vec![b'x'; 64 << 20]);
-    assert_fails(&output, "the server does not answer: nothing moved for 300ms");
+    assert_fails(&output, "the server does not answer: no byte was sent or received for 300ms");
     server.result();
 }
 
@@ -339,7 +339,7 @@ fn a_server_that_never_reads_does_not_hang_it() {
     // Without the check there is no window, and so nothing but the server to hold the sender back.
     let arguments = ["--timeout", "300ms", "--chunk", "1MiB", "--no-check"];
     let output = pipe(client(&server.address, &arguments), &vec![b'x'; 64 << 20]);
-    assert_fails(&output, "the server takes nothing more: nothing moved for 300ms");
+    assert_fails(&output, "the server does not read: no byte was sent or received for 300ms");
     drop(finish);
     server.result();
 }
@@ -411,17 +411,14 @@ fn other_answers_are_taken_without_the_check() {
 
     let server = Server::start(upper);
     let output = pipe(client(&server.address, &[]), b"hello\n");
-    assert_fails(
-        &output,
-        "sent 0x68, received 0x48. For a server that does not echo, add --no-check",
-    );
+    assert_fails(&output, "sent 0x68, received 0x48. If the server does not echo, add --no-check");
     server.result();
 
     let server = Server::start(|mut stream| {
         stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
     });
     let output = pipe(client(&server.address, &["--no-check"]), b"");
-    assert_fails(&output, "what the server sent after frame 0 is no frame");
+    assert_fails(&output, "the server sent an invalid frame after frame 0");
     server.result();
 }
 
@@ -525,7 +522,7 @@ impl Terminal {
             }
         });
         let mut terminal = Self { child, shown, screen: String::new(), seen: 0, scratch };
-        terminal.expect(&format!("connected to {address}; exit, quit, q or Ctrl-D to leave"));
+        terminal.expect(&format!("connected to {address}; exit, quit, q or Ctrl-D to end"));
         Some(terminal)
     }
 
@@ -683,7 +680,7 @@ fn on_a_terminal_what_comes_unasked_is_shown_and_obeyed_by_nobody() {
     });
     let Some(mut terminal) = Terminal::start("unasked", &server.address) else { return };
     ask.send(()).unwrap();
-    terminal.expect("(the server speaks first:)");
+    terminal.expect("(received before anything was sent:)");
     terminal.expect("\\u{1b}[2Jnews\\xff");
     terminal.press("still there\r");
     terminal.expect("\nstill there\r\n");
@@ -700,7 +697,7 @@ fn on_a_terminal_a_missing_reply_is_told_and_the_prompt_comes_back() {
     };
     terminal.expect("> ");
     terminal.press("anyone?\r");
-    terminal.expect("(no reply within 500ms; go on, or leave with Ctrl-D)");
+    terminal.expect("(no reply within 500ms; continue, or end with Ctrl-D)");
     terminal.expect("> ");
     terminal.press("q\r");
     terminal.expect_end(0);

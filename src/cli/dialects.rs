@@ -1,4 +1,4 @@
-//! `resound dialects`: the named dialects, each with the bytes of one frame.
+//! `resound dialects`: the presets, each with the bytes of one frame.
 
 use std::{
     fmt::Write as _,
@@ -11,7 +11,7 @@ use resound::frame::{Preset, presets};
 use super::Failure;
 use crate::common::units::Size;
 
-/// List the framing dialects that preset= knows, each with an example frame
+/// List the presets for preset=, each with an example frame
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -30,12 +30,12 @@ impl DialectsArgs {
     }
 }
 
-/// So many bytes of a frame on one line.
+/// Bytes of a frame on one line.
 const BYTES_A_LINE: usize = 24;
 
-/// Three lines or more for each: the dialect, an example (its head in brackets), what to know of it.
+/// Three lines or more for each preset: its fields, an example with the head in brackets, and a note.
 fn table() -> String {
-    let mut table = line("PRESET", ["LENGTH", "OFFSET", "ADJUST", "MAX"], "WHO");
+    let mut table = line("PRESET", ["LENGTH", "OFFSET", "ADJUST", "MAX"], "USED BY");
     table.push_str("              [head] payload of one frame\n");
     for preset in presets() {
         let Preset { name, who, dialect, note, .. } = preset;
@@ -59,7 +59,7 @@ fn line(name: &str, [length, offset, adjust, max]: [&str; 4], who: &str) -> Stri
     format!("{name:<13} {length:<7} {offset:>6} {adjust:>7} {max:>9}  {who}\n")
 }
 
-/// Each byte in two digits, with brackets around the head.
+/// Each byte as two hexadecimal digits, with brackets around the head.
 fn example(preset: &Preset) -> Vec<String> {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>();
     let mut head = hex(preset.head);

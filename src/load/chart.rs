@@ -1,10 +1,10 @@
-//! Line charts as SVG: scales, grid, labels. Colours are the page's, by class.
+//! Line charts as SVG: scales, grid, labels. The page's style sets the colours, by class.
 
 use std::fmt::{self, Write};
 
 use super::units::{Micros, Rate};
 
-/// The drawing's own units; on the page it is scaled to its column, which is about as wide.
+/// Units of the drawing. The page scales it to the width of its column, which is similar.
 const WIDTH: f64 = 440.0;
 const HEIGHT: f64 = 270.0;
 const LEFT: f64 = 54.0;
@@ -12,17 +12,17 @@ const RIGHT: f64 = 14.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 34.0;
 
-/// The width of a label's character, about.
+/// The approximate width of a character in a label.
 const CHARACTER: f64 = 7.0;
 
-/// How a value becomes a place.
+/// Maps a value to a position.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Scale {
     Linear {
         from: f64,
         to: f64,
     },
-    /// Of what is above 0.
+    /// For values above 0.
     Logarithmic {
         from: f64,
         to: f64,
@@ -30,12 +30,12 @@ pub(crate) enum Scale {
 }
 
 impl Scale {
-    /// From 0 to a round number that holds `most`.
+    /// From 0 to a round number of `most` or more.
     pub(crate) fn from_zero(most: f64) -> Self {
         Self::Linear { from: 0.0, to: ceiling(most) }
     }
 
-    /// Whole decades' halves that hold all of `values`.
+    /// A range from one of 1, 2, 5 times a power of ten to another, which contains all `values`.
     pub(crate) fn decades(values: impl Iterator<Item = f64> + Clone) -> Self {
         let positive = values.filter(|value| *value > 0.0);
         let least = positive.clone().fold(f64::INFINITY, f64::min);
@@ -48,7 +48,7 @@ impl Scale {
         Self::Logarithmic { from, to: if to > from { to } else { from * 10.0 } }
     }
 
-    /// Where `value` is, from 0 to 1.
+    /// The position of `value`, from 0 to 1.
     fn place(self, value: f64) -> f64 {
         let share = match self {
             Self::Linear { from, to } => (value - from) / (to - from),
@@ -57,7 +57,7 @@ impl Scale {
         share.clamp(0.0, 1.0)
     }
 
-    /// Values worth a line in the grid.
+    /// Values that get a grid line.
     fn ticks(self) -> Vec<f64> {
         match self {
             Self::Linear { from, to } => {
@@ -98,7 +98,7 @@ fn ceiling(value: f64) -> f64 {
         .unwrap_or(10.0 * decade)
 }
 
-/// How the numbers along an axis are written.
+/// The format of the numbers along an axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
     Seconds,
@@ -123,7 +123,7 @@ impl Unit {
     }
 }
 
-/// `1.00ms` as `1ms`: on an axis only round numbers stand.
+/// `1.00ms` as `1 ms`: an axis has round numbers only.
 fn short(text: &str) -> String {
     let unit = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(unit);
@@ -139,13 +139,13 @@ fn short(text: &str) -> String {
 #[derive(Debug, Clone)]
 pub(crate) struct Series {
     pub(crate) name: &'static str,
-    /// Of the page's style: `a`, `b`, `c`; `asked` is thin and dashed.
+    /// A class in the page's style: `a`, `b`, `c`; `asked` is thin and dashed.
     pub(crate) class: &'static str,
     /// Where nothing was measured there is no value: the line has a gap.
     pub(crate) points: Vec<(f64, Option<f64>)>,
 }
 
-/// What is drawn.
+/// A chart.
 #[derive(Debug, Clone)]
 pub(crate) struct Chart {
     pub(crate) title: &'static str,
@@ -204,7 +204,7 @@ impl Chart {
             let width = label.chars().count() as f64 * CHARACTER;
             let left = if anchor == "end" { WIDTH - 2.0 } else { left };
             let begins = left - if anchor == "end" { width } else { width / 2.0 };
-            // Rather none than one over the other.
+            // Leave out a label that would overlap the previous one.
             if begins < free_from {
                 continue;
             }
@@ -235,7 +235,7 @@ impl Chart {
         if series.class == "asked" {
             return Ok(());
         }
-        // Each point tells its numbers to whoever points at it; the dot itself appears only then.
+        // A dot appears under the pointer, and its title gives the numbers.
         for (x, y) in series.points.iter().filter_map(|&(x, y)| Some((x, y?))) {
             let (left, top) = (self.left(x), self.top(y));
             let said = format!("{}: {}", self.x.1.show(round(x)), self.y.1.show(y));
@@ -249,7 +249,7 @@ impl Chart {
     }
 }
 
-/// To the precision of a label.
+/// Rounds to the precision of a label.
 fn round(value: f64) -> f64 {
     if value < 100.0 { (value * 100.0).round() / 100.0 } else { value }
 }

@@ -1,4 +1,4 @@
-//! What is wrong with an echo, once a comparison has found that something is.
+//! Describes a wrong echo, once a comparison has found one.
 //!
 //! ```text
 //! MISMATCH: 1 byte differs of the 64 of this frame that came with it: byte 7529 of the connection, byte 41 of frame 117 (64 bytes)
@@ -20,59 +20,59 @@ use super::{
 
 const ROW: usize = 16;
 
-/// For what is wrong from a connection's first byte on.
+/// For a difference at a connection's first byte.
 const REMEDY: &str = "a banner is not skipped, so use a listener without one";
 
 /// The first difference between what was sent and what came back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Difference {
     pub(crate) fault: Fault,
-    /// More bytes could not change the name.
+    /// More bytes cannot change the name.
     pub(crate) is_final: bool,
-    /// What it looks like.
+    /// What is wrong, in words.
     story: String,
     shown: Shown,
 }
 
-/// What of it is shown.
+/// The bytes that are shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Shown {
     Rows(Rows),
-    /// Nothing was sent for it: its beginning.
+    /// Input with nothing in flight.
     Input(Vec<u8>),
 }
 
 /// Both sides around the difference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Rows {
-    /// Where it is: `byte 41 of frame 117`.
+    /// Such as `byte 41 of frame 117`.
     place: String,
     within: usize,
     frame_length: usize,
-    /// Where in the frame the rows begin.
+    /// The offset in the frame of the first row.
     from: usize,
     sent: Vec<u8>,
     received: Vec<u8>,
 }
 
-/// A connection's stream where it stopped being an echo.
+/// The position in a connection's stream at which it differs from what was sent.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place<'a> {
     pub(crate) tape: &'a Tape,
-    /// Where on the tape the last bytes that came should be.
+    /// Where on the tape the received bytes should be.
     pub(crate) offset: usize,
-    /// Those bytes; the first `alike` are right.
+    /// The received bytes; the first `alike` are right.
     pub(crate) received: &'a [u8],
     pub(crate) alike: usize,
-    /// How many bytes, and how many frames, came before on this connection.
+    /// Bytes and frames received before on this connection.
     pub(crate) bytes: u64,
     pub(crate) frames: u64,
-    /// How many frames were in flight then.
+    /// Frames in flight at that time.
     pub(crate) in_flight: usize,
 }
 
 impl Place<'_> {
-    /// Says what is wrong.
+    /// Names the fault and describes it.
     pub(crate) fn judge(&self) -> Difference {
         let tape = self.tape;
         let length = tape.bytes().len();
@@ -82,7 +82,7 @@ impl Place<'_> {
         let echo = tape.echo(index);
         let within = wrong.saturating_sub(echo.start);
         let frame = &tape.bytes()[echo];
-        // What came of this frame: the part that was right, then the rest of what was received.
+        // The received part of this frame: the bytes that are right, then all the rest.
         let mut came = frame[..within].to_vec();
         came.extend_from_slice(&self.received[self.alike..]);
 
@@ -122,13 +122,13 @@ impl Place<'_> {
     }
 }
 
-/// Three rows of `bytes` from `from` on, as far as they are there.
+/// Up to three rows of `bytes`, from `from` on.
 fn part(bytes: &[u8], from: usize) -> Vec<u8> {
     bytes[from.min(bytes.len())..bytes.len().min(from + 3 * ROW)].to_vec()
 }
 
 impl Difference {
-    /// For datagram `number`, which came back otherwise than it was sent.
+    /// For datagram `number`, which differs from the one sent.
     pub(crate) fn of_datagram(number: u64, sent: &[u8], received: &[u8]) -> Self {
         let pairs = || sent.iter().zip(received);
         let within = pairs().take_while(|(one, other)| one == other).count();

@@ -1,17 +1,17 @@
-//! Which name a wrong echo gets, from what came in the place of the frame that should have come.
+//! Finds the name of a wrong echo, from what was received instead of the expected frame.
 //!
 //! ```text
 //! sent      5 6 7 8
 //! came      6 7 8         DROPPED     a later frame came, and 5 did not
-//!           6 5 7 8       REORDERED   a later frame came, and 5 behind it
+//!           6 5 7 8       REORDERED   a later frame came, and 5 after it
 //!           4 5 6 7       DUPLICATE   a frame came that had come before
-//!           5 … 7 8       TRUNCATED   bytes are missing, and what is sent behind them came
-//!           x 5 6 7       SURPLUS     bytes came that were not sent, and 5 behind them
-//!           5x6 7 8       MISMATCH    other bytes came in the place of those sent
+//!           5 … 7 8       TRUNCATED   bytes are missing, and those after them came
+//!           x 5 6 7       SURPLUS     bytes came that were not sent, and 5 after them
+//!           5x6 7 8       MISMATCH    other bytes came instead of those sent
 //! ```
 //!
-//! Payloads are random, so a few bytes that are equal identify a frame. Whether a frame was dropped or is late, only
-//! what comes behind it shows: such a verdict is not final.
+//! Payloads are random, so a few equal bytes identify a frame. Only later bytes show whether a missing frame was dropped
+//! or is late, so such a verdict is not final.
 
 use resound::plural::{Plural, bytes};
 
@@ -20,27 +20,27 @@ use super::{fault::Fault, tape::Tape};
 /// This many bytes are not equal by chance.
 const ENOUGH_TO_RECOGNISE: usize = 8;
 
-/// Frames before and behind the expected one that are compared with what came.
+/// Frames before and after the expected one that are compared with the input.
 const FRAMES_TO_SEARCH: usize = 4096;
 
-/// Frames that are identified among what came: these decide.
+/// Frames in the input that are identified; they decide.
 const FRAMES_TO_IDENTIFY: usize = 64;
 
-/// What was expected, and what came.
+/// What was expected, and what was received.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Case<'a> {
     pub(super) tape: &'a Tape,
-    /// The frame that should have come, by its place on the tape and by its number on the connection.
+    /// The expected frame: its index on the tape, and its number on the connection.
     pub(super) index: usize,
     pub(super) number: u64,
-    /// How many frames were sent from this one on.
+    /// Frames in flight, from the expected one on.
     pub(super) sent: usize,
-    /// What came from the beginning of that frame on. The first `within` bytes are right.
+    /// What was received from the beginning of that frame on. The first `within` bytes are right.
     pub(super) came: &'a [u8],
     pub(super) within: usize,
 }
 
-/// The name, what to say of it, and whether more bytes could still change it.
+/// The name, the description, and whether more bytes cannot change them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Verdict {
     pub(super) fault: Fault,
@@ -63,19 +63,19 @@ impl Case<'_> {
         self.of_bytes()
     }
 
-    /// What comes back of the frame at this distance from the expected one.
+    /// The echo of the frame at this distance from the expected one.
     fn echo(&self, distance: isize) -> &[u8] {
         let frames = self.tape.frames();
         let distance = distance.rem_euclid(isize::try_from(frames).unwrap_or(isize::MAX));
         &self.tape.bytes()[self.tape.echo(self.index + distance.unsigned_abs())]
     }
 
-    /// For what begins with another frame than the expected one.
+    /// For input that begins with another frame than the expected one.
     fn of_whole_frames(&self) -> Option<Verdict> {
         let found = self.identify();
         let first = *found.distances.first()?;
         let of_first = self.echo(first).len().min(self.came.len()).saturating_sub(self.within);
-        // A short frame can be equal by chance. Then what came behind it must fit as well.
+        // A short frame can be equal by chance. Then the frames after it must fit as well.
         let is_certain = of_first >= ENOUGH_TO_RECOGNISE;
         let nothing_else = self.sent == 0 && found.bytes == self.came.len();
         if found.bytes.saturating_sub(self.within) < ENOUGH_TO_RECOGNISE && !nothing_else {
@@ -110,7 +110,7 @@ impl Case<'_> {
         })
     }
 
-    /// Identifies the frames that came, up to the first bytes that are no frame.
+    /// Identifies the received frames, up to the first bytes that are no frame.
     fn identify(&self) -> Found {
         let most = self.tape.frames() - 1;
         let ahead = self.sent.min(FRAMES_TO_SEARCH).min(most);
@@ -124,7 +124,7 @@ impl Case<'_> {
                 let common = echo.len().min(rest.len());
                 common > 0 && echo[..common] == rest[..common]
             };
-            // Mostly the frame behind the last one. Of the others, those that did not come yet are likelier.
+            // Usually it is the frame after the last one. If not, a frame that has not come yet is likelier.
             let next = found.distances.last().map(|last| last + 1).filter(|next| {
                 *next < isize::try_from(ahead).unwrap_or(0) && !found.distances.contains(next)
             });
@@ -141,7 +141,7 @@ impl Case<'_> {
         found
     }
 
-    /// For what is no other frame: bytes are missing, too many, or others.
+    /// For input that is no other frame: bytes are missing, surplus or wrong.
     fn of_bytes(&self) -> Verdict {
         let wrong = &self.came[self.within..];
         let mut expected = self.echo(0)[self.within..].to_vec();
@@ -182,7 +182,7 @@ impl Case<'_> {
     }
 }
 
-/// The frames that came, by their distance from the expected one, and how many bytes they are.
+/// The received frames, by their distance from the expected one, and their bytes in total.
 #[derive(Debug)]
 struct Found {
     distances: Vec<isize>,

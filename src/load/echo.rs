@@ -1,36 +1,36 @@
-//! How what comes back on a connection is compared with what was sent.
+//! Compares what a connection receives with what was sent.
 
 use super::{fault::Fault, http::Answers, tape::Tape};
 
-/// Of what is no echo so much is shown.
+/// How many bytes are shown of input that is no echo.
 const SHOWN: usize = 240;
 
-/// In what an echo comes.
+/// The form of an echo.
 #[derive(Debug)]
 pub(crate) enum Echo {
-    /// As it was sent, byte for byte; so many are in flight.
+    /// The bytes that were sent; `in_flight` of them have not come back.
     AsSent { in_flight: usize },
-    /// In answers over HTTP.
+    /// HTTP answers.
     Answers(Answers),
 }
 
-/// What came of looking at some input.
+/// The result of comparing some input.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Followed {
-    /// Bytes that are done with.
+    /// Bytes that were used.
     pub(crate) consumed: usize,
-    /// Frames whose echo they completed.
+    /// Frames whose echo was completed.
     pub(crate) frames: u64,
-    /// Where on the tape it goes on.
+    /// Where the next byte is on the tape.
     pub(crate) next: usize,
-    /// The server has said that it closes the connection behind this.
+    /// The server has announced that it closes the connection after this.
     pub(crate) last: bool,
 }
 
 /// Input that is no echo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Wrong {
-    /// Frames whose echo was complete before.
+    /// Frames whose echo was completed before it.
     pub(crate) frames: u64,
     pub(crate) how: How,
 }
@@ -39,7 +39,7 @@ pub(crate) struct Wrong {
 pub(crate) enum How {
     /// The bytes of the input from `from` on should be those on the tape from `offset` on; the first `alike` are.
     Differs { from: usize, offset: usize, alike: usize },
-    /// It is not even of the kind that echoes are; the text says why, and shows it.
+    /// It does not have the form of an echo. The text gives the reason and shows the input.
     Otherwise(Fault, String),
 }
 
@@ -51,7 +51,7 @@ impl Echo {
         }
     }
 
-    /// Compares `input` with the echo that should come from `at` on the tape, of `frames` frames.
+    /// Compares `input` with what should come back: the tape from `at` on, `frames` frames.
     pub(crate) fn follow(
         &mut self,
         tape: &Tape,
@@ -63,7 +63,7 @@ impl Echo {
             Self::AsSent { in_flight } => in_flight,
             Self::Answers(answers) => return answers.follow(tape, at, frames, input),
         };
-        // What was never sent cannot come back: the tape would go on, though.
+        // The tape is endless, but bytes that were not sent cannot come back.
         let known = input.len().min(*in_flight);
         let alike = match tape.follow(at, &input[..known]) {
             Ok((frames, next)) if known == input.len() => {
@@ -76,8 +76,8 @@ impl Echo {
         Err(Wrong { frames: 0, how: How::Differs { from: 0, offset: at, alike } })
     }
 
-    /// Appends to `evidence` what `input` brings after something was wrong: echoes without what is around them. The
-    /// number of bytes that are done with.
+    /// After something was wrong: appends the payloads in `input` to `evidence` without a comparison. Returns the number
+    /// of bytes that were used.
     pub(crate) fn gather(&mut self, input: &[u8], evidence: &mut Vec<u8>) -> usize {
         match self {
             Self::AsSent { .. } => {
@@ -88,7 +88,7 @@ impl Echo {
         }
     }
 
-    /// Whether a part of the frame at `at` has come back.
+    /// Whether a part, and not all, of the frame at `at` has come back.
     pub(crate) fn is_within(&self, tape: &Tape, at: usize) -> bool {
         match self {
             Self::AsSent { .. } => !tape.is_start(at),
@@ -97,7 +97,7 @@ impl Echo {
     }
 }
 
-/// The start of `bytes` as lines of text.
+/// The beginning of `bytes` as lines of text.
 pub(crate) fn beginning(bytes: &[u8]) -> String {
     let shown = &bytes[..bytes.len().min(SHOWN)];
     let lines = shown.trim_ascii_end().split(|byte| *byte == b'\n').map(|line| {

@@ -1,8 +1,8 @@
-//! What a connection receives from the point on where it is no echo any more.
+//! What a connection receives after the first wrong byte.
 //!
-//! The first wrong byte does not show what the server did: a frame in the place of an earlier one means that the
-//! earlier one was dropped, or that it is late. So the connection sends nothing more, and what it receives is kept
-//! until its meaning is certain, for [`PATIENCE`] at most.
+//! The first wrong byte does not show what the server did: if a later frame comes, the expected one may be dropped or
+//! late. So the connection stops sending, and what it receives is kept until the fault is certain, for [`PATIENCE`]
+//! at most.
 
 use super::{
     check::{Difference, Place},
@@ -10,37 +10,37 @@ use super::{
     tape::Tape,
 };
 
-/// How long more bytes are waited for, unless the timeout is shorter.
+/// How long to wait for more bytes, unless the timeout is shorter.
 pub(crate) const PATIENCE: Nanos = 1_000_000_000;
 
-/// One connection keeps this much, or two of its longest frames where those are more.
+/// Bytes kept for one connection: this many, or two of the longest frames if that is more.
 const USUAL: usize = 64 << 10;
 
-/// All connections of a thread together keep this much, besides one read each.
+/// Bytes kept for all connections of a thread together, besides one read each.
 pub(crate) const BUDGET: usize = 64 << 20;
 
-/// What has come so far.
+/// The received bytes, and where they should be.
 #[derive(Debug)]
 pub(crate) struct Evidence {
-    /// When the first wrong byte came.
+    /// When the first wrong byte was received.
     pub(crate) since: Nanos,
-    /// Bytes and frames that had come back on the connection before.
+    /// Bytes and frames received before on the connection.
     pub(crate) bytes: u64,
     pub(crate) frames: u64,
-    /// Frames in flight then.
+    /// Frames in flight at that time.
     pub(crate) in_flight: u32,
-    /// Where on the tape the first of `received` should be, and how many are right.
+    /// Where on the tape `received` should be, and how many of its bytes are right.
     pub(crate) offset: usize,
     pub(crate) alike: usize,
     pub(crate) received: Vec<u8>,
-    /// How much is kept at most.
+    /// The most bytes that are kept.
     pub(crate) limit: usize,
-    /// It is judged again when there is this much.
+    /// It is judged again at this length.
     next: usize,
 }
 
 impl Evidence {
-    /// None yet. `budget` is what may be kept.
+    /// Nothing received yet. `budget` is the most that may be kept.
     pub(crate) fn new(
         tape: &Tape,
         since: Nanos,
@@ -53,18 +53,18 @@ impl Evidence {
         Self { since, bytes, frames, in_flight, offset, alike, received, limit, next: 0 }
     }
 
-    /// What it means, once that is certain, or nothing more can be kept.
+    /// The difference, once its name is certain or nothing more can be kept.
     pub(crate) fn conclusion(&mut self, tape: &Tape) -> Option<Difference> {
         let length = self.received.len();
         if length < self.next && length < self.limit {
             return None;
         }
-        // A server that sends single bytes must not cost a comparison of everything for each.
+        // Not for each byte: a server that sends single bytes would make this slow.
         self.next = length + length / 4 + 1;
         Some(self.judge(tape)).filter(|judged| judged.is_final || length >= self.limit)
     }
 
-    /// What it means as far as is known.
+    /// The difference, as far as it is known.
     pub(crate) fn judge(&self, tape: &Tape) -> Difference {
         let place = Place {
             tape,

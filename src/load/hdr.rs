@@ -1,4 +1,4 @@
-//! The HdrHistogram log: an interval histogram a line, in nanoseconds, for that project's own tools.
+//! The HdrHistogram log: one interval histogram per line, in nanoseconds, for the tools of that project.
 
 use std::{
     io::{self, BufWriter, Write},
@@ -10,14 +10,14 @@ use hdrhistogram::{
     serialization::{V2DeflateSerializer, interval_log::IntervalLogWriterBuilder},
 };
 
-/// The largest value of each line is written in milliseconds, as their Java writer does.
+/// The largest value of each line is in milliseconds, as the Java writer of HdrHistogram has it.
 const NANOS_IN_A_MILLISECOND: f64 = 1e6;
 
 /// Writes a log of consecutive `windows` of `length` each.
 ///
 /// # Errors
 ///
-/// As writing to `output`.
+/// Those of writing to `output`.
 pub(crate) fn write(
     output: impl Write,
     started: SystemTime,

@@ -1,4 +1,4 @@
-//! The report as one page: everything in it, nothing fetched, light or dark as the reader's system is.
+//! The report as one HTML page that fetches nothing, light or dark as the reader's system is set.
 
 use std::fmt::{self, Write};
 
@@ -13,7 +13,7 @@ use super::{
 
 const STYLE: &str = include_str!("report.css");
 
-/// Frames a second, below which an axis would have no whole numbers.
+/// Frames a second. With fewer, the axis would have no whole numbers.
 const FEW: f64 = 5.0;
 
 /// The whole page.
@@ -39,7 +39,7 @@ pub(crate) fn page(report: &Report) -> Result<String, fmt::Error> {
             escaped(dump.trim_end())
         )?;
     }
-    // Of nothing there is nothing to draw.
+    // Without a frame there is nothing to draw.
     if report.frames > 0 {
         out.push_str("<div class=charts>\n");
         for chart in charts(report) {
@@ -98,7 +98,7 @@ fn tiles(out: &mut String, report: &Report) -> fmt::Result {
     }
     out.push_str("<dl class=tiles>\n");
     for (name, value, note) in tiles {
-        // A number and its sign stay together.
+        // No line break between a number and its sign.
         let note = note.replace(" %", "\u{a0}%");
         let bad = if name == "errors" && report.errors > 0 { " class=bad" } else { "" };
         writeln!(out, "<div{bad}><dt>{name}</dt><dd>{value}<small>{note}</small></dd></div>")?;
@@ -112,10 +112,10 @@ fn charts(report: &Report) -> Vec<Chart> {
     let time = Scale::Linear { from: 0.0, to: report.duration_s.max(1e-3) };
     let nines: Vec<(f64, f64)> =
         report.distribution.iter().map(|&(share, micros)| (1.0 / (1.0 - share), micros)).collect();
-    // The longest of all is at infinity: it is drawn where one frame of all is.
+    // The maximum would be at infinity. It is drawn at the share of one frame.
     let count = report.latency_us.count.max(10) as f64;
     let nines: Vec<(f64, f64)> = nines.into_iter().map(|(x, y)| (x.min(count), y)).collect();
-    // In the middle of its window: before that it is not over.
+    // Each point is in the middle of its window.
     let length = windows.get(1).map_or(report.duration_s, |window| window.start_s);
     let over_time = |of: fn(&WindowReport) -> Option<f64>| -> Vec<(f64, Option<f64>)> {
         windows.iter().map(|window| (window.start_s + length / 2.0, of(window))).collect()
@@ -225,7 +225,7 @@ fn table<'n>(
 fn ramp(out: &mut String, report: &Report) -> fmt::Result {
     let Some(ramp) = &report.ramp else { return Ok(()) };
     let knee = ramp.knee_per_s.map_or_else(
-        || "did not hold at any rate that was tried".to_owned(),
+        || "did not hold at any rate".to_owned(),
         |knee| format!("holds up to {} frames/s", Rate(knee)),
     );
     writeln!(
@@ -256,7 +256,7 @@ fn measured(latency: &Latency, micros: f64) -> String {
     if latency.count == 0 { "–".to_owned() } else { Micros(micros).to_string() }
 }
 
-/// Text in which no flag is broken at its hyphens.
+/// Text with no line break inside a flag.
 fn with_flags(text: &str) -> String {
     let words = text.split(' ').map(escaped).map(|word| {
         if word.contains("--") { format!("<span class=flag>{word}</span>") } else { word }

@@ -1,4 +1,4 @@
-//! Answers over HTTP/1.1: taken out of what a connection received, and compared with what was asked.
+//! HTTP/1.1 answers: extracts their bodies and compares them with the requests' bodies.
 //!
 //! ```text
 //! POST / HTTP/1.1\r\nHost: …\r\nContent-Length: 64\r\n\r\n  64 bytes      a frame, as it is sent
@@ -6,8 +6,8 @@
 //!  HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n 40\r\n 64 bytes \r\n0\r\n\r\n         the same, in chunks
 //! ```
 //!
-//! An answer is an echo if its status is 200 and its body what was sent. A head that has not come whole is left where
-//! it was received, so that a connection keeps nothing but its place.
+//! An answer is an echo if its status is 200 and its body is the one that was sent. An incomplete head stays in the
+//! connection's buffer, so nothing but the position is kept here.
 
 use httparse::{ParserConfig, Status};
 use resound::plural::bytes;
@@ -18,54 +18,54 @@ use super::{
     tape::Tape,
 };
 
-/// A head may have so many fields, and so many bytes.
+/// The most fields, and the most bytes, of a head.
 const FIELDS: usize = 100;
 const LONGEST_HEAD: usize = 64 << 10;
 
-/// The longest line between chunks, and behind the last one.
+/// The longest line between chunks and after the last one.
 const LONGEST_LINE: usize = 4 << 10;
 
-/// Appends a request for an echo of `length` bytes, without them.
+/// Appends the head of a request with a body of `length` bytes.
 pub(crate) fn request(host: &str, length: u64, out: &mut Vec<u8>) {
     let head = format!("POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n");
     out.extend_from_slice(head.as_bytes());
 }
 
-/// Where in its answers a connection is.
+/// A connection's position in its answers.
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
     place: Place,
-    /// Bytes of this answer's body that have come.
+    /// Received bytes of this answer's body.
     body: usize,
-    /// The server has said that this answer is its last.
+    /// The server has announced that this is its last answer.
     last: bool,
-    /// A part of a head or of a line has come, and is left until there is more.
+    /// A part of a head or a line has been received, and stays in the buffer.
     unfinished: bool,
 }
 
-/// Where in an answer the next byte is.
+/// The position of the next byte in an answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Place {
     #[default]
     Head,
-    /// In a body of known length, of which this much is left.
+    /// In a body of known length; this many bytes are missing.
     Length(u64),
-    /// Before a chunk's size, in its data, of which this much is left, and behind that.
+    /// Before a chunk's size; in its data, with this many bytes missing; after its data.
     Size,
     Data(u64),
     DataEnd,
-    /// At the start of a line behind the last chunk.
+    /// At the start of a line after the last chunk.
     Trailer,
 }
 
 impl Answers {
-    /// Whether an answer has begun and not ended.
+    /// Whether an answer has begun and is not complete.
     pub(crate) fn is_within(&self) -> bool {
         self.unfinished || self.place != Place::Head
     }
 
-    /// Compares `input`, which begins where the last call ended, with what should come back: the echo of the frame at
-    /// `at` on the tape, and those of the `in_flight - 1` behind it.
+    /// Compares `input`, which begins where the last call ended, with what should come back: the payloads of the frame at
+    /// `at` on the tape and of the `in_flight - 1` frames after it.
     pub(crate) fn follow(
         &mut self,
         tape: &Tape,
@@ -99,7 +99,7 @@ impl Answers {
                     }
                     if length > expected.len() {
                         let sent = echo.len();
-                        let what = format!("a body goes on after the {} sent", bytes(sent));
+                        let what = format!("a body is longer than the {} sent", bytes(sent));
                         return Err(answer(Fault::Surplus, what));
                     }
                     self.body += length;
@@ -122,7 +122,8 @@ impl Answers {
                 continue;
             }
             if self.body < echo.len() {
-                let what = format!("a body has {} of the {} sent", bytes(self.body), echo.len());
+                let what =
+                    format!("a body has only {} of the {} sent", bytes(self.body), echo.len());
                 return Err(wrong(How::Otherwise(Fault::Truncated, what)));
             }
             (self.place, self.body) = (Place::Head, 0);
@@ -133,13 +134,13 @@ impl Answers {
         Ok(followed)
     }
 
-    /// How many bytes stand before a head that begins further down.
+    /// How many bytes are in front of the next head, if it is not at the beginning.
     fn before_the_head(&self, rest: &[u8]) -> Option<usize> {
         let begins = memchr::memmem::find(rest, b"HTTP/1.").filter(|begins| *begins > 0);
         begins.filter(|_| self.place == Place::Head)
     }
 
-    /// Goes on behind `length` bytes of a body or a chunk, of which there are `left`.
+    /// Moves past `length` of the `left` bytes of a body or a chunk.
     fn take(&mut self, left: u64, length: usize) {
         self.place = match (self.place, left - length as u64) {
             (Place::Length(_), left) => Place::Length(left),
@@ -148,7 +149,7 @@ impl Answers {
         };
     }
 
-    /// Appends the bodies in `input` to `evidence` without comparing them; how many bytes are done with.
+    /// Appends the bodies in `input` to `evidence` without a comparison. Returns how many bytes were used.
     pub(crate) fn gather(&mut self, input: &[u8], evidence: &mut Vec<u8>) -> usize {
         let mut consumed = 0;
         while consumed < input.len() {
@@ -163,7 +164,7 @@ impl Answers {
                 _ => match self.framing(rest) {
                     Ok(Some(length)) => length,
                     Ok(None) => break,
-                    // Nothing behind it can be told apart.
+                    // What follows cannot be parsed.
                     Err(_) => {
                         evidence.extend_from_slice(rest);
                         rest.len()
@@ -178,8 +179,8 @@ impl Answers {
         consumed
     }
 
-    /// Reads a head, or what is around a chunk: how many bytes it was, or `None` if it is not all there. An answer is
-    /// complete when nothing is left of its length.
+    /// Reads a head, or a line around a chunk. Returns its length, or `None` if it is incomplete. An answer is complete
+    /// when no byte of its body is missing.
     fn framing(&mut self, rest: &[u8]) -> Result<Option<usize>, String> {
         match self.place {
             Place::Head => {
@@ -205,7 +206,7 @@ impl Answers {
                     return if rest.len() < LONGEST_LINE {
                         Ok(None)
                     } else {
-                        Err("a line among the chunks does not end".to_owned())
+                        Err("a line between chunks is too long".to_owned())
                     };
                 };
                 let is_empty = rest[..end].trim_ascii_end().is_empty();
@@ -222,7 +223,7 @@ impl Answers {
     }
 }
 
-/// What matters of a head.
+/// The parts of a head that matter.
 #[derive(Debug, Clone, Copy)]
 struct Head {
     /// Bytes of body; `None` for chunks.
@@ -230,8 +231,8 @@ struct Head {
     last: bool,
 }
 
-/// Reads the head at the start of `input`: its length, and what it says unless the real answer is still to come
-/// (RFC 9110, section 15.2); `None` if it is not all there.
+/// Reads the head at the start of `input`. Returns its length and content; no content for an interim response (RFC 9110,
+/// section 15.2); `None` if it is incomplete.
 fn head(input: &[u8]) -> Result<Option<(usize, Option<Head>)>, String> {
     let mut fields = [const { std::mem::MaybeUninit::uninit() }; FIELDS];
     let mut response = httparse::Response::new(&mut []);
@@ -240,8 +241,8 @@ fn head(input: &[u8]) -> Result<Option<(usize, Option<Head>)>, String> {
     {
         Ok(Status::Complete(length)) => length,
         Ok(Status::Partial) if input.len() < LONGEST_HEAD => return Ok(None),
-        Ok(Status::Partial) => return Err("an answer's head does not end".to_owned()),
-        Err(error) => return Err(format!("what came is no HTTP: {error}")),
+        Ok(Status::Partial) => return Err("an answer's head is too long".to_owned()),
+        Err(error) => return Err(format!("this is not HTTP: {error}")),
     };
     let status = response.code.unwrap_or(0);
     if (102..200).contains(&status) || status == 100 {
@@ -258,7 +259,7 @@ fn head(input: &[u8]) -> Result<Option<(usize, Option<Head>)>, String> {
         if field.name.eq_ignore_ascii_case("content-length") {
             let length = value.trim().parse::<u64>().ok();
             if length.is_none() || body.is_some() && body != length {
-                return Err("an answer's Content-Length is no number".to_owned());
+                return Err("an answer's Content-Length is not a number".to_owned());
             }
             body = length;
         } else if field.name.eq_ignore_ascii_case("transfer-encoding") {
@@ -271,8 +272,9 @@ fn head(input: &[u8]) -> Result<Option<(usize, Option<Head>)>, String> {
         }
     }
     if !chunked && body.is_none() {
-        return Err("an answer has neither a Content-Length nor chunks, so its end cannot be told"
-            .to_owned());
+        return Err(
+            "an answer has neither a Content-Length nor chunks, so its end is unknown".to_owned()
+        );
     }
     Ok(Some((length, Some(Head { length: body.filter(|_| !chunked), last }))))
 }
@@ -390,10 +392,10 @@ mod tests {
                 "503 Busy, not 200",
             ),
             ("HTTP/1.1 204\r\n\r\n", Fault::Mismatch, "the answer is 204, not 200"),
-            ("HTTP/1.1 200 OK\r\n\r\n", Fault::Mismatch, "its end cannot be told"),
-            ("HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", Fault::Mismatch, "no number"),
+            ("HTTP/1.1 200 OK\r\n\r\n", Fault::Mismatch, "its end is unknown"),
+            ("HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", Fault::Mismatch, "not a number"),
             ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", Fault::Truncated, "0 bytes of the 8"),
-            ("SSH-2.0-x\r\n", Fault::Mismatch, "no HTTP"),
+            ("SSH-2.0-x\r\n", Fault::Mismatch, "not HTTP"),
             (
                 "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nz\r\n",
                 Fault::Mismatch,
@@ -430,6 +432,6 @@ mod tests {
         let long =
             [b"HTTP/1.1 200 OK\r\nContent-Length: 31\r\n\r\n", &tape.bytes()[tape.echo(0)], b"x"];
         let found = in_pieces(&tape, 4, &long.concat(), 1 << 10).unwrap_err();
-        assert!(format!("{found:?}").contains("goes on after the 30 bytes sent"), "{found:?}");
+        assert!(format!("{found:?}").contains("longer than the 30 bytes sent"), "{found:?}");
     }
 }

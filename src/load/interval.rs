@@ -1,10 +1,9 @@
-//! How far apart two sets of measurements are, and whether that is more than chance.
+//! The difference between two sets of measurements, and whether it is more than noise.
 //!
-//! What is compared are logarithms, so that a difference is a ratio: twice as fast and half as fast are equally far
-//! from equal. Student's t gives the interval; where measurements follow each other in time, neighbours are alike, and
-//! count for fewer.
+//! Logarithms are compared, so that a difference is a ratio: twice as fast and half as fast have the same distance.
+//! Student's t gives the interval. Consecutive measurements are correlated, so they count for fewer independent ones.
 
-/// A relative difference with its interval, as factors less one: 0.1 is a tenth more.
+/// A relative difference with its interval, as a factor minus 1: 0.1 is a tenth more.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Change {
     pub(crate) middle: f64,
@@ -18,18 +17,18 @@ impl Change {
         Self { middle: factor(mean), least: factor(mean - half), most: factor(mean + half) }
     }
 
-    /// Whether it is a change at all: the whole interval is on one side, and the middle is not smaller than what
-    /// nobody would mind.
+    /// Whether it is a change and not noise: the whole interval is on one side of 0, and the middle is at least
+    /// `threshold`.
     pub(crate) fn is_real(&self, threshold: f64) -> bool {
         let one_side = self.least > 0.0 || self.most < 0.0;
         one_side && self.middle.abs() >= threshold
     }
 }
 
-/// Of two measurements an interval says next to nothing: it would reach from a hundredth to a hundredfold.
+/// With two measurements the interval would be useless: from a hundredth to a hundredfold.
 pub(crate) const FEWEST: usize = 3;
 
-/// From `before` to `after`, two sets that have nothing to do with each other (Welch's interval, 99 %).
+/// From `before` to `after`, two independent sets (Welch's interval, 99 %).
 /// `None` with fewer than [`FEWEST`] measurements on a side.
 pub(crate) fn unpaired(before: &[f64], after: &[f64]) -> Option<Change> {
     let (before, after) = (Sample::new(before)?, Sample::new(after)?);
@@ -44,7 +43,7 @@ pub(crate) fn unpaired(before: &[f64], after: &[f64]) -> Option<Change> {
     Some(Change::of(after.mean - before.mean, half))
 }
 
-/// From `before` to `after`, measured by turns: each pair under the same conditions (99 %).
+/// From `before` to `after`, measured in turn: each pair under the same conditions (99 %).
 /// `None` with fewer than [`FEWEST`] pairs.
 pub(crate) fn paired(before: &[f64], after: &[f64]) -> Option<Change> {
     let differences: Vec<f64> = before
@@ -62,12 +61,12 @@ pub(crate) fn paired(before: &[f64], after: &[f64]) -> Option<Change> {
     Some(Change::of(mean, student(count - 1.0) * (variance / count).sqrt()))
 }
 
-/// Logarithms of measurements in the order of time.
+/// Logarithms of measurements, in the order of time.
 #[derive(Debug, Clone, Copy)]
 struct Sample {
     mean: f64,
     variance: f64,
-    /// How many independent ones they are worth.
+    /// The number of independent measurements that they are equivalent to.
     effective: f64,
 }
 
@@ -83,15 +82,15 @@ impl Sample {
         let squares: f64 = logarithms.iter().map(|value| (value - mean).powi(2)).sum();
         let products: f64 =
             logarithms.windows(2).map(|pair| (pair[0] - mean) * (pair[1] - mean)).sum();
-        // How alike neighbours are: the usual correction for what decays by that factor. From a few dozen
-        // measurements it is a rough guess, which is not to take away more than three quarters of them.
+        // The correlation of neighbours, with the usual correction for an exponential decay. With a few dozen
+        // measurements it is a rough estimate, so it removes three quarters of them at most.
         let alike = if squares > 0.0 { (products / squares).clamp(0.0, 0.6) } else { 0.0 };
         let effective = (count * (1.0 - alike) / (1.0 + alike)).max(2.0);
         Some(Self { mean, variance: squares / (count - 1.0), effective })
     }
 }
 
-/// The 99.5 % quantile of Student's t: half a per cent on each side lies outside.
+/// The 99.5 % quantile of Student's t: half a per cent is outside on each side.
 fn student(freedom: f64) -> f64 {
     const TABLE: [f64; 12] =
         [63.657, 9.925, 5.841, 4.604, 4.032, 3.707, 3.499, 3.355, 3.250, 3.169, 3.106, 3.055];

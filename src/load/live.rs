@@ -1,4 +1,4 @@
-//! What is shown while it runs: a line that is written over on a terminal, a line now and then elsewhere.
+//! The progress line: on a terminal it is overwritten, elsewhere a new one is written now and then.
 
 use std::{
     collections::VecDeque,
@@ -16,7 +16,7 @@ use super::{
     units::{Micros, Rate},
 };
 
-/// Where nobody looks at it live, a line a second is enough.
+/// If it is not a terminal, one line a second is enough.
 const PLAIN_EVERY: Duration = Duration::from_secs(1);
 
 /// A terminal is this wide if it does not say.
@@ -60,7 +60,7 @@ impl Live {
         self.title = title.into();
     }
 
-    /// So many connections are open, and the others are being opened.
+    /// This many connections are open, and the others are being opened.
     pub(crate) fn filling(&mut self, plan: &Plan, open: usize) {
         let now = Instant::now();
         let every = if self.terminal { REFRESH } else { PLAIN_EVERY };

@@ -22,7 +22,7 @@ pub(crate) struct Opening {
     /// What the quickest attempt took.
     quickest: Nanos,
     shrunk: Nanos,
-    /// The most connections that were open at once, and when there were first so many.
+    /// The most connections that were open at once, and when this number was reached.
     most: usize,
     grown: Nanos,
     /// Attempts that have failed since then.

@@ -1,4 +1,4 @@
-//! What is to be done: the words of the command line, checked and put together.
+//! The plan of a run: the checked arguments of the command line.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -36,11 +36,11 @@ pub(crate) struct Plan {
     pub(crate) timeout: Duration,
 }
 
-/// Connections from one source address: far fewer than it has ports, because others on the machine have theirs, and a
-/// port that one of them has bound is nobody else's.
+/// Connections from one source address. It has many more ports, but other programs on the machine use some, and a port
+/// that a program has bound cannot be used by another.
 const PORTS: usize = 4_000;
 
-/// With churn, ports rest in `TIME_WAIT` for a minute: so many addresses give three million.
+/// With churn, a port stays in `TIME_WAIT` for a minute. This many addresses have three million ports.
 const SOURCES_FOR_CHURN: usize = 128;
 
 /// Bytes in flight on a connection in an open loop, unless `--depth` says how many frames.
@@ -71,7 +71,7 @@ impl Plan {
         Discipline::Open { most: self.depth.unwrap_or(most) }
     }
 
-    /// How many source addresses it takes, where one can choose.
+    /// How many source addresses are needed; 1 where they cannot be chosen.
     pub(crate) fn sources_needed(
         endpoint: &Endpoint,
         wire: &Wire,
@@ -90,7 +90,7 @@ impl Plan {
         }
     }
 
-    /// The address that connection `number` comes from.
+    /// The source address of connection `number`; `None` lets the kernel choose.
     pub(crate) fn source(&self, number: usize) -> Option<IpAddr> {
         if self.sources <= 1 {
             return None;
@@ -99,14 +99,14 @@ impl Plan {
         Some(IpAddr::V4(Ipv4Addr::from(u32::from(Ipv4Addr::LOCALHOST) + index)))
     }
 
-    /// The part of thread `thread` of something that there is `all` of.
+    /// The share of thread `thread` of `all`.
     pub(crate) fn part(&self, all: usize, thread: u32) -> usize {
         let threads = self.threads as usize;
         all / threads + usize::from((thread as usize) < all % threads)
     }
 }
 
-/// Whether every address of a network of 16 million is this machine's own, as with 127.0.0.0/8.
+/// Whether a connection to `ip` can come from any of 16 million addresses, as in 127.0.0.0/8.
 pub(crate) const fn has_many_sources(ip: IpAddr) -> bool {
     matches!(ip, IpAddr::V4(ip) if ip.is_loopback())
 }

@@ -1,4 +1,4 @@
-//! Looks for the knee: the highest rate at which a condition still holds.
+//! Finds the knee: the highest rate at which a condition still holds.
 //!
 //! First the rate doubles until the condition fails, then the gap is halved until it is small. A rate fails only if it
 //! fails twice: other work on the machine can delay a single step.
@@ -14,22 +14,22 @@ use super::{
     units::Rate,
 };
 
-/// Where it begins, unless `--rate` says.
+/// The first rate, unless `--rate` is given.
 const FIRST: f64 = 1000.0;
 
-/// The knee is known well enough when the rates around it are this close.
+/// The search ends when the rates around the knee are this close.
 const CLOSE: f64 = 1.05;
 
-/// Less than this of a rate that came is not that rate.
+/// A rate is achieved if at least this share of it came back.
 const ACHIEVED: f64 = 0.97;
 
 const MOST_STEPS: usize = 60;
 
-/// Runs the plan at one rate after the other; the outcome is the knee's, or the last one's where there is none.
+/// Runs the plan at one rate after the other. The outcome is the knee's, or without a knee the last one's.
 ///
 /// # Errors
 ///
-/// As [`run::run`].
+/// Those of [`run::run`].
 pub(crate) fn ramp(
     plan: &Plan,
     condition: &Condition,
@@ -80,7 +80,7 @@ pub(crate) fn ramp(
     Ok(outcome)
 }
 
-/// The highest rate that was good, the lowest that was not.
+/// The highest rate that held, and the lowest that did not.
 #[derive(Debug)]
 struct Search {
     first: f64,
@@ -95,7 +95,7 @@ impl Search {
         Self { first, good: None, bad: None, doubtful: None }
     }
 
-    /// The next rate to try; `None` when it is known well enough.
+    /// The next rate to try; `None` at the end of the search.
     fn next(&self) -> Option<f64> {
         match (self.good, self.bad) {
             _ if self.doubtful.is_some() => self.doubtful,

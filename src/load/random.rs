@@ -1,4 +1,4 @@
-//! Random numbers that are the same in every run: two runs send the same bytes at the same times.
+//! Random numbers that are the same in every run, so two runs send the same bytes at the same times.
 
 use super::control::Nanos;
 
@@ -19,9 +19,9 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// Any of `0..bound`; 0 for a bound of 0.
+    /// A number in `0..bound`; 0 if `bound` is 0.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        // The high half of the product: without the bias of a remainder that would matter here.
+        // The high half of the product. Its bias is too small to matter here.
         let product = u128::from(self.next()) * u128::from(bound);
         u64::try_from(product >> 64).unwrap_or(0)
     }
@@ -30,7 +30,7 @@ impl Random {
         self.next().to_le_bytes()[7]
     }
 
-    /// A time of `mean` on average, distributed as the times between arrivals that know nothing of each other.
+    /// An exponentially distributed time with this `mean`: the time between independent arrivals.
     pub(crate) fn exponential(&mut self, mean: f64) -> f64 {
         // In (0, 1], so that the logarithm exists.
         let uniform = ((self.next() >> 11) + 1) as f64 / (1_u64 << 53) as f64;

@@ -1,4 +1,4 @@
-//! What one thread measures, and how it tells the main thread: a window of time after the other.
+//! The measurements of one thread, and their messages to the main thread, window by window.
 
 use std::sync::{Arc, mpsc::Sender};
 
@@ -10,7 +10,7 @@ use super::{
     outage::Outage,
 };
 
-/// So many digits of every latency are kept.
+/// Significant digits of each latency.
 const DIGITS: u8 = 3;
 
 /// An empty histogram of nanoseconds, which grows as it must.
@@ -24,7 +24,7 @@ fn record(histogram: &mut Histogram<u64>, time: Nanos, times: u64) {
     let _ = histogram.record_n(time.max(1), times);
 }
 
-/// What happened in one window of time, in one thread.
+/// The measurements of one window of time, in one thread.
 #[derive(Debug, Clone)]
 pub(crate) struct Window {
     /// The window's number; what happens before the first belongs to that, what happens after the last to the last.
@@ -36,7 +36,7 @@ pub(crate) struct Window {
     pub(crate) latency: Histogram<u64>,
     /// Among those, frames that never came back.
     pub(crate) unanswered: u64,
-    /// By how much the client itself was late to send.
+    /// The delay of sending that the client itself caused.
     pub(crate) lag: Histogram<u64>,
     /// From the first attempt to connect until it was done.
     pub(crate) connecting: Histogram<u64>,
@@ -64,7 +64,7 @@ impl Window {
     }
 }
 
-/// What a thread tells the main thread.
+/// A message from a thread to the main thread.
 #[derive(Debug)]
 pub(crate) enum Message {
     /// All its connections are open, or as many as ever will be.
@@ -158,7 +158,7 @@ impl Recorder {
         self.latency(due, now, frames);
     }
 
-    /// A frame was sent so much after it was due, and nobody but this program is to blame.
+    /// A frame that was due at `due` was sent at `now`, late because of this program.
     pub(crate) fn lag(&mut self, due: Nanos, now: Nanos) {
         if self.control.counts(due) {
             record(&mut self.window.lag, now.saturating_sub(due), 1);

@@ -1,4 +1,4 @@
-//! Why a server cannot be connected to, and what to do about it.
+//! Why connecting to a server fails, and what to do about it.
 
 use std::io::{self, ErrorKind};
 
@@ -14,18 +14,18 @@ use crate::common::units::Time;
 pub(crate) fn why_not(endpoint: &Endpoint, error: &io::Error, plan: &Plan) -> String {
     let cause = match (endpoint, error.kind()) {
         (_, ErrorKind::ConnectionRefused) => {
-            "nothing listens there; start a server with: resound serve, or let --server 'CMD' do it".to_owned()
+            "nothing listens there; start a server with: resound serve, or let bench start one with --server 'CMD'".to_owned()
         }
         (Endpoint::Unix(_), ErrorKind::NotFound) => {
             "there is no such socket; start a server with: resound serve --listen frames+unix://PATH".to_owned()
         }
         (_, ErrorKind::TimedOut) => format!(
-            "no answer for {}; check the address, and any firewall on the way",
+            "no answer for {}; check the address, and firewalls in between",
             Time(plan.timeout)
         ),
         (_, ErrorKind::AddrNotAvailable) => format!(
-            "no local port is left to connect from: {} and {}; spread them over more \
-             addresses with --sources (loopback has 16 million), or open fewer",
+            "all local ports are in use: {} and {}; use more source \
+             addresses with --sources (loopback has 16 million), or fewer connections",
             Plural(plan.sources, ["source address", "source addresses"]),
             connections(plan.connections + plan.hold)
         ),
@@ -33,7 +33,7 @@ pub(crate) fn why_not(endpoint: &Endpoint, error: &io::Error, plan: &Plan) -> St
             "not allowed; check the permissions of the socket and of its directory, or the firewall".to_owned()
         }
         _ if error.raw_os_error() == Some(libc::EMFILE) => {
-            "no file descriptor is left; raise the limit (ulimit -n), or open fewer connections".to_owned()
+            "all file descriptors are in use; raise the limit (ulimit -n), or open fewer connections".to_owned()
         }
         _ => error.to_string(),
     };

@@ -1,4 +1,4 @@
-//! One run: starts the threads, says when to measure, gathers what they tell, and makes the report of it.
+//! One run: starts the threads, sets the times of the measurement, collects their messages, and makes the report.
 
 use std::{
     sync::{
@@ -29,13 +29,13 @@ use super::{
     udp, warnings, worker,
 };
 
-/// How often it is looked whether somebody wants to stop, and whether a phase has begun.
+/// How often to check for a signal and for the beginning of a phase.
 const TICK: Duration = Duration::from_millis(10);
 
 /// How often it is looked whether a server that was started for the run is still there.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) report: Report,
@@ -86,7 +86,7 @@ pub(crate) fn run(
     gathering.outcome(name)
 }
 
-/// What is known so far.
+/// What the threads have reported so far.
 #[derive(Debug)]
 struct Gathering<'a> {
     plan: &'a Plan,
@@ -129,7 +129,7 @@ impl<'a> Gathering<'a> {
         }
     }
 
-    /// Listens to the threads until all are done.
+    /// Receives the threads' messages until all are done.
     fn gather(
         &mut self,
         messages: &Receiver<Message>,
@@ -175,7 +175,7 @@ impl<'a> Gathering<'a> {
         }
     }
 
-    /// Looks at the server when measuring begins and when it ends.
+    /// Reads the server's usage when measuring begins and when it ends.
     fn watch(&mut self) {
         let phase = self.control.phase(self.control.now());
         let due = [phase >= Phase::Measuring, phase == Phase::After];
@@ -207,7 +207,7 @@ impl<'a> Gathering<'a> {
         Ok(())
     }
 
-    /// Adds what one thread saw in a window to what the others did.
+    /// Adds the window of one thread to those of the others.
     fn window(&mut self, window: Window) {
         // It fails only for values that the sum cannot hold, and the sum grows.
         let _ = self.total.add(&window.latency);
@@ -253,7 +253,7 @@ impl<'a> Gathering<'a> {
         }
     }
 
-    /// Puts it together.
+    /// Makes the outcome.
     fn outcome(mut self, name: &str) -> Result<Outcome, String> {
         let measured = self.control.end().saturating_sub(self.control.start());
         if self.stopped && measured == 0 {

@@ -147,10 +147,10 @@ impl Server {
     }
 }
 
-/// Whether somebody listens there.
+/// Whether a server listens there.
 fn answers(target: &Target) -> bool {
     match (target.wire(), target.endpoint()) {
-        // A datagram's listener cannot be told from nobody without sending something.
+        // Whether a datagram socket is bound there cannot be seen without sending.
         (Wire::Udp, _) | (_, Err(_)) => false,
         (_, Ok(Endpoint::Tcp(address))) => {
             TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()
@@ -190,7 +190,7 @@ fn listening_on(line: &str, wire: &Wire) -> Option<Listen> {
     (place.protocol == wire.name()).then_some(place)
 }
 
-/// Hands on the lines of a stream, and goes on reading when nobody wants them any more.
+/// Passes on the lines of a stream. Reads on even when the receiver is gone, so that the server does not block.
 fn listen_to(stream: Option<impl Read + Send + 'static>) -> mpsc::Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     if let Some(stream) = stream {

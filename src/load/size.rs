@@ -1,11 +1,11 @@
-//! How large frames are: one size, a range, or a weighted mix of those.
+//! Sizes of frames: one size, a range, or a weighted mix of them.
 
 use std::{fmt, str::FromStr};
 
 use super::random::Random;
 use crate::common::units::Size;
 
-/// Sizes and how often each comes.
+/// Sizes, each with its share.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Sizes {
     parts: Vec<Part>,
@@ -15,7 +15,7 @@ pub(crate) struct Sizes {
 struct Part {
     least: u64,
     most: u64,
-    /// Of all together, from 0 to 1.
+    /// Share of all frames, from 0 to 1.
     share: f64,
 }
 
@@ -83,17 +83,17 @@ impl Sizes {
         self.parts.iter().map(|part| (part.least + part.most) as f64 / 2.0 * part.share).sum()
     }
 
-    /// How many frames it takes for the rarest part to come at all.
+    /// How many frames are needed for at least one of the rarest part.
     pub(crate) fn fewest(&self) -> f64 {
         self.parts.iter().map(|part| 1.0 / part.share).fold(1.0, f64::max)
     }
 
-    /// `count` sizes in the right proportions, in no particular order.
+    /// `count` sizes in these proportions, in random order.
     pub(crate) fn draw(&self, count: usize, random: &mut Random) -> Vec<u64> {
         let mut sizes = Vec::with_capacity(count);
         let mut upto = 0.0;
         for part in &self.parts {
-            // By the running total, so that the roundings do not add up.
+            // By the running total, so that rounding errors do not add up.
             upto += part.share * count as f64;
             while (sizes.len() as f64) < upto.round() && sizes.len() < count {
                 sizes.push(part.least + random.below(part.most - part.least + 1));

@@ -1,4 +1,4 @@
-//! What is sent, over and over: frames made once, so that sending is a copy and checking is a comparison.
+//! The frames that are sent, over and over. They are made once, so that sending is a copy and checking a comparison.
 //!
 //! ```text
 //!        frame 0        frame 1                 frame n-1
@@ -7,38 +7,38 @@
 //!  └──────┴───────────┴──────┴───────┴─ ─ ─ ─┴──────┴─────────┘
 //! ```
 //!
-//! Payloads are random, so that no stretch looks like another: a byte that is displaced, lost or another's shows.
-//! Each connection starts at a frame of its own.
+//! Payloads are random, so that no part is equal to another, and a byte that is displaced, lost or wrong is found.
+//! Each connection starts at a different frame.
 
 use std::ops::Range;
 
 use super::{random::Random, size::Sizes, target::Wire};
 
-/// A tape is about this long, if enough frames fit: near enough to stay in a cache.
+/// The usual length of a tape, if enough frames fit. It fits into a processor's cache.
 const USUAL_LENGTH: f64 = (1 << 20) as f64;
 const FEWEST_FRAMES: f64 = 16.0;
 const MOST_FRAMES: f64 = 1024.0;
-/// The rarest size of a mix must come at all, however long that makes the tape.
+/// A tape must have a frame of the rarest size in a mix, so it may need more frames.
 const MOST_FRAMES_OF_A_MIX: f64 = 16_384.0;
 
-/// Frames as they go over the wire.
+/// Frames as they are sent.
 #[derive(Debug)]
 pub(crate) struct Tape {
     bytes: Vec<u8>,
     /// Where each frame ends.
     ends: Vec<usize>,
-    /// The length of every frame, if they are all of one.
+    /// The length of each frame, if all have the same.
     uniform: Option<usize>,
-    /// Where in each frame its payload begins, if that alone comes back.
+    /// Where the payload of each frame begins, if only the payload comes back.
     payloads: Vec<usize>,
 }
 
 impl Tape {
-    /// Frames of these sizes; the sizes are of payloads.
+    /// Frames with payloads of these sizes.
     ///
     /// # Errors
     ///
-    /// Text, for a size that the wire cannot carry.
+    /// A text, for a size that the protocol does not allow.
     pub(crate) fn new(wire: &Wire, sizes: &Sizes) -> Result<Self, String> {
         let usual = (USUAL_LENGTH / sizes.mean().max(1.0)).clamp(FEWEST_FRAMES, MOST_FRAMES);
         let count = usual.max(sizes.fewest().min(MOST_FRAMES_OF_A_MIX)).ceil();
@@ -70,7 +70,7 @@ impl Tape {
         self.ends.len()
     }
 
-    /// Bytes of a frame, on average.
+    /// The average number of bytes of a frame.
     pub(crate) fn mean(&self) -> usize {
         self.bytes.len() / self.ends.len()
     }
@@ -80,7 +80,7 @@ impl Tape {
         (0..self.frames()).map(|index| self.frame(index).len()).max().unwrap_or(0)
     }
 
-    /// Where frame `index` begins; the one behind the last is the first.
+    /// Where frame `index` begins; the first frame follows the last.
     pub(crate) fn start(&self, index: usize) -> usize {
         match index % self.ends.len() {
             0 => 0,
@@ -93,19 +93,19 @@ impl Tape {
         &self.bytes[self.start(index)..self.ends[index]]
     }
 
-    /// Whether the frames are requests, of which the heads do not come back.
+    /// Whether the frames are requests: their heads do not come back.
     pub(crate) const fn is_of_requests(&self) -> bool {
         !self.payloads.is_empty()
     }
 
-    /// Where what should come back of frame `index` is.
+    /// The part of frame `index` that should come back.
     pub(crate) fn echo(&self, index: usize) -> Range<usize> {
         let index = index % self.ends.len();
         let start = self.payloads.get(index).copied();
         start.unwrap_or_else(|| self.start(index))..self.ends[index]
     }
 
-    /// The frame that the byte at `offset` is of.
+    /// The frame with the byte at `offset`.
     pub(crate) fn index(&self, offset: usize) -> usize {
         match self.uniform {
             Some(length) => offset / length,
@@ -118,7 +118,7 @@ impl Tape {
         self.start(self.index(offset)) == offset
     }
 
-    /// Appends `frames` frames from `offset` on, where one begins; returns where the next one does.
+    /// Appends `frames` frames, from the one that begins at `offset`. Returns where the next one begins.
     pub(crate) fn copy(&self, offset: usize, frames: usize, out: &mut Vec<u8>) -> usize {
         let mut index = self.index(offset);
         let mut left = frames;
@@ -131,8 +131,8 @@ impl Tape {
         self.start(index)
     }
 
-    /// Compares `received` with the tape from `offset` on: how many frames that completes, and where it goes on;
-    /// or how many bytes are alike.
+    /// Compares `received` with the tape from `offset` on. Returns how many frames it completes and where the next byte
+    /// is; or, if it differs, how many bytes are equal.
     pub(crate) fn follow(&self, offset: usize, received: &[u8]) -> Result<(u64, usize), usize> {
         let (mut offset, mut rest, mut frames) = (offset, received, 0);
         while !rest.is_empty() {

@@ -1,4 +1,4 @@
-//! Whom the load goes to, and what is spoken there.
+//! The server's address and protocol.
 
 use std::{
     fmt,
@@ -15,14 +15,14 @@ use resound::{
 use super::{http, random::Random};
 use crate::common::{protocols, resolve, units::Size};
 
-/// What both ends speak.
+/// The protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Wire {
-    /// A length and so many bytes.
+    /// A length and that many bytes.
     Frames(Dialect),
     /// Text up to a newline.
     Lines,
-    /// Bytes; a frame is so many of them.
+    /// Bytes; a frame is a number of them.
     Raw,
     /// Datagrams, each with its number in front.
     Udp,
@@ -92,7 +92,7 @@ impl Wire {
         }
         for _ in 0..size {
             out.push(match self {
-                // Printable, so that it is a line to every server that has its own opinion of the rest.
+                // Printable, because some servers treat other bytes in a line specially.
                 Self::Lines => b' ' + u8::try_from(random.below(95)).unwrap_or(0),
                 _ => random.byte(),
             });
@@ -123,7 +123,7 @@ impl FromStr for Target {
             Some(path) => format!("frames+unix://{path}"),
             None => format!("frames://{text}"),
         };
-        // As addresses of web servers are often written.
+        // Addresses of web servers are often written so.
         let whole = match whole.strip_suffix('/') {
             Some(address) if whole.starts_with("http://") && !address.ends_with('/') => address,
             _ => &whole,
@@ -174,7 +174,7 @@ impl Target {
         }
     }
 
-    /// The same wire at another address, as a server told that it listens there.
+    /// The same protocol at another address, which a server has printed.
     pub(crate) fn at(&self, address: Address) -> Self {
         let wire = match &self.wire {
             Wire::Http { .. } => Wire::Http { host: host(&address) },
@@ -211,7 +211,7 @@ fn with_address(text: &str) -> String {
     }
 }
 
-/// An address as a request names it (RFC 9110, section 7.2).
+/// The value of a request's Host field (RFC 9110, section 7.2).
 fn host(address: &Address) -> String {
     match address {
         Address::Unix(_) => "localhost".to_owned(),
@@ -219,7 +219,7 @@ fn host(address: &Address) -> String {
     }
 }
 
-/// A server that listens at every address is reached by loopback.
+/// Loopback, for a server that listens at every address.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => std::net::Ipv4Addr::LOCALHOST.into(),

@@ -70,7 +70,7 @@ pub(crate) const fn round_trips(count: u64) -> Plural<'static, u64> {
     Plural(count, ["round trip", "round trips"])
 }
 
-/// What was done, in a line.
+/// The load in one line.
 pub(crate) fn heading(report: &Report) -> String {
     let config = &report.config;
     let count = connections(config.connections);
@@ -168,7 +168,7 @@ fn errors(out: &mut String, report: &Report) -> fmt::Result {
 fn steps(out: &mut String, ramp: &Ramp) -> fmt::Result {
     match ramp.knee_per_s {
         Some(knee) => writeln!(out, "{} holds up to {} frames/s", ramp.condition, Rate(knee))?,
-        None => writeln!(out, "{} did not hold at any rate that was tried", ramp.condition)?,
+        None => writeln!(out, "{} did not hold at any rate", ramp.condition)?,
     }
     writeln!(
         out,
@@ -191,7 +191,7 @@ fn steps(out: &mut String, ramp: &Ramp) -> fmt::Result {
     Ok(())
 }
 
-/// Breaks a long text at spaces.
+/// Wraps a long text at spaces.
 pub(crate) fn wrapped(text: &str, width: usize) -> String {
     let mut out = String::new();
     let mut column = 0;

@@ -1,4 +1,4 @@
-//! A timer of nanoseconds that a poll, which counts in milliseconds, can wait for.
+//! A timer with nanoseconds that a poll can wait for; a poll's own timeout is in milliseconds.
 
 use std::{
     io,
@@ -11,7 +11,7 @@ use rustix::time::{
     timerfd_settime,
 };
 
-/// Becomes readable once, when its time has come: `timerfd_create`(2).
+/// Becomes readable once its time is over: `timerfd_create`(2).
 #[derive(Debug)]
 pub(crate) struct Timer(OwnedFd);
 
@@ -21,7 +21,7 @@ impl Timer {
         Ok(Self(timerfd_create(TimerfdClockId::Monotonic, flags)?))
     }
 
-    /// Sets it to go off in `time` from now, whatever it was set to.
+    /// Sets it to expire in `time` from now, and replaces an earlier setting.
     pub(crate) fn arm(&self, time: Duration) -> io::Result<()> {
         let never = Timespec { tv_sec: 0, tv_nsec: 0 };
         let once = Timespec {

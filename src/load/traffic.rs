@@ -1,7 +1,7 @@
-//! The load as a protocol: sends frames off the tape, compares what comes back, and takes the time.
+//! The load as a protocol: sends frames from the tape, compares what comes back, and measures latencies.
 //!
-//! Sending is a copy, checking a comparison, and the clock is read once for all frames of a read: whatever a
-//! server does with a frame costs more.
+//! Sending is a copy, checking is a comparison, and the clock is read once for all frames of a read. So the load needs
+//! less time for a frame than any server.
 
 use std::{collections::VecDeque, rc::Rc};
 
@@ -25,9 +25,9 @@ use super::{
 /// When a connection sends its next frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Discipline {
-    /// When others have come back, so that there are so many in flight again.
+    /// When others have come back, to have this many in flight again.
     Closed { depth: u32 },
-    /// When it is told to; at most so many are in flight.
+    /// When the worker tells it to; at most this many are in flight.
     Open { most: u32 },
 }
 
@@ -47,7 +47,7 @@ struct Flow {
     open: bool,
     /// Idle: its first frame has not come back, so the server may not have accepted it.
     unproven: bool,
-    /// Nothing that comes of it matters any more.
+    /// It has been given up, or is done: its input is ignored.
     over: bool,
     /// When connecting began.
     began: Nanos,
@@ -73,7 +73,7 @@ struct Flow {
     listed: bool,
 }
 
-/// What all connections of a thread speak.
+/// The protocol of all connections of a thread.
 #[derive(Debug)]
 pub(crate) struct Load {
     tape: Rc<Tape>,
@@ -104,7 +104,7 @@ pub(crate) struct Load {
     pub(crate) wrong_answers: u64,
     /// Bytes that were shown to this protocol.
     shown: u64,
-    /// Bytes that came behind the FIN of connections, which the reactor throws away.
+    /// Bytes that came after a connection's FIN, which the reactor discards.
     thrown_away: u64,
     pub(crate) opening: Opening,
     /// When something was last sent, and when something last came back, on any connection.
@@ -274,7 +274,7 @@ impl Load {
         reason == Reason::ConnectTimeout && !self.sending && accepts && now > began
     }
 
-    /// Takes note of input that is not the echo of what was sent; how many bytes of it are done with.
+    /// Handles input that is not the echo of what was sent. Returns how many bytes were used.
     fn differs(&mut self, key: usize, input: &[u8], wrong: Wrong) -> usize {
         let now = self.recorder.now();
         // A wrong answer is one: the server does not hang.
@@ -308,7 +308,7 @@ impl Load {
         }
     }
 
-    /// Adds to the evidence against a flow; how many bytes of the input are done with.
+    /// Adds to the evidence of a wrong answer. Returns how many bytes were used.
     fn gather(&mut self, key: usize, input: &[u8]) -> usize {
         let Some(Some(flow)) = self.flows.get_mut(key) else { return input.len() };
         let Some(evidence) = &mut flow.evidence else { return input.len() };
@@ -319,7 +319,7 @@ impl Load {
         consumed
     }
 
-    /// Gives the evidence against a flow its name, and the flow up.
+    /// Names the fault that the evidence shows, and gives the connection up.
     fn conclude(&mut self, key: usize) {
         let Some(Some(flow)) = self.flows.get_mut(key) else { return };
         let Some(evidence) = flow.evidence.take() else { return };
@@ -334,7 +334,7 @@ impl Load {
         self.recorder.difference(|| difference.to_string());
     }
 
-    /// Judges evidence that has not become certain in time.
+    /// Judges evidence for which the time is over.
     pub(crate) fn judge_overdue(&mut self, now: Nanos, timeout: Nanos) {
         if self.suspects == 0 {
             return;
@@ -348,13 +348,13 @@ impl Load {
         }
     }
 
-    /// Whether there is evidence that is not judged yet.
+    /// Whether a connection has evidence that is not judged yet.
     pub(crate) const fn is_suspicious(&self) -> bool {
         self.suspects > 0
     }
 
-    /// Takes note of what came behind the last frame of connections that have ended: of all bytes that the reactor
-    /// `received` those that it did not show.
+    /// Counts bytes that came after the last frame of connections that have ended: those that the reactor `received` and
+    /// did not show to this protocol.
     pub(crate) fn behind_the_end(&mut self, received: u64) {
         let thrown_away = received.saturating_sub(self.shown);
         let more = thrown_away.saturating_sub(self.thrown_away);

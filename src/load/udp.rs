@@ -1,4 +1,4 @@
-//! One thread of the load over datagrams: no connection, no order, nothing sent again; so each one is numbered.
+//! One thread of the load over datagrams. They have no connection and no order, so each one has a number.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -45,12 +45,12 @@ const SCRATCH: usize = 64 << 10;
 pub(crate) fn run(job: Job) {
     let sender = job.sender.clone();
     if let Err(text) = Datagrams::new(job).and_then(Datagrams::work) {
-        // Nobody listens any more where the whole run has failed.
+        // This fails only if the whole run has failed.
         let _ = sender.send(Message::Failed(text));
     }
 }
 
-/// A datagram that is to come back.
+/// A datagram in flight.
 #[derive(Debug, Clone, Copy)]
 struct Sent {
     due: Nanos,
@@ -75,7 +75,7 @@ struct Flow {
 }
 
 impl Flow {
-    /// Takes note that a datagram does not count any more, should it still come.
+    /// Remembers that a datagram was given up, in case it comes late.
     fn give_up(&mut self, number: u64) {
         self.given_up.insert(number);
         if self.given_up.len() > MOST_GIVEN_UP
@@ -249,7 +249,7 @@ impl Datagrams {
         }
     }
 
-    /// The server's host answered that nobody is there.
+    /// The server's host answered that no socket is bound there.
     fn refused(&mut self, index: usize) -> Result<(), String> {
         if !self.any_back {
             let error = ErrorKind::ConnectionRefused.into();
@@ -421,7 +421,7 @@ impl Datagrams {
         1
     }
 
-    /// Takes note of a datagram of which nothing more is to be shown.
+    /// Counts a wrong datagram, with its description.
     fn wrong(&mut self, fault: Fault, what: impl FnOnce() -> String) {
         self.recorder.fault(fault, 1);
         self.recorder.difference(|| format!("{}: {}\n", fault.name(), what()));

@@ -1,8 +1,8 @@
-//! Rates and measured times: as people write them, and as they like to read them.
+//! Rates and measured times: parsed from arguments, and formatted for people.
 
 use std::{fmt, str::FromStr};
 
-/// So many a second: `50k`, `1.5M`, `200`, `200/s`.
+/// A number per second: `50k`, `1.5M`, `200`, `200/s`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Rate(pub(crate) f64);
 
@@ -45,7 +45,7 @@ impl fmt::Display for Micros {
             micros if micros >= 999.5 => (micros / 1e3, "ms"),
             micros => (micros, "µs"),
         };
-        // Through a string, so that widths count.
+        // Through a string, so that a width in the format applies.
         f.pad(&format!("{number:.digits$}{unit}", digits = digits(number)))
     }
 }
@@ -71,7 +71,7 @@ impl fmt::Display for Bytes {
     }
 }
 
-/// How many digits behind the point make three in all.
+/// Digits after the decimal point, for three digits in all.
 fn digits(number: f64) -> usize {
     match number {
         number if number >= 99.95 => 0,

@@ -1,4 +1,4 @@
-//! What a reader of the numbers should know before believing them, each with what to do about it.
+//! Warnings about the numbers in a report, each with a remedy.
 
 use resound::{
     UdpConfig,
@@ -12,7 +12,7 @@ use super::{
     units::{Micros, Rate},
 };
 
-/// From this share of a CPU on, the client may be what is measured.
+/// At this share of a CPU or more, the client may be the bottleneck.
 const SATURATED: f64 = 0.95;
 
 /// Less than this of the asked rate is not that rate.
@@ -49,17 +49,17 @@ fn down(report: &Report) -> Option<String> {
     })
 }
 
-/// A closed loop sends nothing while it waits, so one long wait counts once.
+/// A closed loop sends nothing while it waits, so a long wait counts only once.
 fn omission(report: &Report) -> Option<String> {
     let latency = &report.latency_us;
     let longest = latency.max / 1e6;
-    // It lasted longer than what a percentile leaves out, and yet the percentile does not show it.
+    // It lasted longer than the share that p99 leaves out, and p99 does not show it.
     let hidden = longest / report.duration_s > 0.01 && latency.p99 < latency.max / 2.0;
     (report.config.rate.is_none() && hidden).then(|| {
         format!(
-            "coordinated omission: a frame took {}, {:.0} % of the whole time, and p99 is {}. This is a closed loop: \
-             while it waits it sends nothing, so a stall counts once per connection and not for every frame that \
-             was due meanwhile. To see what those would have met, use an open loop: --rate {}",
+            "coordinated omission: a frame took {}, {:.0} % of the whole run, and p99 is {}. A closed loop sends \
+             nothing while it waits, so a stall counts once per connection, not for every frame that would have been \
+             sent. To measure the latency of those, use an open loop: --rate {}",
             Micros(latency.max),
             100.0 * longest / report.duration_s,
             Micros(latency.p99),
@@ -73,8 +73,8 @@ fn saturation(report: &Report) -> Option<String> {
     let server_is_busier = report.server.is_some_and(|server| server.cpu_share > share);
     (share > SATURATED && !server_is_busier).then(|| {
         format!(
-            "the client is saturated: its busiest thread had {:.0} % of a CPU, so this may be its limit and not the \
-             server's. Use more --threads, or a client with a CPU of its own",
+            "the client is saturated: its busiest thread used {:.0} % of a CPU, so the client may be the limit and not \
+             the server. Use more --threads, or give the client a CPU of its own",
             share * 100.0
         )
     })
@@ -82,13 +82,13 @@ fn saturation(report: &Report) -> Option<String> {
 
 fn achieved(report: &Report) -> Option<String> {
     let asked = report.config.rate?;
-    // What comes at random comes more and less often: four standard deviations of its number are nobody's fault.
+    // The number of random arrivals varies: four standard deviations are not the server's fault.
     let random = report.config.arrivals.as_deref() == Some(Arrivals::Poisson.name());
     let chance = if random { 4.0 * (asked / report.duration_s).sqrt() } else { 0.0 };
     (report.frames_per_s < (ACHIEVED * asked).min(asked - chance)).then(|| {
         format!(
-            "{} frames a second were asked for and {} came back: the server was behind for good, and latency mostly \
-             says how long this went on ({} never sent). Ask for less with --rate, or find its limit with \
+            "{} frames a second were asked for and {} came back: the server could not keep up, so the latency mostly \
+             shows how long the run was ({} never sent). Lower --rate, or find the limit with \
              --ramp 'p99<2ms'",
             Rate(asked),
             Rate(report.frames_per_s),
@@ -101,7 +101,8 @@ fn lag(report: &Report) -> Option<String> {
     let lag = report.send_lag_us?;
     (lag.p99 > 0.2 * report.latency_us.p99 && lag.p99 > 100.0).then(|| {
         format!(
-            "the client was late itself: by {} at p99, of {} in all. Other work on this machine, or too few --threads",
+            "the client sent late: by {} at p99, a large part of the latency of {}. The machine is busy with other work, or \
+             there are too few --threads",
             Micros(lag.p99),
             Micros(report.latency_us.p99)
         )
@@ -118,7 +119,7 @@ fn samples(report: &Report) -> Option<String> {
         _ => return None,
     };
     Some(format!(
-        "{} came back, too few for {percentile}: fewer than ten of them are beyond. Measure {:.0} times as long \
+        "{} came back, too few for {percentile}: fewer than ten are above it. Measure {:.0} times as long \
          with --duration",
         frames(count),
         (f64::from(needed) / count as f64).ceil()
@@ -140,7 +141,7 @@ fn held(report: &Report) -> Option<String> {
     let (asked, held) = (report.config.hold as u64, report.connections.held);
     (held < asked && !report.ended_early).then(|| {
         format!(
-            "of {} {held} echoed at the end; the others are among the errors",
+            "only {held} of {} echoed at the end; the others are counted as errors",
             Plural(asked, ["idle connection", "idle connections"])
         )
     })
@@ -161,8 +162,8 @@ fn datagrams(report: &Report) -> Option<String> {
         ));
     }
     Some(format!(
-        "{missing} did not come back: lost anywhere, or the server limits its answers (resound serve does: \
-         udp://ADDRESS,rate=0,loop-guard=off lifts that)"
+        "{missing} did not come back: lost on the way, or the server limits its answers (resound serve does; \
+         udp://ADDRESS,rate=0,loop-guard=off removes its limits)"
     ))
 }
 
@@ -243,11 +244,11 @@ mod tests {
             (&behind, "--ramp"),
             (
                 &few,
-                "5000 frames came back, too few for p99.9 and p99.99: fewer than ten of them are beyond. Measure 20 times",
+                "5000 frames came back, too few for p99.9 and p99.99: fewer than ten are above it. Measure 20 times",
             ),
             (&nothing, "no frame came back"),
             (&lost, "rate=0,loop-guard=off"),
-            (&random, "lost anywhere"),
+            (&random, "lost on the way"),
             (&guarded, "2 of them were the 1009th datagram of their socket"),
         ] {
             let text = said(report);

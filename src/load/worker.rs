@@ -1,4 +1,4 @@
-//! One thread of the load: a reactor with the connections, kept filled, fed and timed.
+//! One thread of the load: a reactor, its connections, and when they are opened and send.
 
 use std::{
     collections::VecDeque,
@@ -25,15 +25,15 @@ use super::{
 /// After a connection failed, the next one is tried so much later.
 const RETRY: Nanos = 50_000_000;
 
-/// After a wrong answer it is this, and twice as long each time that there were as many wrong answers as connections:
-/// a server that answers all of them wrongly is not worth thousands of connections.
+/// The pause after a wrong answer. It doubles each time there have been as many wrong answers as connections, so that a
+/// server that is always wrong does not cause thousands of errors.
 const RETRY_AFTER_WRONG: Nanos = 100_000_000;
 const MOST_DOUBLINGS: u64 = 6;
 
 /// How long a run still listens when everything has come back, for bytes that were not sent.
 const QUIET: Nanos = 50_000_000;
 
-/// Among a thread's frames in an open loop, so many times are handed out at once.
+/// Open loop: the most frames that are scheduled at once.
 const MOST_AT_ONCE: u64 = 4096;
 
 /// Nothing is waited for longer than this, so that a change of phase is seen.
@@ -53,7 +53,7 @@ pub(crate) fn run(job: Job) {
     let sender = job.sender.clone();
     let done = Worker::new(job).and_then(Worker::work);
     if let Err(text) = done {
-        // Nobody listens any more where the whole run has failed.
+        // This fails only if the whole run has failed.
         let _ = sender.send(Message::Failed(text));
     }
 }
@@ -214,7 +214,7 @@ impl Worker {
         load.open - load.unproven
     }
 
-    /// Enters it where its time is: one that has to pause holds up none that need not.
+    /// Inserts it in the order of time, so that a paused connection does not delay others.
     fn vacate(&mut self, vacancy: Vacancy) {
         let place = self.vacant.partition_point(|other| other.not_before <= vacancy.not_before);
         self.vacant.insert(place, vacancy);
@@ -369,7 +369,7 @@ impl Worker {
         }
     }
 
-    /// Takes note of bytes that came behind the last frame of a connection, which only churn ends.
+    /// Counts bytes that came after the last frame of a connection. Only with churn connections end that way.
     fn behind_the_end(&mut self) {
         if self.plan.churn.is_none() {
             return;
@@ -414,7 +414,7 @@ impl Worker {
         }
     }
 
-    /// Waits for what is in flight, and sees whether those who held their peace still echo.
+    /// Waits for the frames in flight, and checks that idle connections still echo.
     fn end(mut self) -> Result<(), String> {
         let end = self.load().recorder.control().end();
         self.load().sending = false;
@@ -444,7 +444,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Turns a while longer, for what the server sends although nothing is in flight.
+    /// Runs the reactor for a while longer, for bytes that the server sends with nothing in flight.
     fn listen_on(&mut self) -> Result<(), String> {
         let until = self.now() + QUIET;
         while self.now() < until {

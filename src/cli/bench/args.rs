@@ -1,4 +1,4 @@
-//! The words of `resound bench`, and the plan that they make.
+//! The arguments of `resound bench`, and the plan made from them.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -15,27 +15,27 @@ use crate::load::{
 };
 use crate::{cli::descriptors, common::units::Time};
 
-/// The load, the same for one server as for several.
+/// The load: the same arguments for one server and for `versus`.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Load")]
 pub(super) struct LoadArgs {
-    /// Connections
+    /// Number of connections
     #[arg(long, short, value_name = "N", default_value_t = 100)]
     connections: usize,
 
-    /// Frames in flight on each connection; with --rate the most there may be [default: 1]
+    /// Frames in flight on each connection; with --rate the maximum [default: 1]
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     depth: Option<u32>,
 
-    /// Bytes of payload: 64, a range like 64-1500, or a mix like 64:80%,64KiB:20%
+    /// Payload size in bytes: 64, a range like 64-1500, or a mix like 64:80%,64KiB:20%
     #[arg(long, short, value_name = "SIZES", default_value = "64")]
     size: Sizes,
 
-    /// Open loop: so many frames a second in all, whatever comes back; latency counts from when a frame was due
+    /// Open loop: send this many frames a second in total, without waiting for answers; latency counts from when a frame was due
     #[arg(long, short, value_name = "RATE")]
     rate: Option<Rate>,
 
-    /// How --rate's frames are spread over time
+    /// Distribution of --rate's frames over time
     #[arg(long, value_enum, default_value_t = ArrivalsArg::Constant, requires = "rate")]
     arrivals: ArrivalsArg,
 
@@ -43,7 +43,7 @@ pub(super) struct LoadArgs {
     #[arg(long, short = 'z', value_name = "TIME")]
     duration: Option<Time>,
 
-    /// Load before measuring [default: a tenth of --duration, at most 1s]
+    /// Run the load this long before measuring [default: a tenth of --duration, at most 1s]
     #[arg(long, value_name = "TIME")]
     warm_up: Option<Time>,
 
@@ -51,19 +51,19 @@ pub(super) struct LoadArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     churn: Option<u64>,
 
-    /// Open at most so many connections a second
+    /// Open at most this many connections a second
     #[arg(long, value_name = "RATE")]
     connect_rate: Option<Rate>,
 
-    /// Hold N more connections, which echo one frame when they are opened and one at the end, and are idle between
+    /// Open N more connections that stay idle, except for one frame when they are opened and one at the end
     #[arg(long, value_name = "N", default_value_t = 0)]
     hold: usize,
 
-    /// Connect from so many addresses of 127.0.0.0/8 [default: as many as the ports it takes]
+    /// Connect from N addresses of 127.0.0.0/8 [default: as many as the connections need]
     #[arg(long, value_name = "N")]
     sources: Option<usize>,
 
-    /// Threads of the load
+    /// Number of load threads
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
     threads: u32,
 
@@ -77,11 +77,11 @@ pub(super) struct LoadArgs {
 enum ArrivalsArg {
     /// Evenly
     Constant,
-    /// At random, in bursts, as from people who know nothing of each other
+    /// At random, with bursts, as from independent users
     Poisson,
 }
 
-/// What is done with the result.
+/// Where the result goes.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Result")]
 pub(super) struct OutputArgs {
@@ -97,43 +97,43 @@ pub(super) struct OutputArgs {
     #[arg(long, value_name = "FILE")]
     pub(super) hdr: Option<PathBuf>,
 
-    /// Exit with code 3 if this is so: p99>5ms, errors>0, rate<100k; repeatable
+    /// Exit with code 3 if this condition is met: p99>5ms, errors>0, rate<100k; repeatable
     #[arg(long, value_name = "CONDITION")]
     pub(super) fail_if: Vec<Condition>,
 
-    /// Show nothing while it runs
+    /// Show no progress
     #[arg(long, short)]
     pub(super) quiet: bool,
 }
 
-/// Descriptors of our own, apart from connections: standard streams, polls, timers.
+/// Descriptors that are not connections: standard streams, polls, timers.
 const OWN_DESCRIPTORS: usize = 32;
 
-/// How long is measured unless somebody says, at once and where there are many short runs.
+/// The default duration of one run, and of each of many short runs.
 const LONG: Time = Time(Duration::from_secs(10));
 const SHORT: Time = Time(Duration::from_secs(2));
 
 const WARM_UP: Duration = Duration::from_secs(1);
 
 impl LoadArgs {
-    /// The same load for one of many short runs, unless it was asked for how long.
+    /// The same load with the default duration of short runs.
     pub(super) fn for_steps(mut self) -> Self {
         self.duration = Some(self.duration.unwrap_or(SHORT));
         self
     }
 
-    /// Checks that it goes together, and puts it together.
+    /// Checks the arguments and makes the plan.
     ///
     /// # Errors
     ///
-    /// Text with the remedy.
+    /// A text with the remedy.
     pub(super) fn plan(&self, target: &Target) -> Result<Plan, String> {
         let endpoint = target.endpoint()?;
         let wire = target.wire();
         for size in [self.size.least(), self.size.most()] {
             if let Some(reason) = wire.refuses(size) {
                 return Err(format!(
-                    "--size {} does not go over {}: {reason}",
+                    "--size {} is not possible over {}: {reason}",
                     self.size,
                     wire.name()
                 ));
@@ -148,7 +148,7 @@ impl LoadArgs {
                 let possible = matches!(&endpoint, Endpoint::Tcp(to) if has_many_sources(to.ip()));
                 if asked > 1 && !possible {
                     return Err(format!(
-                        "--sources takes addresses of 127.0.0.0/8, and {target} cannot be reached from there; leave \
+                        "--sources uses addresses of 127.0.0.0/8, and {target} cannot be reached from there; leave \
                          it out"
                     ));
                 }
@@ -190,19 +190,19 @@ impl LoadArgs {
 
     fn check(&self, wire: &Wire) -> Result<(), String> {
         let wrong = if self.connections + self.hold == 0 {
-            "--connections 0 leaves nothing to do; give some, or --hold"
+            "--connections 0 leaves nothing to do; use at least 1, or --hold"
         } else if self.connections > 0 && self.connections < self.threads as usize {
-            "there are more --threads than --connections; each thread has some of its own"
+            "there are more --threads than --connections; each thread needs at least one"
         } else if self.connections == 0 && self.rate.is_some() {
             "--rate needs --connections to send on"
         } else if self.duration.is_some_and(|time| time.0.is_zero()) {
-            "--duration 0 measures nothing; give some time, like 10s"
+            "--duration 0 measures nothing; use a time like 10s"
         } else if self.timeout.is_some_and(|time| time.0.is_zero()) {
-            "--timeout 0 gives up at once; give some time, like 1s"
+            "--timeout 0 gives up at once; use a time like 1s"
         } else if *wire == Wire::Udp && (self.churn.is_some() || self.hold > 0) {
-            "--churn and --hold are for connections, and datagrams have none; leave them out"
+            "--churn and --hold need connections, and datagrams have none; leave them out"
         } else if *wire == Wire::Udp && self.connect_rate.is_some() {
-            "--connect-rate is for connections, and datagrams have none; leave it out"
+            "--connect-rate needs connections, and datagrams have none; leave it out"
         } else {
             return Ok(());
         };

@@ -1,4 +1,4 @@
-//! `resound bench compare`: what is faster, what is slower, and what is only noise.
+//! `resound bench compare`: tells which reports are faster or slower, and which differ by noise only.
 
 use std::{
     fmt::{self, Write},
@@ -19,25 +19,26 @@ use crate::{
     },
 };
 
-/// Compare reports that --json wrote, also those of versus, each with the first
+/// Compare reports written by --json (also of versus), each with the first
 #[derive(Debug, clap::Args)]
 #[command(after_help = NOTES)]
 pub(super) struct CompareArgs {
-    /// Files; the first report is what the others are compared with. One file of bench versus is enough
+    /// JSON reports; the others are compared with the first. One file of bench versus is enough
     #[arg(required = true, value_name = "REPORT.json")]
     reports: Vec<PathBuf>,
 
-    /// Call it noise below this difference, in per cent, however sure it is
+    /// Call a difference below this noise, in per cent, even if it is significant
     #[arg(long, value_name = "PERCENT", default_value_t = 3.0)]
     threshold: f64,
 }
 
 const NOTES: &str = "\
-The windows of each run are its repeated measurements; of three or more rounds of bench versus, each round is one. A \
-difference is called one if its whole 99 % interval is on one side and it is at least --threshold. Two runs differ by more \
-than the windows of one: where it matters, use bench versus, which measures by turns.";
+Each window of a run counts as one measurement; with three or more rounds of bench versus, each round does. A \
+difference is better or worse if its whole 99 % interval is on one side of zero and it is at least --threshold; otherwise \
+it is noise. Two runs differ by more than the windows of one run: for a reliable comparison, use bench versus, which \
+measures in turn.";
 
-/// What is compared, in a window and in a whole run; how it is shown; whether more of it is better.
+/// A value that is compared: in a window, in a whole run, its format, and whether more is better.
 struct Metric {
     name: &'static str,
     of_window: fn(&WindowReport) -> f64,
@@ -70,11 +71,11 @@ const METRICS: [Metric; 3] = [
     },
 ];
 
-/// What was measured of one server: in one run, or in the rounds of `bench versus`.
+/// The reports of one server: of one run, or of the rounds of `bench versus`.
 #[derive(Debug)]
 struct Entry {
     name: String,
-    /// Which file it is from: rounds in one file were measured by turns.
+    /// The number of its file: rounds in one file were measured in turn.
     file: usize,
     rounds: Vec<Report>,
 }
@@ -147,14 +148,14 @@ fn by_server(path: &str, file: usize, reports: Vec<Report>) -> Vec<Entry> {
     entries
 }
 
-/// The measurements of both, and how far they are apart; `None` if they are too few.
+/// The measurements of both, and their difference; `None` if they are too few.
 fn compared(base: &Entry, other: &Entry, metric: &Metric) -> ([Vec<f64>; 2], Option<Change>) {
     let entries = [base, other];
     if entries.iter().all(|entry| entry.rounds.len() >= interval::FEWEST) {
         let [before, after] =
             entries.map(|entry| entry.rounds.iter().map(metric.of_run).collect::<Vec<_>>());
-        let by_turns = base.file == other.file;
-        let change = if by_turns { interval::paired } else { interval::unpaired };
+        let in_turn = base.file == other.file;
+        let change = if in_turn { interval::paired } else { interval::unpaired };
         let change = change(&before, &after);
         return ([before, after], change);
     }
@@ -172,16 +173,16 @@ fn table(entries: &[Entry], threshold: f64) -> Result<String, fmt::Error> {
     for other in others {
         writeln!(out, "{} → {}", base.name, other.name)?;
         for difference in different_loads(&base.rounds[0], &other.rounds[0]) {
-            writeln!(out, "  careful: {difference}")?;
+            writeln!(out, "  warning: {difference}")?;
         }
         for entry in [base, other] {
             if let Some(gap) = without_a_frame(entry) {
-                writeln!(out, "  careful: {gap}")?;
+                writeln!(out, "  warning: {gap}")?;
             }
         }
         for metric in &METRICS {
             let ([before, after], change) = compared(base, other, metric);
-            // A latency of 0 is none: no frame came back meanwhile.
+            // A latency of 0 means that no frame came back.
             let mean = |values: Vec<f64>| {
                 (metric.show)(mean(values, |value| metric.more_is_better || value > 0.0))
             };
@@ -203,7 +204,7 @@ fn table(entries: &[Entry], threshold: f64) -> Result<String, fmt::Error> {
     Ok(out)
 }
 
-/// Windows that no comparison counts, because nothing came back in them.
+/// Windows without a frame, which the comparison cannot count.
 fn without_a_frame(entry: &Entry) -> Option<String> {
     let windows = || entry.rounds.iter().flat_map(|report| &report.windows);
     let empty = windows().filter(|window| window.frames_per_s <= 0.0).count();
@@ -233,7 +234,7 @@ pub(super) fn verdict(change: Change, threshold: f64, more_is_better: bool) -> S
     format!("{word} {interval}")
 }
 
-/// In what the loads differ, so that their results may.
+/// The differences between the loads, which may explain those between the results.
 fn different_loads(base: &Report, other: &Report) -> Vec<String> {
     let (a, b) = (&base.config, &other.config);
     let rate =

@@ -1,6 +1,6 @@
-//! `resound bench`: a load generator that checks what comes back and says how sure it is.
+//! `resound bench`: a load generator that checks what comes back.
 //!
-//! The words of its command line are here, and what becomes of the outcome; the engine is [`crate::load`].
+//! Its arguments and its output are here; the engine is [`crate::load`].
 
 mod args;
 mod compare;
@@ -29,10 +29,10 @@ use crate::load::{
     text,
 };
 
-/// Where a server is looked for, unless another address is given.
+/// The server's default address.
 const ADDRESS: &str = "127.0.0.1:30000";
 
-/// A gate that was asked for is not passed.
+/// The exit code when a condition of `--fail-if` is met.
 const GATE: u8 = 3;
 
 /// Load a server, check every byte that comes back, and measure
@@ -52,7 +52,7 @@ pub(crate) struct BenchArgs {
     #[command(flatten)]
     load: LoadArgs,
 
-    /// Find the highest rate at which this holds: p99<2ms; each step takes --duration [2s]
+    /// Find the highest rate at which this condition holds, e.g. p99<2ms; each step takes --duration [2s]
     #[arg(long, value_name = "CONDITION", help_heading = "Load")]
     ramp: Option<Condition>,
 
@@ -107,7 +107,7 @@ impl BenchArgs {
         };
         let load =
             if self.ramp.is_some() { self.load.clone().for_steps() } else { self.load.clone() };
-        // Wrong words are told before anything is started.
+        // Report wrong arguments before anything is started.
         let plan = load.plan(&address).map_err(Failure::Usage)?;
         let stop = Stop::on_signals().map_err(|error| cannot("catch signals", &error))?;
         let mut live = Live::new(self.output.quiet);
@@ -131,7 +131,7 @@ impl BenchArgs {
     }
 }
 
-/// Writes what was asked for; the exit code.
+/// Writes the reports. Returns the exit code.
 fn conclude(outcome: &Outcome, output: &OutputArgs) -> Result<ExitCode, Failure> {
     let report = &outcome.report;
     let text = text::text(report).map_err(|error| Failure::Failed(error.to_string()))?;
@@ -139,7 +139,7 @@ fn conclude(outcome: &Outcome, output: &OutputArgs) -> Result<ExitCode, Failure>
         .map_err(|error| Failure::Failed(format!("the report as JSON: {error}")))?;
     json.push('\n');
     match output.json.as_deref() {
-        // Standard output is for the data then.
+        // Standard output is for the data.
         Some(path) if path == Path::new("-") => {
             // Where nobody reads it any more, the data still counts.
             let _ = io::stderr().write_all(text.as_bytes());
@@ -165,7 +165,7 @@ fn conclude(outcome: &Outcome, output: &OutputArgs) -> Result<ExitCode, Failure>
         code = ExitCode::FAILURE;
     }
     for condition in output.fail_if.iter().filter(|condition| condition.holds(report)) {
-        let _ = writeln!(io::stderr(), "--fail-if {condition}: it is so");
+        let _ = writeln!(io::stderr(), "--fail-if {condition}: the condition is met");
         code = ExitCode::from(GATE);
     }
     Ok(code)
@@ -193,7 +193,7 @@ fn save(
     })
 }
 
-/// Writes to standard output; where nobody reads that any more, that is no failure of the measurement.
+/// Writes to standard output. If it is closed, that is no failure.
 fn say(text: &str) -> Result<(), Failure> {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {

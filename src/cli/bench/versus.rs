@@ -1,4 +1,4 @@
-//! `resound bench versus`: several servers under the same load by turns, and the table of it.
+//! `resound bench versus`: measures several servers in turn under the same load, and prints a table.
 
 use std::{
     fmt::{self, Write},
@@ -25,7 +25,7 @@ use crate::{
     },
 };
 
-/// Start several servers and measure them by turns, A B A B, under the same load
+/// Start several servers and measure them in turn, A B A B, under the same load
 #[derive(Debug, clap::Args)]
 pub(super) struct VersusArgs {
     #[arg(
@@ -38,7 +38,7 @@ pub(super) struct VersusArgs {
     #[arg(long, required = true, value_name = "CMD")]
     server: Vec<String>,
 
-    /// How often each one has its turn, of --duration [2s]
+    /// How many times to measure each server, for --duration [2s] each
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(2..))]
     rounds: u32,
 
@@ -49,19 +49,19 @@ pub(super) struct VersusArgs {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 
-    /// Call it noise below this difference, in per cent, however sure it is
+    /// Call a difference below this noise, in per cent, even if it is significant
     #[arg(long, value_name = "PERCENT", default_value_t = 3.0)]
     threshold: f64,
 
-    /// Show nothing while it runs
+    /// Show no progress
     #[arg(long, short)]
     quiet: bool,
 }
 
-/// What is compared, and whether more of it is better.
+/// A value that is compared, and whether more is better.
 type Metric = (&'static str, fn(&Report) -> f64, bool);
 
-/// One server and what came of its turns.
+/// One server and its reports.
 struct Contestant {
     server: Server,
     plan: Plan,
@@ -138,14 +138,14 @@ impl VersusArgs {
     }
 }
 
-/// The table: a row for each server, and under it how sure the differences from the first are.
+/// The table: a row for each server, then the differences from the first with their intervals.
 fn table(entries: &[(&str, &[Report])], threshold: f64) -> Result<String, fmt::Error> {
     let mut out = String::new();
     let Some((first, _)) = entries.split_first() else { return Ok(out) };
     let rounds = first.1.len();
     let load = text::heading(&first.1[0]);
     let load = load.split_once(": ").map_or(load.as_str(), |(_, load)| load);
-    writeln!(out, "{load}; {} of {:.1} s by turns\n", rounds_of(rounds), first.1[0].duration_s)?;
+    writeln!(out, "{load}; {} of {:.1} s in turn\n", rounds_of(rounds), first.1[0].duration_s)?;
     writeln!(
         out,
         "| server | frames/s | p50 | p99 | CPU a frame | server CPU | client CPU | peak memory | switches/1000 | errors |"
@@ -205,7 +205,7 @@ fn table(entries: &[(&str, &[Report])], threshold: f64) -> Result<String, fmt::E
     for warning in
         entries.iter().flat_map(|(_, reports)| *reports).flat_map(|report| &report.warnings)
     {
-        // One of each kind: the numbers in them differ from round to round.
+        // One of each kind: only their numbers differ from round to round.
         let kind = |text: &str| {
             text.split(':').next().map(|kind| kind.replace(|c: char| c.is_ascii_digit(), ""))
         };
@@ -219,14 +219,14 @@ fn table(entries: &[(&str, &[Report])], threshold: f64) -> Result<String, fmt::E
     Ok(out)
 }
 
-/// What can be said without an interval.
+/// The difference without an interval.
 fn too_few(before: &[f64], after: &[f64]) -> String {
     let sum = |values: &[f64]| values.iter().sum::<f64>();
     if sum(before) <= 0.0 || sum(after) <= 0.0 {
         return "not measured".to_owned();
     }
     format!(
-        "{:+.1} %, which {} cannot tell from noise: --rounds 5",
+        "{:+.1} %; {} are too few to tell it from noise: use --rounds 5",
         100.0 * (sum(after) / sum(before) - 1.0),
         rounds_of(after.len())
     )
@@ -262,9 +262,10 @@ mod tests {
     fn two_rounds_have_no_interval() {
         let (first, second) = (rounds([100e3, 100e3]), rounds([200e3, 220e3]));
         let text = table(&[("one", &first), ("two", &second)], 0.03).unwrap();
-        let says = "frames/s     +110.0 %, which 2 rounds cannot tell from noise: --rounds 5";
+        let says =
+            "frames/s     +110.0 %; 2 rounds are too few to tell it from noise: use --rounds 5";
         assert!(text.contains(says) && text.contains("CPU a frame  not measured"), "{text}");
         let text = table(&[("one", &first[..1]), ("two", &second[..1])], 0.03).unwrap();
-        assert!(text.contains("; 1 round of 10.0 s by turns"), "{text}");
+        assert!(text.contains("; 1 round of 10.0 s in turn"), "{text}");
     }
 }

@@ -1,7 +1,7 @@
-//! The client on a terminal: a prompt with a history, and whatever the server sends as soon as it comes.
+//! The client on a terminal: a prompt with a history; what the server sends is shown as soon as it arrives.
 //!
-//! Three threads and one channel: one waits at the prompt, one in `read`, and this one acts on what they
-//! tell it. So a server that closes is noticed while the prompt waits.
+//! Three threads and one channel: one thread waits at the prompt, one in `read`, and the main thread handles their
+//! events. So a server that closes the connection is noticed while the prompt waits.
 
 use std::{
     env, fs,
@@ -27,13 +27,13 @@ const PROMPT: &str = "> ";
 
 #[derive(Debug)]
 enum Event {
-    /// The person entered a line.
+    /// The user entered a line.
     Line(String),
-    /// The person wants to leave.
+    /// The user wants to end the session.
     Leave,
     /// The prompt does not work.
     NoPrompt(ReadlineError),
-    /// The server sent an item, or some raw bytes.
+    /// The server sent an item or raw bytes.
     Reply { bytes: Vec<u8>, raw: bool },
     /// The server closed the connection, or it failed.
     Closed(String),
@@ -48,18 +48,18 @@ pub(super) fn run(
     let failed = |error: &dyn std::fmt::Display| {
         Failure::Failed(format!("cannot use the terminal: {error}"))
     };
-    // rustyline changes these while it prompts, and cannot change them back if we leave meanwhile.
+    // rustyline changes these settings at each prompt. It cannot restore them if the process exits meanwhile.
     let terminal = tcgetattr(io::stdin()).map_err(|error| failed(&error))?;
     let mut editor = DefaultEditor::new().map_err(|error| failed(&error))?;
     editor.enable_bracketed_paste(false);
-    // A terminal without line editing has none; then replies are simply written.
+    // A terminal without line editing has no printer. Then replies are written directly.
     let printer = editor.create_external_printer().ok();
     let receiving = socket.try_clone().map_err(|error| failed(&error))?;
     if let Some(timeout) = timeout {
         socket.set_write_timeout(timeout).map_err(|error| failed(&error))?;
     }
 
-    println!("connected to {server}; exit, quit, q or Ctrl-D to leave");
+    println!("connected to {server}; exit, quit, q or Ctrl-D to end");
     let (events, inbox) = mpsc::channel();
     let (turn, turns) = mpsc::channel();
     thread::spawn({
@@ -82,17 +82,17 @@ pub(super) fn run(
     outcome
 }
 
-/// What this thread knows.
+/// The state of the main thread.
 #[derive(Debug)]
 struct Session<P> {
     encoder: Encoder,
     timeout: Option<Duration>,
     printer: Option<P>,
-    /// Replies that the last line still waits for: one item, or as many bytes as were sent raw.
+    /// What is missing of the reply to the last line: one item, or the number of raw bytes sent.
     owed: usize,
     /// Whether the prompt is on the screen.
     prompting: bool,
-    /// Nothing has been sent yet, and nothing has come.
+    /// Nothing has been sent or received yet.
     untouched: bool,
 }
 
@@ -104,7 +104,7 @@ impl<P: ExternalPrinter> Session<P> {
         turn: &Sender<()>,
     ) -> Result<ExitCode, Failure> {
         loop {
-            // The next prompt waits for the reply, so that it stands below it.
+            // The next prompt waits for the reply, so that it is shown below the reply.
             if !self.prompting && self.owed == 0 {
                 self.prompting = turn.send(()).is_ok();
             }
@@ -115,7 +115,7 @@ impl<P: ExternalPrinter> Session<P> {
                 }
                 Ok(Event::Reply { bytes, raw }) => {
                     if std::mem::take(&mut self.untouched) {
-                        self.show(b"(the server speaks first:)");
+                        self.show(b"(received before anything was sent:)");
                     }
                     self.show(&bytes);
                     self.owed = self.owed.saturating_sub(if raw { bytes.len() } else { 1 });
@@ -131,7 +131,7 @@ impl<P: ExternalPrinter> Session<P> {
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     let waited = TimeLimit(self.timeout);
-                    println!("(no reply within {waited}; go on, or leave with Ctrl-D)");
+                    println!("(no reply within {waited}; continue, or end with Ctrl-D)");
                     self.owed = 0;
                 }
                 Err(RecvTimeoutError::Disconnected) => return Ok(ExitCode::SUCCESS),
@@ -157,7 +157,7 @@ impl<P: ExternalPrinter> Session<P> {
         self.owed = if wire == Wire::Raw { bytes.len() } else { 1 };
         socket.write_all(&bytes).map_err(|error| match error.kind() {
             ErrorKind::WouldBlock | ErrorKind::TimedOut => Failure::Failed(format!(
-                "the server takes nothing more: nothing moved for {}",
+                "the server does not read: nothing could be sent for {}",
                 TimeLimit(self.timeout)
             )),
             _ => Failure::Failed(format!("cannot send: {error}")),
@@ -180,7 +180,7 @@ impl<P: ExternalPrinter> Session<P> {
     }
 }
 
-/// Waits at the prompt when it is told to, for one line each time.
+/// Prompts for one line for each message in `turns`.
 fn prompt(mut editor: DefaultEditor, turns: &Receiver<()>, events: &Sender<Event>) {
     let history = history_file();
     if let Some(file) = &history
@@ -192,7 +192,7 @@ fn prompt(mut editor: DefaultEditor, turns: &Receiver<()>, events: &Sender<Event
         let event = match editor.readline(PROMPT) {
             Ok(line) if matches!(line.trim(), "exit" | "quit" | "q") => Event::Leave,
             Ok(line) => {
-                // Not in the history: an empty line, or the same one again.
+                // The history has no empty lines, and no line twice in a row.
                 if editor.add_history_entry(&line).is_ok_and(|added| added)
                     && let Some(file) = &history
                     && let Err(error) = editor.append_history(file)
@@ -210,7 +210,7 @@ fn prompt(mut editor: DefaultEditor, turns: &Receiver<()>, events: &Sender<Event
     }
 }
 
-/// Where the XDG base directory specification puts it; `None` where there is no home.
+/// The place from the XDG base directory specification; `None` without a home directory.
 fn history_file() -> Option<PathBuf> {
     let directory = env::var_os("XDG_STATE_HOME")
         .filter(|value| !value.is_empty())
@@ -221,7 +221,7 @@ fn history_file() -> Option<PathBuf> {
     Some(directory.join("history"))
 }
 
-/// Reads until the server closes, and hands on what comes: item by item, or raw as it comes.
+/// Reads until the server closes the connection. Passes on whole items, or raw bytes as they arrive.
 fn receive(wire: Wire, mut socket: Socket, events: &Sender<Event>) {
     let raw = wire == Wire::Raw;
     let mut decoder = Decoder::new(wire);
@@ -247,12 +247,12 @@ fn receive(wire: Wire, mut socket: Socket, events: &Sender<Event>) {
         }
         if let Err(error) = decoded {
             break format!(
-                "what the server sent is no frame: {error}. Check that it speaks this dialect (keys in the \
+                "the server sent an invalid frame: {error}. Check the dialect (keys in the \
                  address, or --protocol)"
             );
         }
     };
-    // If nobody waits for it any more, nobody has to be told.
+    // This fails only if the session has ended.
     let _ = events.send(Event::Closed(why));
 }
 
@@ -260,7 +260,7 @@ fn reply(item: &mut Vec<u8>, raw: bool) -> Event {
     Event::Reply { bytes: std::mem::take(item), raw }
 }
 
-/// Text as it is, and everything that a terminal might take for a command, or that is not text, escaped.
+/// Text unchanged; control characters, which a terminal could execute, and bytes that are not text escaped.
 fn printable(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -278,13 +278,13 @@ fn printable(bytes: &[u8]) -> String {
     text
 }
 
-/// How long the prompt's thread may take to begin once it may.
+/// How long the prompt's thread may take to start its prompt.
 const ABOUT_TO_PROMPT: Duration = Duration::from_millis(200);
 
-/// Gives the terminal back as it was found, below the prompt that is still there.
+/// Restores the terminal's settings, below the prompt that is still shown.
 fn restore(terminal: &Termios) {
-    // A server that closes at once does so before the prompt has changed anything; restored too early,
-    // the terminal would be changed behind our back and stay so. One without line editing never is.
+    // If the server closes at once, the prompt may not have changed the settings yet. If they were restored before it
+    // does, they would stay changed. A terminal without line editing is never changed.
     let start = Instant::now();
     while start.elapsed() < ABOUT_TO_PROMPT
         && tcgetattr(io::stdin()).is_ok_and(|now| now.local_modes == terminal.local_modes)

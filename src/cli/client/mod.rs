@@ -26,31 +26,31 @@ use crate::common::{
     units::{Size, TimeLimit},
 };
 
-/// Talk to a server: type at it, or pipe through it and check the echo
+/// Talk to a server: type lines, or pipe data through it and check the echo
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = NOTES_AND_EXAMPLES)]
 #[command(allow_negative_numbers = true)]
 pub(crate) struct ClientArgs {
     #[arg(
         default_value = "127.0.0.1:30000",
-        help = "Where the server is: HOST:PORT, unix:PATH or PROTOCOL://ADDRESS, with any KEY=VALUE of its \
+        help = "The server's address: HOST:PORT, unix:PATH or PROTOCOL://ADDRESS, with the KEY=VALUE pairs of its \
                 --listen"
     )]
     address: Target,
 
-    /// What the server speaks [default: what the address says, else frames]
+    /// The server's protocol [default: the one in the address, else frames]
     #[arg(long, short, value_enum)]
     protocol: Option<Speaks>,
 
-    /// Send standard input in frames of this size, not one for each line
+    /// Send standard input in frames of this size instead of one frame per line
     #[arg(long, short, value_name = "SIZE")]
     chunk: Option<Size>,
 
-    /// Give up when nothing has moved for this long and the server has to answer (off: never)
+    /// Give up when an answer is due and no byte was sent or received for this long (off: never)
     #[arg(long, short, value_name = "TIME", default_value_t = TimeLimit(Some(Duration::from_secs(10))))]
     timeout: TimeLimit,
 
-    /// Take whatever comes back: the server need not echo
+    /// Do not compare what comes back with what was sent
     #[arg(long)]
     no_check: bool,
 }
@@ -71,12 +71,12 @@ const EXAMPLES: &str = examples!();
 
 const NOTES_AND_EXAMPLES: &str = concat!(
     "\
-On a terminal each line is sent, and what comes back is shown; exit, quit, q, Ctrl-D and Ctrl-C leave.
+On a terminal, each line is sent and the reply is shown; exit, quit, q, Ctrl-D and Ctrl-C end the session.
 
-Otherwise standard input goes out and what comes back goes to standard output, byte for byte; the exit \
-code is 1 if the echo ends short or differs. Frames hold lines without their newline, and an empty line is \
+Otherwise standard input is sent and the reply is written to standard output, byte for byte. The exit \
+code is 1 if the echo is too short or differs. Each line is sent as a frame without its newline; an empty line is \
 an empty frame; a last line without a newline is sent as well, and comes back without one. No other byte \
-has a meaning.
+has a special meaning.
 
 ",
     examples!()
@@ -84,15 +84,15 @@ has a meaning.
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Speaks {
-    /// Each line, or chunk, is a frame
+    /// Each line or chunk is a frame
     Frames,
-    /// Bytes as they are, newline by newline
+    /// Bytes unchanged, line by line
     Lines,
-    /// Bytes as they are
+    /// Bytes unchanged
     Raw,
 }
 
-/// A server's address, and what it speaks if that was written with it.
+/// A server's address, with its protocol if the address names one.
 #[derive(Debug, Clone)]
 struct Target {
     listen: Listen,
@@ -119,7 +119,7 @@ impl FromStr for Target {
                 .map(|value| value.get_name().to_owned())
                 .collect::<Vec<_>>();
             format!(
-                "the client does not speak {}; it speaks {}",
+                "the client does not support {}; it supports {}",
                 listen.protocol,
                 spoken.join(", ")
             )
@@ -159,7 +159,7 @@ impl ClientArgs {
                 .map(Wire::Frames)
                 .map_err(|error| format!("wrong address {listen}: {error}")),
             Speaks::Lines | Speaks::Raw if !listen.keys.is_empty() => Err(format!(
-                "wrong address {listen}: only frames have keys here; leave out all from the comma on"
+                "wrong address {listen}: only frames have keys here; remove the comma and everything after it"
             )),
             Speaks::Lines => Ok(Wire::Lines),
             Speaks::Raw => Ok(Wire::Raw),
@@ -172,15 +172,15 @@ impl ClientArgs {
         };
         let Wire::Frames(dialect) = wire else {
             return Err(
-                "--chunk cuts frames, and this server gets none: leave --chunk out, the input \
-                        is sent as it is"
+                "--chunk sets the size of frames, and this protocol has none: leave --chunk out, the input \
+                        is sent unchanged"
                     .to_owned(),
             );
         };
         if chunk.0 > dialect.limit() {
             return Err(format!(
                 "--chunk {chunk} is over the limit of {} for a frame ({dialect}); choose a smaller one, or \
-                 write max= behind the address if the server takes more",
+                 add max= to the address if the server accepts more",
                 Size(dialect.limit())
             ));
         }

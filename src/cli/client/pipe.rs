@@ -1,8 +1,7 @@
-//! The client as a faithful pipe: standard input goes out, what comes back goes to standard output.
+//! The client as a pipe: standard input is sent, and what comes back is written to standard output.
 //!
-//! Two threads, because a server stops taking when nobody takes what it gives: one that first sent all and
-//! then received would wait for the server while the server waits for it. This one never holds more than
-//! the window and one item.
+//! It needs two threads: a server stops reading when its answers are not read. A client that sent everything before
+//! it received would deadlock with such a server. Memory is bounded by the window and one item.
 
 use std::{
     fs::File,
@@ -27,42 +26,42 @@ use super::{
 };
 use crate::{cli::Failure, common::units::Time};
 
-/// Read and sent at once at most, in bytes.
+/// Size of one read and one write at most, in bytes.
 const BLOCK: usize = 128 << 10;
 
-/// In flight at most, in bytes; twice a chunk if that is more, so that one is under way while one returns.
+/// Bytes in flight at most. Twice a chunk if that is more, so that one can be sent while the other returns.
 const WINDOW: usize = 4 << 20;
 
-/// How often a receiver that nothing reaches looks whether it still has to wait.
+/// How often the receiver checks whether it still has to wait, while nothing arrives.
 const TICK: Duration = Duration::from_millis(50);
 
 /// How long to wait for the server's FIN when everything has come back.
 const PARTING: Duration = Duration::from_secs(1);
 
-/// What to do.
+/// The settings.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Job {
     pub(super) wire: Wire,
     pub(super) cut: Cut,
-    /// Whether what comes back must be what was sent.
+    /// Compare what comes back with what was sent.
     pub(super) check: bool,
-    /// How long nothing may move while the server's turn.
+    /// How long an answer may take while no byte is sent or received.
     pub(super) timeout: Option<Duration>,
 }
 
-/// What the sender tells the receiver.
+/// What the sender shares with the receiver.
 #[derive(Debug)]
 struct Sender {
     window: Window,
-    /// Bytes that the kernel has taken.
+    /// Bytes accepted by the kernel.
     sent: AtomicU64,
-    /// Whether it is offering bytes to the kernel at this moment.
+    /// It is in a call to write now.
     writing: AtomicBool,
     /// All input is in the window.
     finished: AtomicBool,
     /// The item, counted from 1, that had no newline in the input; 0 for none. Set before it is sent.
     unterminated: AtomicU64,
-    /// Why it gave up before the input's end.
+    /// Why it stopped before the end of the input.
     failure: OnceLock<String>,
 }
 
@@ -80,7 +79,7 @@ pub(super) fn run(job: Job, mut socket: Socket) -> Result<ExitCode, Failure> {
         unterminated: AtomicU64::new(0),
         failure: OnceLock::new(),
     });
-    // As files, they are neither buffered nor searched for newlines on the way.
+    // As files, they are neither buffered nor searched for newlines.
     let input = File::from(io::stdin().as_fd().try_clone_to_owned().map_err(failed)?);
     let output = File::from(io::stdout().as_fd().try_clone_to_owned().map_err(failed)?);
     socket.set_read_timeout(TICK).map_err(failed)?;
@@ -99,9 +98,9 @@ pub(super) fn run(job: Job, mut socket: Socket) -> Result<ExitCode, Failure> {
         written: 0,
         received: 0,
     };
-    // The sender may sit in a read of its own that nothing ends; it goes with the process.
+    // The sender may be blocked in a read of standard input. It ends with the process.
     match receiver.run(&mut socket) {
-        // Who closes our standard output has seen enough.
+        // The reader of standard output has closed it: that is no failure.
         Err(Stop::OutputClosed) => Ok(ExitCode::SUCCESS),
         Err(Stop::Failed(text)) => Err(Failure::Failed(text)),
         Ok(()) => Ok(ExitCode::SUCCESS),
@@ -112,13 +111,13 @@ impl Sender {
     /// Sends all of `input`, then FIN.
     fn run(&self, job: Job, input: File, mut socket: Socket) {
         if let Err(text) = self.send_all(job, input, &mut socket) {
-            // Set before the FIN, which makes the server finish and so the receiver.
+            // Set before the FIN: the server then closes the connection, and the receiver looks at this.
             let _ = self.failure.set(text);
         }
         let _ = socket.finish();
     }
 
-    /// A failure of the connection is not reported here: the receiver sees it too, behind what came back.
+    /// A failure of the connection is not reported here: the receiver sees it too, after what came back.
     fn send_all(&self, job: Job, mut input: File, socket: &mut Socket) -> Result<(), String> {
         let mut encoder = Encoder::new(job.wire, job.cut);
         let mut block = vec![0; BLOCK];
@@ -146,7 +145,7 @@ impl Sender {
         if job.check {
             self.window.send(&batch);
         }
-        // Before the last bytes can come back: with them, all has.
+        // Set before the last bytes can come back, because then everything has come back.
         self.finished.store(true, SeqCst);
         let _ = self.write(&batch, socket);
         Ok(())
@@ -184,7 +183,7 @@ struct Receiver<'s> {
     sender: &'s Sender,
     decoder: Decoder,
     output: File,
-    /// What one read brings for the output; empty between reads.
+    /// Output of one read; empty between reads.
     text: Vec<u8>,
     /// Items that came back whole.
     items: u64,
@@ -194,10 +193,10 @@ struct Receiver<'s> {
     received: u64,
 }
 
-/// Why receiving ended before all was well.
+/// Why receiving ended early.
 #[derive(Debug)]
 enum Stop {
-    /// Nobody reads our output any more.
+    /// Standard output is closed.
     OutputClosed,
     Failed(String),
 }
@@ -232,14 +231,14 @@ impl Receiver<'_> {
         }
     }
 
-    /// Whether it is the server that has to do something next.
+    /// Whether the server has to act next.
     fn is_the_servers_turn(&self) -> bool {
         self.sender.finished()
             || self.sender.writing.load(SeqCst)
             || self.job.check && self.sender.window.len() > 0
     }
 
-    /// Nothing has moved for so `long`: whether that ends the wait well, badly or not yet.
+    /// Nothing was sent or received for this `long`: whether all is done; an error if the timeout is over.
     fn give_up(&self, long: Duration) -> Result<bool, Stop> {
         let over = self.job.timeout.is_some_and(|timeout| long >= timeout);
         let all_came_back =
@@ -253,20 +252,20 @@ impl Receiver<'_> {
             return Ok(false);
         }
         let what = if self.sender.writing.load(SeqCst) {
-            "the server takes nothing more"
+            "the server does not read"
         } else {
             "the server does not answer"
         };
         Err(Stop::Failed(format!(
-            "{what}: nothing moved for {}, after {} had gone out and {} had come back. Check that \
-             it speaks what is sent (--protocol, or keys in the address), or wait longer with --timeout",
+            "{what}: no byte was sent or received for {}, after {} were sent and {} received. Check the \
+             protocol (--protocol, or keys in the address), or wait longer with --timeout",
             Time(self.job.timeout.unwrap_or_default()),
             bytes(self.sender.sent.load(SeqCst)),
             self.received
         )))
     }
 
-    /// The server has ended the connection.
+    /// The server has closed the connection.
     fn closed(&self, how: &str) -> Result<(), Stop> {
         if let Some(text) = self.sender.failure.get() {
             return Err(Stop::Failed(text.clone()));
@@ -277,12 +276,12 @@ impl Receiver<'_> {
             return Ok(());
         }
         let when = if missing > 0 {
-            format!("with {} still to come back", bytes(missing))
+            format!("while {} had not come back", bytes(missing))
         } else {
             "before the input ended".to_owned()
         };
         Err(Stop::Failed(format!(
-            "the server {how} {when}, after {} had; its log says why (resound serve --log-level debug)",
+            "the server {how} {when}, after {} received; its log gives the reason (resound serve --log-level debug)",
             self.received
         )))
     }
@@ -317,17 +316,17 @@ impl Receiver<'_> {
         }
         decoded.map_err(|error| {
             Stop::Failed(format!(
-                "what the server sent after frame {} is no frame: {error}",
+                "the server sent an invalid frame after frame {}: {error}",
                 self.items
             ))
         })
     }
 
-    /// What is written is exactly the input's beginning, so its length is the place.
+    /// What was written equals the beginning of the input, so its length is the offset of the difference.
     fn tell(&self, difference: &Difference) -> String {
         if self.received == 0 && difference.sent.is_none() {
             return format!(
-                "the server spoke first: 0x{:02x} came before anything was sent. For a server that greets (a banner), \
+                "the server sent 0x{:02x} before the client sent anything. If the server sends a banner, \
                  add --no-check",
                 difference.received
             );
@@ -345,12 +344,12 @@ impl Receiver<'_> {
         let received = difference.received;
         let what = match difference.sent {
             Some(sent) => format!("sent 0x{sent:02x}, received 0x{received:02x}"),
-            None => format!("0x{received:02x} came, and nothing was sent"),
+            None => format!("received 0x{received:02x} after everything sent had come back"),
         };
-        // What is wrong from the first byte on may have been on its way before anything was sent.
-        let greets = if self.received == 0 { "greets first (a banner), or " } else { "" };
+        // A banner may have been sent before the server received anything.
+        let banner = if self.received == 0 { "sends a banner or " } else { "" };
         format!(
-            "the echo differs {place} (offsets count from 0): {what}. For a server that {greets}does not echo, add \
+            "the echo differs {place} (offsets count from 0): {what}. If the server {banner}does not echo, add \
              --no-check"
         )
     }

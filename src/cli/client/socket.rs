@@ -1,4 +1,4 @@
-//! A blocking connection to a server, over TCP or a Unix socket, and what to say when there is none.
+//! A blocking connection to a server, over TCP or a Unix socket, and the messages when connecting fails.
 
 use std::{
     io::{self, ErrorKind, Read, Write},
@@ -22,7 +22,7 @@ pub(super) enum Socket {
 }
 
 impl Socket {
-    /// Connects, to the first of a name's addresses that answers.
+    /// Connects. If a name has several addresses, to the first that accepts.
     pub(super) fn connect(address: &Address, timeout: Option<Duration>) -> Result<Self, Failure> {
         let connected = match address {
             Address::Ip(address) => connect_tcp(*address, timeout),
@@ -58,7 +58,7 @@ impl Socket {
         }
     }
 
-    /// Sends FIN: the server learns that nothing more will come.
+    /// Sends FIN: the server sees the end of the input.
     pub(super) fn finish(&self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
@@ -83,7 +83,7 @@ fn connect_tcp(address: SocketAddr, timeout: Option<Duration>) -> io::Result<Soc
         Some(timeout) => TcpStream::connect_timeout(&address, timeout)?,
         None => TcpStream::connect(address)?,
     };
-    // Each line should leave at once, not wait for the answer to the one before.
+    // Send each line at once, without waiting for the answer to the previous one.
     stream.set_nodelay(true)?;
     debug!("connected to {address}");
     Ok(Socket::Tcp(stream))

@@ -1,28 +1,27 @@
-//! The bytes in flight: sent, and not seen to come back yet.
+//! The bytes in flight: sent, and not received back yet.
 //!
-//! An echo is right when what comes back is what was sent, byte for byte. A running hash of both directions
-//! would need less memory, but could only say *that* they differ, and only at the end. Keeping what is in
-//! flight says *where*, at once, and bounding it holds the sender back from a server that takes without
-//! giving, which would otherwise fill its memory or ours.
+//! Both directions must be equal, byte for byte. A hash of each would need less memory, but it could only tell *that*
+//! they differ, and only at the end. With the bytes in flight at hand, the *place* of a difference is known at once. The
+//! bound holds the sender back if the server reads and does not answer, which would fill its memory or the client's.
 
 use std::{
     collections::VecDeque,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
 };
 
-/// What the sender adds to and the receiver takes from.
+/// A queue: the sender adds to it, and the receiver takes from it.
 #[derive(Debug)]
 pub(super) struct Window {
     flight: Mutex<VecDeque<u8>>,
     room: Condvar,
-    /// In bytes. One batch may be in flight whatever its size.
+    /// In bytes. A single batch may be larger.
     limit: usize,
 }
 
-/// The first byte that came back otherwise than it was sent.
+/// The first byte received that differs from the one sent.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Difference {
-    /// Its index among the bytes just received; those before it are right.
+    /// Its index in the bytes just received; those before it are equal.
     pub(super) index: usize,
     /// `None` if nothing was in flight.
     pub(super) sent: Option<u8>,
@@ -34,7 +33,7 @@ impl Window {
         Self { flight: Mutex::default(), room: Condvar::new(), limit }
     }
 
-    /// Adds a batch that is about to be sent, as soon as there is room for it.
+    /// Adds a batch before it is sent. Waits until there is room for it.
     pub(super) fn send(&self, batch: &[u8]) {
         let mut flight = self
             .room
@@ -45,7 +44,7 @@ impl Window {
         flight.extend(batch);
     }
 
-    /// Takes out what came back, if that is what was sent next; otherwise takes nothing.
+    /// Removes `bytes` from the front if they are equal to what was sent; otherwise removes nothing.
     pub(super) fn receive(&self, bytes: &[u8]) -> Result<(), Difference> {
         let mut flight = self.flight();
         let (front, back) = flight.as_slices();

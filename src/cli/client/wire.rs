@@ -1,19 +1,19 @@
-//! Between what a person types or pipes and what goes over the connection.
+//! Converts the input to what is sent over the connection, and back.
 //!
 //! | protocol | what is sent | what is an item |
 //! |---|---|---|
-//! | frames | each line without its newline as one frame, or each `--chunk` bytes | a frame |
-//! | lines | the bytes as they are; a last line without a newline is given one | a line |
-//! | raw | the bytes as they are | nothing |
+//! | frames | each line without its newline, or each `--chunk` bytes, as one frame | a frame |
+//! | lines | the bytes unchanged; a newline is added if the last line has none | a line |
+//! | raw | the bytes unchanged | nothing |
 //!
-//! Lines end with `\n` and with nothing else: a `\r` before it, a zero byte, any other byte is a part of the
-//! line. An empty line is a frame of length zero. An input that ends with `\n` has no line behind that.
+//! Only `\n` ends a line: a `\r` before it, a zero byte and every other byte are part of the line. An empty line is a
+//! frame of length zero. No line follows a `\n` at the end of the input.
 
 use std::fmt;
 
 use resound::frame::{Dialect, FrameError};
 
-/// What both ends speak.
+/// The protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wire {
     Frames(Dialect),
@@ -21,29 +21,29 @@ pub(super) enum Wire {
     Raw,
 }
 
-/// What makes one item of the input.
+/// How the input is cut into items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cut {
-    /// Lines; as frames they leave their newline behind.
+    /// By lines; in frames they have no newline.
     Lines,
-    /// So many bytes each, the last one what is left.
+    /// This many bytes each; the last one may be shorter.
     Chunks(usize),
 }
 
-/// Cuts input into items and appends them, as they are sent, to a buffer.
+/// Cuts input into items and appends them to a buffer in the form in which they are sent.
 #[derive(Debug)]
 pub(super) struct Encoder {
     wire: Wire,
     cut: Cut,
-    /// The beginning of an item that is not whole yet; empty unless the wire is frames.
+    /// The beginning of an incomplete item; empty unless the protocol is frames.
     part: Vec<u8>,
     /// Items encoded.
     items: u64,
-    /// Whether the input so far ends inside a line.
+    /// The input so far ends inside a line.
     within_line: bool,
 }
 
-/// An item that cannot be a frame.
+/// An item that cannot be sent as a frame.
 #[derive(Debug)]
 pub(super) struct Unsendable {
     cut: Cut,
@@ -59,7 +59,7 @@ impl fmt::Display for Unsendable {
             Cut::Lines => write!(
                 f,
                 "line {item} of the input cannot be sent as a frame: {error}; cut the input anywhere with \
-                 --chunk 64KiB, or write max= behind the address if the server takes more"
+                 --chunk 64KiB, or add max= to the address if the server accepts more"
             ),
             Cut::Chunks(_) => write!(
                 f,
@@ -78,7 +78,7 @@ impl Encoder {
         self.wire
     }
 
-    /// Appends to `out` what `input` completes.
+    /// Appends the items that `input` completes to `out`.
     pub(super) fn push(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<(), Unsendable> {
         let Wire::Frames(dialect) = self.wire else {
             if self.wire == Wire::Lines {
@@ -100,7 +100,7 @@ impl Encoder {
             }
         }
         self.part.extend_from_slice(rest);
-        // Else an endless line would be kept in memory until its end.
+        // Memory must not grow with an endless line.
         let most = dialect.limit();
         if self.part.len() as u64 > most {
             return Err(self
@@ -109,7 +109,7 @@ impl Encoder {
         Ok(())
     }
 
-    /// The next item's end in `input` and what is behind it, if the item ends there.
+    /// The rest of the current item and what follows it, if the item ends in `input`.
     fn split<'i>(&self, input: &'i [u8]) -> Option<(&'i [u8], &'i [u8])> {
         match self.cut {
             Cut::Lines => {
@@ -120,8 +120,8 @@ impl Encoder {
         }
     }
 
-    /// The input has ended: appends what is left of it, and says which item, counted from 1, had no
-    /// newline in the input.
+    /// Ends the input: appends the last item. Returns the number, counted from 1, of an item that had no newline in the
+    /// input.
     pub(super) fn finish(&mut self, out: &mut Vec<u8>) -> Result<Option<u64>, Unsendable> {
         match self.wire {
             Wire::Frames(dialect) if !self.part.is_empty() => {
@@ -153,17 +153,17 @@ impl Encoder {
     }
 }
 
-/// Takes what is received apart again, in whatever pieces it comes. Holds a head at most.
+/// Splits what is received into items, in pieces of any size. Keeps one incomplete head at most.
 #[derive(Debug)]
 pub(super) struct Decoder {
     wire: Wire,
-    /// A frame's head, as far as it is there.
+    /// The received part of a frame's head.
     head: Vec<u8>,
-    /// Bytes of payload that the frame begun still has to come.
+    /// Bytes missing of the current frame's payload.
     owed: Option<usize>,
 }
 
-/// A piece of what was received.
+/// A part of the received bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece<'w> {
     /// Bytes of an item, without its head or newline.
@@ -177,12 +177,12 @@ impl Decoder {
         Self { wire, head: Vec::new(), owed: None }
     }
 
-    /// How many bytes of a frame's head are there, if the bytes shown so far end inside one.
+    /// How many bytes of a head have been received, if the input so far ends inside or before a head.
     pub(super) fn within_head(&self) -> Option<usize> {
         (matches!(self.wire, Wire::Frames(_)) && self.owed.is_none()).then_some(self.head.len())
     }
 
-    /// Shows each piece of `bytes`, which follow those shown before.
+    /// Calls `show` with each part of `bytes`, which follow those of the last call.
     pub(super) fn push(
         &mut self,
         mut bytes: &[u8],
@@ -216,8 +216,8 @@ impl Decoder {
                 self.owed = None;
                 show(Piece::End);
             }
-            // A head that came in pieces is completed byte by byte: so its end is seen without
-            // knowing its length.
+            // A head received in pieces is completed byte by byte, so its end is found without knowing its
+            // length.
             if self.head.is_empty()
                 && let Some(head) = dialect.head(bytes)?
             {
