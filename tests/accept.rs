@@ -94,6 +94,39 @@ fn more_than_max_connections_per_ip_are_refused_and_others_are_not() {
     assert!(ended.stderr.contains("--max-connections-per-ip"), "{ended:?}");
 }
 
+/// A connection that a proxy makes for a client at `address`.
+fn connect_for(daemon: &Daemon, address: &str) -> TcpStream {
+    let mut stream = daemon.connect();
+    write!(stream, "PROXY TCP4 {address} 192.0.2.99 1000 2000\r\nhello\n").unwrap();
+    stream
+}
+
+#[test]
+fn connections_per_ip_are_counted_by_the_address_in_the_proxy_header() {
+    let arguments = ["--max-connections-per-ip", "2"];
+    let daemon = Daemon::start(&["lines://127.0.0.1:0,proxy=v1"], &arguments);
+    let is_served = |stream: &mut TcpStream| {
+        let mut back = [0; 6];
+        stream.read_exact(&mut back).is_ok() && &back == b"hello\n"
+    };
+    // All come from the address of the proxy.
+    let addresses = ["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.1"];
+    let mut streams = addresses.map(|address| connect_for(&daemon, address));
+    assert!(streams.iter_mut().all(is_served));
+    assert!(!is_served(&mut connect_for(&daemon, "192.0.2.1")), "the third of one address");
+    assert!(is_served(&mut connect_for(&daemon, "192.0.2.4")));
+    drop(streams);
+    eventually("one that left makes room", || is_served(&mut connect_for(&daemon, "192.0.2.1")));
+    // A health check of the proxy itself has no address, and is not counted.
+    let mut local: Vec<TcpStream> = (0..5).map(|_| daemon.connect()).collect();
+    for stream in &mut local {
+        stream.write_all(b"PROXY UNKNOWN\r\nhello\n").unwrap();
+    }
+    assert!(local.iter_mut().all(is_served));
+    let ended = daemon.stop();
+    assert!(ended.stderr.contains("--max-connections-per-ip"), "{ended:?}");
+}
+
 /// A daemon that may have 24 descriptors and thinks that it may have 1,000 connections.
 fn poor_daemon(arguments: &[&str]) -> Option<Daemon> {
     let mut command = Command::new(tool("prlimit")?);

@@ -125,7 +125,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         Self {
             net,
             scratch: vec![0; SCRATCH].into_boxed_slice(),
-            shared: Shared::new(Arc::clone(&limits.memory)),
+            shared: Shared::new(Arc::clone(&limits)),
             waits: Timers::new(|wait| match wait {
                 Wait::Idle => config.idle_timeout,
                 Wait::Write => config.write_timeout,
@@ -332,8 +332,8 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         if let Some(delay) = news.call_after {
             self.calls.set(token, self.net.now().saturating_add(delay));
         }
-        if let Some(peer) = news.peer {
-            self.introduce(token, peer);
+        if let Some(introduced) = news.introduced {
+            self.introduce(token, introduced);
         }
     }
 
@@ -431,6 +431,20 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             datagrams: self.datagrams.iter().map(DatagramEcho::inspect).collect(),
             lent: self.shared.pool.lent(),
             queued: self.run_queue.len(),
+        }
+    }
+}
+
+/// Gives back what this loop's connections have of the limits that it may share with others.
+impl<N: Net, P> Drop for Dispatcher<N, P> {
+    fn drop(&mut self) {
+        for (key, connection) in &self.connections {
+            self.limits.leave();
+            if let Some(KnownPeer { peer: Peer::Tcp(address), is_counted: true }) =
+                self.peers.get(connection.token(key))
+            {
+                self.limits.leave_from(address.ip());
+            }
         }
     }
 }

@@ -431,6 +431,23 @@ fn a_frame_whose_time_is_up_while_replies_are_owed_has_it_once_more() {
     assert!(calm.has_sent_fin(wire), "a minute after its replies had gone");
 }
 
+/// The next frame has the same chance as the first: nothing is remembered of a frame that is over.
+#[test]
+fn a_frame_that_had_its_time_once_more_takes_nothing_from_the_next() {
+    let config = Config { write_timeout: None, frame_timeout: Some(MINUTE), ..Config::default() };
+    let mut calm = Calm::new(config);
+    let wire = calm.connect();
+    for _ in 0..3 {
+        // Replies that are owed, and the beginning of a frame.
+        calm.send(wire, &[&HELLO.repeat(300)[..], &HELLO[..6]].concat());
+        calm.pass(70 * SECOND);
+        assert!(!calm.has_sent_fin(wire));
+        calm.take_all(wire);
+        calm.send(wire, &HELLO[6..]);
+        calm.take_all(wire);
+    }
+}
+
 /// Row 47 of the fault table.
 #[test]
 fn a_peer_that_blocks_its_replies_again_and_again_does_not_keep_a_frame_unfinished_for_ever() {

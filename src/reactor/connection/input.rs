@@ -5,12 +5,12 @@ use std::io;
 use log::trace;
 
 use super::{
-    Begun, Connection, State,
+    Begun, Connection, Outcome, State,
     output::{Held, Replies},
     shared::{Context, Shared},
 };
 use crate::{
-    Reason,
+    Reason, Token,
     memory::Pool,
     plural::frames,
     protocol::{Next, Output, Protocol, Received, Requests},
@@ -86,7 +86,7 @@ impl<S: Stream> Connection<S> {
                 return Ok(());
             };
             let all_answered = received.consumed == pending.input.len();
-            self.note(received, cx);
+            let received = self.note(received, cx);
             let split = cx.shared.output.bytes().len();
             let replies = Replies { split, held: Held::of(received), fresh: &[] };
             let goes_on = !matches!(received.next, Next::Full | Next::Finish | Next::Refuse(_));
@@ -116,7 +116,7 @@ impl<S: Stream> Connection<S> {
         cx: &mut Context<'_, impl Protocol>,
     ) -> Result<(), Reason> {
         let received = cx.protocol.receive(cx.token, fresh, 0, &mut cx.shared.output);
-        self.note(received, cx);
+        let received = self.note(received, cx);
         let (answered, rest) = fresh.split_at(received.consumed);
         let echo = if received.echo { answered } else { &[] };
         self.send(Replies { fresh: echo, ..replies }, cx)?;
@@ -152,7 +152,9 @@ impl<S: Stream> Connection<S> {
         }
         cx.shared.output.clear();
         cx.protocol.sent(cx.token, &mut cx.shared.output);
-        self.note_requests(cx.shared);
+        if !self.note_requests(cx.shared) {
+            self.end_input(self.state);
+        }
         self.send(Replies::default(), cx)
     }
 
@@ -160,21 +162,25 @@ impl<S: Stream> Connection<S> {
     pub(super) fn say<P: Protocol>(
         &mut self,
         cx: &mut Context<'_, P>,
-        say: impl FnOnce(&mut P, crate::Token, &mut Output),
-    ) -> super::Outcome {
+        say: impl FnOnce(&mut P, Token, &mut Output),
+    ) -> Outcome {
         cx.shared.output.clear();
         say(cx.protocol, cx.token, &mut cx.shared.output);
-        self.note_requests(cx.shared);
+        let may_stay = self.note_requests(cx.shared);
+        if !may_stay {
+            self.end_input(self.state);
+        }
         match self.send(Replies::default(), cx) {
-            Ok(()) if self.wants_turn() => super::Outcome::Again,
-            Ok(()) => super::Outcome::Wait,
-            Err(reason) => super::Outcome::Closed(reason),
+            Ok(()) if self.wants_turn() || !may_stay => Outcome::Again,
+            Ok(()) => Outcome::Wait,
+            Err(reason) => Outcome::Closed(reason),
         }
     }
 
-    /// Enters what the protocol answered into the connection's state and the counters.
+    /// Enters what the protocol answered into the connection's state and the counters. Returns the answer, which is
+    /// another where the peer, as a proxy has told, may not stay.
     #[inline(always)]
-    fn note<P>(&mut self, received: Received, cx: &mut Context<'_, P>) {
+    fn note<P>(&mut self, received: Received, cx: &mut Context<'_, P>) -> Received {
         trace!("{}: {} B answered, {}", cx.token, received.consumed, frames(received.frames));
         self.frames += received.frames;
         cx.shared.stats.frames.add(received.frames);
@@ -188,27 +194,36 @@ impl<S: Stream> Connection<S> {
                 State::Finishing(Reason::Refused)
             }
         };
-        self.note_requests(cx.shared);
+        if self.note_requests(cx.shared) {
+            received
+        } else {
+            Received { echo: false, next: Next::Finish, ..received }
+        }
     }
 
-    /// Notes what the protocol asked for beside sending bytes.
+    /// Notes what the protocol asked for beside sending bytes. Whether the peer may stay; otherwise nothing is sent, and
+    /// the connection ends.
     #[inline(always)]
-    pub(super) fn note_requests(&mut self, shared: &mut Shared) {
-        if let Some(requests) = shared.output.take_requests() {
-            self.note_each_request(&requests, shared);
+    fn note_requests(&mut self, shared: &mut Shared) -> bool {
+        match shared.output.take_requests() {
+            None => true,
+            Some(requests) => self.note_each_request(&requests, shared),
         }
     }
 
     #[cold]
-    fn note_each_request(&mut self, requests: &Requests, shared: &mut Shared) {
+    fn note_each_request(&mut self, requests: &Requests, shared: &mut Shared) -> bool {
         if requests.call_when_sent {
             self.pending.get_or_insert_with(|| shared.spare.take()).call_when_sent = true;
-        }
-        if let Some(peer) = requests.peer {
-            shared.news.tell(|news| news.peer = Some(peer));
         }
         if let Some(delay) = requests.call_after {
             shared.news.tell(|news| news.call_after = Some(delay));
         }
+        let may_stay = requests.peer.is_none_or(|peer| shared.admit(peer));
+        if !may_stay {
+            shared.output.clear();
+            self.state = State::Finishing(Reason::Refused);
+        }
+        may_stay
     }
 }

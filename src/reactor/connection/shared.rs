@@ -6,8 +6,9 @@ use super::pending::Pending;
 use crate::{
     Peer, Token,
     control::stats::Stats,
-    memory::{Budget, Pool},
+    memory::Pool,
     protocol::{Output, Refusal},
+    reactor::limits::Limits,
 };
 
 /// The most that one read asks for, in bytes: a frame of 1 MiB and a little more, as frames of round sizes have heads.
@@ -36,13 +37,15 @@ pub(in crate::reactor) struct Shared {
     /// The reactor is stopping: a connection with nothing left to answer is finished.
     pub(in crate::reactor) draining: bool,
     pub(in crate::reactor) news: News,
+    limits: Arc<Limits>,
 }
 
 impl Shared {
-    pub(in crate::reactor) fn new(memory: Arc<Budget>) -> Self {
+    pub(in crate::reactor) fn new(limits: Arc<Limits>) -> Self {
         Self {
             output: Output::new(HIGH_WATER),
-            pool: Pool::new(memory),
+            pool: Pool::new(Arc::clone(&limits.memory)),
+            limits,
             spare: Spare::default(),
             holders: Holders::default(),
             stats: Arc::default(),
@@ -59,6 +62,22 @@ impl Shared {
         };
         counter.add(1);
         self.news.tell(|news| news.refused = Some(refusal));
+    }
+
+    /// Counts a peer that a proxy has told of, where connections are counted by address. Whether it may stay.
+    pub(super) fn admit(&mut self, peer: Peer) -> bool {
+        let introduced = match peer {
+            Peer::Tcp(address) if self.limits.counts_addresses() => {
+                if self.limits.enter_from(address.ip()) {
+                    Introduced::Admitted { peer, is_counted: true }
+                } else {
+                    Introduced::Refused(peer)
+                }
+            }
+            _ => Introduced::Admitted { peer, is_counted: false },
+        };
+        self.news.tell(|news| news.introduced = Some(introduced));
+        matches!(introduced, Introduced::Admitted { .. })
     }
 
     /// Whether there is memory that may not be wanted any more.
@@ -81,9 +100,18 @@ pub(in crate::reactor) struct News {
     pub(in crate::reactor) any: bool,
     pub(in crate::reactor) refused: Option<Refusal>,
     /// A proxy has told who the peer is.
-    pub(in crate::reactor) peer: Option<Peer>,
+    pub(in crate::reactor) introduced: Option<Introduced>,
     /// The protocol asks to be called after this time.
     pub(in crate::reactor) call_after: Option<Duration>,
+}
+
+/// A peer that a proxy has told of.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::reactor) enum Introduced {
+    /// Whether it is counted in the limit per address.
+    Admitted { peer: Peer, is_counted: bool },
+    /// Its address has as many connections as allowed.
+    Refused(Peer),
 }
 
 impl News {

@@ -14,7 +14,7 @@ mod protocols;
 
 use super::{shared::Shared, *};
 use crate::{
-    memory::Budget,
+    Config, Limits,
     protocol::{Frames, Next, Output, Raw, Received},
 };
 
@@ -189,7 +189,7 @@ impl<P: Protocol> Bench<P> {
 }
 
 fn shared(max_memory: usize) -> Shared {
-    Shared::new(Arc::new(Budget::new(max_memory)))
+    Shared::new(Arc::new(Limits::new(&Config { max_memory, ..Config::default() })))
 }
 
 fn frame(payload: &[u8]) -> Vec<u8> {

@@ -15,7 +15,7 @@ use crate::{
     protocol::Protocol,
     reactor::{
         config::Overload,
-        connection::Connection,
+        connection::{Connection, shared::Introduced},
         net::Net,
         service::{self, Accepting, Remedy, Service},
     },
@@ -231,33 +231,27 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         }
     }
 
-    /// A proxy has told who the peer of `token` is: counts it, and ends the connection if its address has too many.
-    pub(super) fn introduce(&mut self, token: Token, peer: Peer) {
-        debug!("{token}: the peer is {peer}");
-        if self.peers.get(token).is_some_and(|known| known.is_counted) {
-            return;
-        }
-        let is_counted = match peer {
-            Peer::Tcp(address) if self.limits.counts_addresses() => {
-                self.limits.enter_from(address.ip())
+    /// A proxy has told who the peer of `token` is.
+    pub(super) fn introduce(&mut self, token: Token, introduced: Introduced) {
+        match introduced {
+            Introduced::Admitted { peer, is_counted } => {
+                debug!("{token}: the peer is {peer}");
+                let known = KnownPeer { peer, is_counted };
+                let before = if is_counted || log_enabled!(Level::Debug) {
+                    self.peers.insert(token, known)
+                } else {
+                    self.peers.remove(token)
+                };
+                // It was introduced before, as someone else.
+                if let Some(KnownPeer { peer: Peer::Tcp(address), is_counted: true }) = before {
+                    self.limits.leave_from(address.ip());
+                }
             }
-            _ => return self.remember(token, peer, false),
-        };
-        if is_counted {
-            return self.remember(token, peer, true);
-        }
-        let Some(connection) = self.connections.get_mut(token.key()) else { return };
-        let index = usize::from(connection.service);
-        connection.abandon(Reason::Refused, token, &mut self.shared);
-        if !std::mem::replace(&mut connection.queued, true) {
-            self.run_queue.push_back(token);
-        }
-        self.refuse_address(index, &peer);
-    }
-
-    fn remember(&mut self, token: Token, peer: Peer, is_counted: bool) {
-        if is_counted || log_enabled!(Level::Debug) {
-            self.peers.insert(token, KnownPeer { peer, is_counted });
+            Introduced::Refused(peer) => {
+                if let Some(connection) = self.find(token) {
+                    self.refuse_address(usize::from(connection.service), &peer);
+                }
+            }
         }
     }
 

@@ -116,7 +116,9 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     #[inline(always)]
     pub(super) fn set_unit(&mut self, token: Token, unit: Option<Unit>, restarts: bool) {
         let unit = unit.filter(|&unit| self.units.limits(unit));
-        if self.units.armed(token.key()) != unit || (restarts && unit.is_some()) {
+        let changes = self.units.armed(token.key()) != unit || (restarts && unit.is_some());
+        // One with an excuse may have none armed while it goes on, and when it has ended.
+        if changes || !self.excuses.is_empty() {
             self.change_unit(token, unit, restarts);
         }
     }
@@ -124,22 +126,32 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     #[inline(never)]
     fn change_unit(&mut self, token: Token, unit: Option<Unit>, restarts: bool) {
         let key = token.key();
-        if let (Some(unit), false, Some(excuse)) = (unit, restarts, self.excuses.get_mut(&key)) {
-            if self.connections[key].owes() {
-                return;
+        let armed = self.units.armed(key);
+        match (unit, self.excuses.get(&key)) {
+            (Some(unit), Some(&excuse)) if !restarts => {
+                // The same frame goes on, and its time was up once.
+                let runs = armed == Some(unit);
+                if runs || self.connections[key].owes() {
+                    return;
+                }
+                if excuse == Excuse::UsedUp {
+                    return self.end_unit(token, unit);
+                }
+                self.excuses.insert(key, Excuse::Used);
+                self.units.arm(key, unit, self.net.now());
             }
-            if *excuse == Excuse::UsedUp {
-                return self.end_unit(token, unit);
+            (unit, excuse) => {
+                if excuse.is_some() {
+                    self.excuses.remove(&key);
+                }
+                match unit {
+                    Some(unit) if restarts || armed != Some(unit) => {
+                        self.units.arm(key, unit, self.net.now());
+                    }
+                    Some(_) => {}
+                    None => self.units.disarm(key),
+                }
             }
-            *excuse = Excuse::Used;
-            return self.units.arm(key, unit, self.net.now());
-        }
-        if !self.excuses.is_empty() {
-            self.excuses.remove(&key);
-        }
-        match unit {
-            Some(unit) => self.units.arm(key, unit, self.net.now()),
-            None => self.units.disarm(key),
         }
     }
 
