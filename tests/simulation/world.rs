@@ -54,8 +54,9 @@ pub(crate) struct World {
     idle_rounds: u32,
 }
 
-/// Steps that a run may need to come to its end once no new peers come and all behave.
-const STEPS_TO_END: usize = 50_000;
+/// Steps that a run may need to come to its end once no new peers come and all behave: with one connection at a time,
+/// and a peer that takes megabytes in pieces of some hundred bytes, they are many.
+const STEPS_TO_END: usize = 500_000;
 
 impl World {
     pub(crate) fn new(mut choices: Choices) -> Self {
