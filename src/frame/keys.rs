@@ -1,8 +1,8 @@
 //! A dialect from the keys of a listener: `length=u16be,adjust=-2,max=64KiB`.
 
-use std::{fmt, str::FromStr};
+use std::str::FromStr;
 
-use super::{Dialect, DialectError, Preset, Width, presets};
+use super::{Dialect, KeyError, Preset, Width, key_error::NAMES};
 
 /// The keys that were given, in any order; what was not given is as in the preset, or as in the default
 /// dialect. Of a key that is given twice the last counts.
@@ -38,7 +38,7 @@ pub struct Keys {
 impl Keys {
     /// The keys that [`set`](Self::set) knows. `max` is not among them: sizes are written in
     /// many ways, and it takes a number.
-    pub const NAMES: [&'static str; 4] = ["preset", "length", "offset", "adjust"];
+    pub const NAMES: [&'static str; 4] = NAMES;
 
     /// Takes one `KEY=VALUE`.
     ///
@@ -90,69 +90,10 @@ fn number<N: FromStr>(&(key, takes): &Takes, value: &str) -> Result<N, KeyError>
     value.parse().map_err(|_| KeyError::value(key, value, takes.to_owned()))
 }
 
-/// Keys that make no dialect.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum KeyError {
-    /// No such key.
-    Key {
-        /// As it was given.
-        key: String,
-    },
-    /// A value that the key cannot have.
-    Value {
-        /// The key.
-        key: &'static str,
-        /// As it was given.
-        value: String,
-        /// What it can have.
-        takes: String,
-    },
-    /// Values that do not go together.
-    Dialect(DialectError),
-}
-
-impl KeyError {
-    fn value(key: &'static str, value: &str, takes: String) -> Self {
-        Self::Value { key, value: value.to_owned(), takes }
-    }
-
-    /// No width has that name.
-    pub(super) fn length(value: &str) -> Self {
-        let names = Width::ALL.map(Width::name).join(", ");
-        Self::value("length", value, format!("one of {names}"))
-    }
-
-    /// No preset has that name.
-    pub(super) fn preset(value: &str) -> Self {
-        let names: Vec<&str> = presets().iter().map(|preset| preset.name).collect();
-        Self::value("preset", value, format!("one of {}", names.join(", ")))
-    }
-}
-
-impl From<DialectError> for KeyError {
-    fn from(error: DialectError) -> Self {
-        Self::Dialect(error)
-    }
-}
-
-impl fmt::Display for KeyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Key { key } => {
-                write!(f, "no key {key} in a dialect; there are {} and max", Keys::NAMES.join(", "))
-            }
-            Self::Value { key, value, takes } => write!(f, "{key}={value}: {key} takes {takes}"),
-            Self::Dialect(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for KeyError {}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{DEFAULT_MAX, HIGHEST_MAX};
+    use crate::frame::{DEFAULT_MAX, HIGHEST_MAX, presets};
 
     fn dialect(keys: &[(&str, &str)], max: Option<u64>) -> Result<Dialect, KeyError> {
         let mut all = Keys::default();

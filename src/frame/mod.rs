@@ -37,6 +37,7 @@
 //! before it is used for anything.
 
 mod encode;
+mod key_error;
 mod keys;
 mod preset;
 mod scan;
@@ -47,7 +48,8 @@ use std::fmt;
 use crate::plural::bytes;
 
 pub use encode::Payload;
-pub use keys::{KeyError, Keys};
+pub use key_error::KeyError;
+pub use keys::Keys;
 pub use preset::{Preset, presets};
 pub use scan::{Frame, Rest, Scan, Unpack};
 pub use width::Width;

@@ -37,11 +37,10 @@ impl FromStr for Preset {
     type Err = KeyError;
 
     fn from_str(name: &str) -> Result<Self, KeyError> {
-        presets()
-            .iter()
-            .find(|preset| preset.name == name)
-            .copied()
-            .ok_or_else(|| KeyError::preset(name))
+        presets().iter().find(|preset| preset.name == name).copied().ok_or_else(|| {
+            let names: Vec<&str> = presets().iter().map(|preset| preset.name).collect();
+            KeyError::value("preset", name, format!("one of {}", names.join(", ")))
+        })
     }
 }
 

@@ -202,10 +202,10 @@ impl FromStr for Width {
     type Err = KeyError;
 
     fn from_str(word: &str) -> Result<Self, KeyError> {
-        Self::ALL
-            .into_iter()
-            .find(|width| width.name() == word)
-            .ok_or_else(|| KeyError::length(word))
+        Self::ALL.into_iter().find(|width| width.name() == word).ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            KeyError::value("length", word, format!("one of {names}"))
+        })
     }
 }
 
