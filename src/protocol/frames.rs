@@ -3,7 +3,8 @@
 use super::{
     Next, Output, Protocol, Received, Refusal,
     identity::{Template, greeted},
-    offer::{BANNER, BadTerms, Offer, Terms},
+    key::{BANNER, BadTerms},
+    offer::{Offer, Terms},
 };
 use crate::{
     Token,

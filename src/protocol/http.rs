@@ -38,12 +38,13 @@ pub(super) mod response;
 use std::{net::SocketAddr, time::SystemTime};
 
 pub(super) use self::common::{Always, Common};
-pub use self::date::Clock;
 use self::exchange::{Place, in_place};
+pub use super::clock::Clock;
 use super::{
     Ending, Output, PerConnection, Protocol, Received,
     identity::Tag,
-    offer::{BadTerms, Offer, TAG, Terms},
+    key::{BadTerms, TAG},
+    offer::{Offer, Terms},
 };
 use crate::{Peer, Reason, Token};
 

@@ -15,7 +15,8 @@ use memchr::memchr_iter;
 use super::{
     Next, Output, Protocol, Received, Refusal,
     identity::{greeted, line},
-    offer::{BANNER, Offer},
+    key::BANNER,
+    offer::Offer,
 };
 use crate::Token;
 

@@ -5,12 +5,15 @@
 //! protocol put into its [`Output`]. One protocol serves all connections of its listener; what it has to
 //! remember of each it keeps itself, by [`Token`], so that a protocol that remembers nothing costs nothing.
 
+mod clock;
 mod frames;
 mod handler;
 pub mod http;
 pub mod identity;
+mod key;
 pub mod lines;
 mod offer;
+mod offers;
 pub mod per_connection;
 pub mod proxy;
 mod raw;
@@ -22,7 +25,9 @@ use std::{net::SocketAddr, time::Duration};
 
 pub use frames::{Frames, looks_like};
 pub use handler::{Framed, Handler, Reply};
-pub use offer::{BadTerms, COMMON, Key, Offer, Terms, offer, offers};
+pub use key::{BadTerms, COMMON, Key};
+pub use offer::{Offer, Terms};
+pub use offers::{offer, offers};
 pub use per_connection::PerConnection;
 pub use raw::Raw;
 

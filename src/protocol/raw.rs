@@ -3,7 +3,8 @@
 use super::{
     Next, Output, Protocol, Received,
     identity::{greeted, line},
-    offer::{BANNER, Offer},
+    key::BANNER,
+    offer::Offer,
 };
 use crate::Token;
 

@@ -44,7 +44,8 @@ use super::{
     Ending, Next, Output, PerConnection, Protocol, Received, Refusal,
     http::{Clock, Common, response},
     identity::Tag,
-    offer::{BANNER, Offer, TAG},
+    key::{BANNER, TAG},
+    offer::Offer,
 };
 use crate::{Peer, Reason, Token};
 

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::date::{Clock, Date};
+use super::{Clock, date::Date};
 use crate::{Peer, Token, protocol::identity::Tag};
 
 /// Lets pages of any origin read an answer, and all its fields (Fetch standard, section 3.3.3).

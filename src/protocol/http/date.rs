@@ -1,16 +1,10 @@
 //! The `Date` of an answer (RFC 9110, section 6.6.1), formatted once a second.
 
-use std::{
-    cell::Cell,
-    fmt,
-    io::Write,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{cell::Cell, fmt, io::Write, time::UNIX_EPOCH};
 
 use httpdate::HttpDate;
 
-/// Tells the time of day. Protocols have no other clock; tests give them one that stands still.
-pub type Clock = fn() -> SystemTime;
+use crate::protocol::clock::Clock;
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`: the length of an IMF-fixdate (RFC 9110, section 5.6.7).
 const LENGTH: usize = 29;

@@ -1,0 +1,34 @@
+//! The keys of a listener, as text.
+
+use std::fmt;
+
+use crate::frame::KeyError;
+
+/// The name of a key, and its values in a few words.
+pub type Key = (&'static str, &'static str);
+
+/// The keys that every protocol has.
+pub const COMMON: &[Key] =
+    &[("proxy", "v1, v2 or any: require a PROXY protocol header, and take the peer from it")];
+
+pub(super) const BANNER: Key =
+    ("banner", "a first frame, line or message for everyone; default --banner");
+pub(super) const TAG: Key = ("tag", "in every answer's X-Served-By; default --tag");
+
+/// A wrong value of a key. The text names the key and says what is right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadTerms(pub(super) String);
+
+impl fmt::Display for BadTerms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BadTerms {}
+
+impl From<KeyError> for BadTerms {
+    fn from(error: KeyError) -> Self {
+        Self(error.to_string())
+    }
+}
