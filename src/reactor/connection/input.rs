@@ -7,6 +7,7 @@ use log::trace;
 use super::{
     Begun, Connection, Outcome, State,
     output::{Held, Replies},
+    pending::Pending,
     shared::{Context, Shared},
 };
 use crate::{
@@ -27,6 +28,39 @@ pub(super) struct Arrival {
     pub(super) bytes: usize,
     pub(super) fresh: usize,
     pub(super) room: usize,
+}
+
+impl Pending {
+    /// Shows the protocol `self.input`, joined with as much of `fresh` as it lacks; `None` if that is not enough.
+    pub(super) fn show(
+        &mut self,
+        fresh: &mut &[u8],
+        cx: &mut Context<'_, impl Protocol>,
+    ) -> Option<Received> {
+        // Some of what is held may have been read straight into its place, and not be shown yet.
+        let mut is_shown = false;
+        loop {
+            let lacks = match self.need.saturating_sub(self.input.len()) {
+                _ if self.stopped => 0,
+                0 if self.need == 0 || is_shown => fresh.len(),
+                missing => missing.min(fresh.len()),
+            };
+            let (joined, rest) = fresh.split_at(lacks);
+            cx.shared.pool.append(&mut self.input, joined, self.need);
+            *fresh = rest;
+            if !self.stopped && self.input.len() < self.need {
+                return None;
+            }
+            let output = &mut cx.shared.output;
+            let received = cx.protocol.receive(cx.token, self.input.bytes(), self.seen, output);
+            is_shown = true;
+            self.remember(received.next, self.input.len() - received.consumed);
+            let waits = matches!(received.next, Next::Rest { .. } | Next::Handshake { .. });
+            if received.consumed > 0 || fresh.is_empty() || !waits {
+                return Some(received);
+            }
+        }
+    }
 }
 
 impl<S: Stream> Connection<S> {

@@ -1,11 +1,7 @@
 //! What a connection keeps between two turns, where it keeps anything: the beginning of a frame, and what the peer has
 //! not taken yet.
 
-use super::shared::Context;
-use crate::{
-    memory::Buffer,
-    protocol::{Next, Protocol, Received},
-};
+use crate::{memory::Buffer, protocol::Next};
 
 /// What most connections have no use for most of the time.
 #[derive(Debug, Default)]
@@ -40,37 +36,6 @@ impl Pending {
     /// Whether there is nothing to keep.
     pub(super) const fn is_empty(&self) -> bool {
         self.input.is_empty() && self.output.is_empty() && !self.call_when_sent
-    }
-
-    /// Shows the protocol `input`, joined with as much of `fresh` as it lacks; `None` if that is not enough.
-    pub(super) fn show(
-        &mut self,
-        fresh: &mut &[u8],
-        cx: &mut Context<'_, impl Protocol>,
-    ) -> Option<Received> {
-        // Some of what is held may have been read straight into its place, and not be shown yet.
-        let mut is_shown = false;
-        loop {
-            let lacks = match self.need.saturating_sub(self.input.len()) {
-                _ if self.stopped => 0,
-                0 if self.need == 0 || is_shown => fresh.len(),
-                missing => missing.min(fresh.len()),
-            };
-            let (joined, rest) = fresh.split_at(lacks);
-            cx.shared.pool.append(&mut self.input, joined, self.need);
-            *fresh = rest;
-            if !self.stopped && self.input.len() < self.need {
-                return None;
-            }
-            let output = &mut cx.shared.output;
-            let received = cx.protocol.receive(cx.token, self.input.bytes(), self.seen, output);
-            is_shown = true;
-            self.remember(received.next, self.input.len() - received.consumed);
-            let waits = matches!(received.next, Next::Rest { .. } | Next::Handshake { .. });
-            if received.consumed > 0 || fresh.is_empty() || !waits {
-                return Some(received);
-            }
-        }
     }
 
     /// Notes what the protocol wants before it is shown the `left` bytes again.
