@@ -12,8 +12,8 @@ use std::fmt;
 use resound::plural::{Plural, bytes};
 
 use super::{
+    comparison::beginning,
     diagnosis::{Case, Verdict},
-    echo::beginning,
     fault::Fault,
     tape::Tape,
 };
@@ -214,7 +214,7 @@ mod tests {
     use resound::frame::Dialect;
 
     use super::*;
-    use crate::load::target::Wire;
+    use crate::load::protocol::Wire;
 
     fn tape(sizes: &str) -> Tape {
         Tape::new(&Wire::Frames(Dialect::default()), &sizes.parse().unwrap()).unwrap()

@@ -2,19 +2,10 @@
 
 use std::{
     sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-/// Nanoseconds since the run began; what a 64-bit number of them cannot hold comes after any run.
-pub(crate) type Nanos = u64;
-
-pub(crate) fn nanos(duration: Duration) -> Nanos {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-pub(crate) fn seconds(nanos: Nanos) -> f64 {
-    Duration::from_nanos(nanos).as_secs_f64()
-}
+use super::nanos::{Nanos, nanos};
 
 /// Not set yet.
 const NEVER: Nanos = Nanos::MAX;

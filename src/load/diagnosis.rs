@@ -194,7 +194,7 @@ mod tests {
     use resound::frame::{Dialect, Width};
 
     use super::*;
-    use crate::load::target::Wire;
+    use crate::load::protocol::Wire;
 
     fn tape(wire: &Wire, sizes: &str) -> Tape {
         Tape::new(wire, &sizes.parse().unwrap()).unwrap()

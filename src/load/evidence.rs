@@ -6,7 +6,7 @@
 
 use super::{
     check::{Difference, Place},
-    control::Nanos,
+    nanos::Nanos,
     tape::Tape,
 };
 

@@ -13,7 +13,7 @@ use httparse::{ParserConfig, Status};
 use resound::plural::bytes;
 
 use super::{
-    echo::{Followed, How, Wrong, beginning},
+    comparison::{Followed, How, Wrong, beginning},
     fault::Fault,
     tape::Tape,
 };
@@ -24,12 +24,6 @@ const LONGEST_HEAD: usize = 64 << 10;
 
 /// The longest line between chunks and after the last one.
 const LONGEST_LINE: usize = 4 << 10;
-
-/// Appends the head of a request with a body of `length` bytes.
-pub(crate) fn request(host: &str, length: u64, out: &mut Vec<u8>) {
-    let head = format!("POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n");
-    out.extend_from_slice(head.as_bytes());
-}
 
 /// A connection's position in its answers.
 #[derive(Debug, Default)]
@@ -282,7 +276,7 @@ fn head(input: &[u8]) -> Result<Option<(usize, Option<Head>)>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::target::Wire;
+    use crate::load::protocol::Wire;
 
     fn tape(sizes: &str) -> Tape {
         Tape::new(&Wire::Http { host: "x:1".to_owned() }, &sizes.parse().unwrap()).unwrap()

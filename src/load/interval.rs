@@ -3,6 +3,8 @@
 //! Logarithms are compared, so that a difference is a ratio: twice as fast and half as fast have the same distance.
 //! Student's t gives the interval. Consecutive measurements are correlated, so they count for fewer independent ones.
 
+use super::nanos::whole;
+
 /// A relative difference with its interval, as a factor minus 1: 0.1 is a tenth more.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Change {
@@ -95,7 +97,7 @@ fn student(freedom: f64) -> f64 {
     const TABLE: [f64; 12] =
         [63.657, 9.925, 5.841, 4.604, 4.032, 3.707, 3.499, 3.355, 3.250, 3.169, 3.106, 3.055];
     let normal: f64 = 2.576;
-    let below = usize::try_from(super::random::whole(freedom.floor())).unwrap_or(usize::MAX);
+    let below = usize::try_from(whole(freedom.floor())).unwrap_or(usize::MAX);
     match below {
         0 => TABLE[0],
         1..=11 => {

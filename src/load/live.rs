@@ -10,6 +10,7 @@ use resound::plural::connections;
 use rustix::termios::tcgetwinsize;
 
 use super::{
+    nanos::whole,
     plan::Plan,
     record::Window,
     report::microseconds,
@@ -181,7 +182,7 @@ impl Opening {
 }
 
 fn bar(share: f64) -> String {
-    let full = usize::try_from(super::random::whole(share * BAR as f64)).unwrap_or(0).min(BAR);
+    let full = usize::try_from(whole(share * BAR as f64)).unwrap_or(0).min(BAR);
     format!("[{}{}]", "=".repeat(full), " ".repeat(BAR - full))
 }
 

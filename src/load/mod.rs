@@ -4,6 +4,7 @@
 
 pub(crate) mod chart;
 pub(crate) mod check;
+pub(crate) mod comparison;
 pub(crate) mod control;
 mod diagnosis;
 pub(crate) mod echo;
@@ -15,11 +16,13 @@ pub(crate) mod html;
 pub(crate) mod http;
 pub(crate) mod interval;
 pub(crate) mod live;
+pub(crate) mod nanos;
 pub(crate) mod opening;
 pub(crate) mod outage;
 pub(crate) mod pace;
 pub(crate) mod plan;
 pub(crate) mod procfs;
+pub(crate) mod protocol;
 pub(crate) mod ramp;
 pub(crate) mod random;
 pub(crate) mod record;

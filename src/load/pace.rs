@@ -4,8 +4,8 @@
 //! the time in here, so a frame that could not be sent when it was due is late, and says so.
 
 use super::{
-    control::Nanos,
-    random::{Random, whole},
+    nanos::{Nanos, whole},
+    random::Random,
 };
 
 /// How the times between frames are distributed.

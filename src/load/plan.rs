@@ -7,12 +7,7 @@ use std::{
 
 use resound::Endpoint;
 
-use super::{
-    pace::Arrivals,
-    size::Sizes,
-    target::{Target, Wire},
-    traffic::Discipline,
-};
+use super::{pace::Arrivals, protocol::Wire, size::Sizes, target::Target, traffic::Discipline};
 
 /// One run.
 #[derive(Debug, Clone)]

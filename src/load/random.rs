@@ -1,7 +1,5 @@
 //! Random numbers that are the same in every run, so two runs send the same bytes at the same times.
 
-use super::control::Nanos;
-
 /// splitmix64, by Sebastiano Vigna.
 #[derive(Debug, Clone)]
 pub(crate) struct Random(u64);
@@ -36,16 +34,6 @@ impl Random {
         let uniform = ((self.next() >> 11) + 1) as f64 / (1_u64 << 53) as f64;
         -uniform.ln() * mean
     }
-}
-
-/// A floating-point time in whole nanoseconds.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "saturates, as it should"
-)]
-pub(crate) const fn whole(nanos: f64) -> Nanos {
-    nanos as u64
 }
 
 #[cfg(test)]

@@ -5,8 +5,9 @@ use std::sync::{Arc, mpsc::Sender};
 use hdrhistogram::Histogram;
 
 use super::{
-    control::{Control, Nanos, Phase},
+    control::{Control, Phase},
     fault::{Fault, Faults},
+    nanos::Nanos,
     outage::Outage,
 };
 

@@ -12,12 +12,14 @@ use std::{
 use hdrhistogram::Histogram;
 
 use super::{
-    control::{Control, Nanos, Phase, nanos, seconds},
+    control::{Control, Phase},
     fault::Fault,
     live::Live,
+    nanos::{Nanos, nanos, seconds},
     outage::{self, Outage},
     plan::Plan,
     procfs::Usage,
+    protocol::Wire,
     record::{self, Message, Summary, Window},
     report::{
         self, Configuration, Connections, Latency, Report, SCHEMA, ServerUsage, WindowReport,
@@ -25,7 +27,6 @@ use super::{
     },
     server::Server,
     stop::Stop,
-    target::Wire,
     udp, warnings, worker,
 };
 

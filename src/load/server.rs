@@ -19,8 +19,9 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 
 use super::{
     procfs::{self, Usage},
+    protocol::Wire,
     stop::Stop,
-    target::{Target, Wire},
+    target::Target,
 };
 
 /// How long a server may take to listen.

@@ -12,7 +12,7 @@
 
 use std::ops::Range;
 
-use super::{random::Random, size::Sizes, target::Wire};
+use super::{nanos::whole, protocol::Wire, random::Random, size::Sizes};
 
 /// The usual length of a tape, if enough frames fit. It fits into a processor's cache.
 const USUAL_LENGTH: f64 = (1 << 20) as f64;
@@ -43,8 +43,7 @@ impl Tape {
         let usual = (USUAL_LENGTH / sizes.mean().max(1.0)).clamp(FEWEST_FRAMES, MOST_FRAMES);
         let count = usual.max(sizes.fewest().min(MOST_FRAMES_OF_A_MIX)).ceil();
         let mut random = Random::new(0x7261_6e64_6f6d);
-        let drawn =
-            sizes.draw(usize::try_from(super::random::whole(count)).unwrap_or(1), &mut random);
+        let drawn = sizes.draw(usize::try_from(whole(count)).unwrap_or(1), &mut random);
         let mut tape =
             Self { bytes: Vec::new(), ends: Vec::new(), uniform: None, payloads: Vec::new() };
         for size in drawn {

@@ -12,11 +12,12 @@ use resound::{
 };
 
 use super::{
-    control::Nanos,
-    echo::{Echo, Followed, How, Wrong},
+    comparison::{Followed, How, Wrong},
+    echo::Echo,
     evidence::{BUDGET, Evidence, PATIENCE},
     fault::Fault,
     http::Answers,
+    nanos::Nanos,
     opening::Opening,
     record::Recorder,
     tape::Tape,

@@ -13,14 +13,15 @@ use resound::{Endpoint, UdpConfig, plural::bytes};
 
 use super::{
     check::Difference,
-    control::{Nanos, Phase, nanos},
+    control::Phase,
     fault::Fault,
+    nanos::{Nanos, nanos},
     outage::Outages,
     pace::Pace,
+    protocol::NUMBER,
     record::{Message, Recorder},
     refusal::why_not,
     tape::Tape,
-    target::NUMBER,
     timer::Timer,
     traffic::Discipline,
     worker::Job,

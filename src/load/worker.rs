@@ -10,8 +10,9 @@ use std::{
 use resound::{Config, Lane, Reactor};
 
 use super::{
-    control::{Control, Nanos, Phase, nanos},
+    control::{Control, Phase},
     fault::Fault,
+    nanos::{Nanos, nanos, whole},
     outage::Outages,
     pace::Pace,
     plan::Plan,
@@ -187,7 +188,7 @@ impl Worker {
                 let interval = 1e9 / (rate / f64::from(self.plan.threads));
                 // As if it had been in time, unless it was far from it.
                 let due = self.next_connect.max(now.saturating_sub(100_000_000));
-                self.next_connect = due + super::random::whole(interval);
+                self.next_connect = due + whole(interval);
             }
             let number = self.attempts * self.plan.threads as usize + self.thread as usize;
             self.attempts += 1;
@@ -299,7 +300,7 @@ impl Worker {
         let open = self.served();
         let missing = self.wanted.saturating_sub(open);
         let interval = self.plan.connect_rate.map_or(0.0, |rate| 1e9 / rate);
-        let interval = super::random::whole(interval * f64::from(self.plan.threads));
+        let interval = whole(interval * f64::from(self.plan.threads));
         let patience = self.timeout.saturating_add(interval);
         let told = std::mem::replace(&mut self.told, open);
         let load = self.load();

@@ -5,15 +5,19 @@ use std::{path::PathBuf, time::Duration};
 use clap::ValueEnum;
 use resound::Endpoint;
 
-use crate::load::{
-    gate::Condition,
-    pace::Arrivals,
-    plan::{Plan, has_many_sources},
-    size::Sizes,
-    target::{Target, Wire},
-    units::Rate,
+use crate::{
+    cli::descriptors,
+    common::units::Time,
+    load::{
+        gate::Condition,
+        pace::Arrivals,
+        plan::{Plan, has_many_sources},
+        protocol::Wire,
+        size::Sizes,
+        target::Target,
+        units::Rate,
+    },
 };
-use crate::{cli::descriptors, common::units::Time};
 
 /// The load: the same arguments for one server and for `versus`.
 #[derive(Debug, Clone, clap::Args)]
