@@ -4,13 +4,10 @@
 //! fails twice: other work on the machine can delay a single step.
 
 use super::{
-    gate::Condition,
-    live::Live,
-    plan::Plan,
-    report::{Ramp, Step},
+    engine::plan::Plan,
+    report::{Ramp, Step, condition::Condition, live::Live},
     run::{self, Outcome},
-    server::Server,
-    stop::Stop,
+    server::{Server, stop::Stop},
     units::Rate,
 };
 

@@ -12,22 +12,20 @@ use std::{
 use hdrhistogram::Histogram;
 
 use super::{
-    control::{Control, Phase},
-    fault::Fault,
-    live::Live,
+    check::fault::Fault,
+    engine::{plan::Plan, udp, worker},
     nanos::{Nanos, nanos, seconds},
-    outage::{self, Outage},
-    plan::Plan,
-    procfs::Usage,
-    protocol::Wire,
-    record::{self, Message, Summary, Window},
     report::{
         self, Configuration, Connections, Latency, Report, SCHEMA, ServerUsage, WindowReport,
-        microseconds,
+        live::Live, microseconds, warnings,
     },
-    server::Server,
-    stop::Stop,
-    udp, warnings, worker,
+    server::{Server, procfs::Usage, stop::Stop},
+    statistics::{
+        control::{Control, Phase},
+        outage::{self, Outage},
+        record::{self, Message, Summary, Window},
+    },
+    wire::protocol::Wire,
 };
 
 /// How often to check for a signal and for the beginning of a phase.

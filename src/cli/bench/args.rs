@@ -9,13 +9,13 @@ use crate::{
     cli::descriptors,
     common::units::Time,
     load::{
-        gate::Condition,
-        pace::Arrivals,
-        plan::{Plan, has_many_sources},
-        protocol::Wire,
-        size::Sizes,
-        target::Target,
+        engine::{
+            pace::Arrivals,
+            plan::{Plan, has_many_sources},
+        },
+        report::condition::Condition,
         units::Rate,
+        wire::{protocol::Wire, size::Sizes, target::Target},
     },
 };
 

@@ -13,8 +13,8 @@ use super::say;
 use crate::{
     cli::Failure,
     load::{
-        interval::{self, Change},
         report::{Report, SCHEMA, WindowReport},
+        statistics::interval::{self, Change},
         units::{Micros, Rate},
     },
 };
@@ -257,7 +257,7 @@ fn different_loads(base: &Report, other: &Report) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::gate::tests::report;
+    use crate::load::report::condition::tests::report;
 
     fn with_windows(rate: f64, p50: f64) -> Report {
         let mut report = report();

@@ -16,17 +16,13 @@ use std::{
 use self::args::{LoadArgs, OutputArgs};
 use super::{Failure, cannot};
 use crate::load::{
-    fault::{Fault, Faults},
-    gate::Condition,
-    hdr, html,
-    live::Live,
+    check::fault::{Fault, Faults},
     ramp,
-    report::Report,
+    report::{Report, condition::Condition, html, live::Live, text},
     run::{self, Outcome},
-    server::Server,
-    stop::Stop,
-    target::Target,
-    text,
+    server::{Server, stop::Stop},
+    statistics::hdr,
+    wire::target::Target,
 };
 
 /// The server's default address.

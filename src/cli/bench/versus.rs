@@ -12,16 +12,13 @@ use super::{ADDRESS, args::LoadArgs, compare::verdict, failures, save, say};
 use crate::{
     cli::{Failure, cannot},
     load::{
-        interval,
-        live::Live,
-        plan::Plan,
-        report::Report,
+        engine::plan::Plan,
+        report::{Report, live::Live, text},
         run,
-        server::Server,
-        stop::Stop,
-        target::Target,
-        text,
+        server::{Server, stop::Stop},
+        statistics::interval,
         units::{Bytes, Micros, Rate},
+        wire::target::Target,
     },
 };
 
@@ -239,7 +236,7 @@ const fn rounds_of(count: usize) -> Plural<'static, usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::gate::tests::report;
+    use crate::load::report::condition::tests::report;
 
     fn rounds<const ROUNDS: usize>(rates: [f64; ROUNDS]) -> Vec<Report> {
         let round = |rate| Report { frames_per_s: rate, ..report() };

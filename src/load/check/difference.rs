@@ -15,8 +15,8 @@ use super::{
     comparison::beginning,
     diagnosis::{Case, Verdict},
     fault::Fault,
-    tape::Tape,
 };
+use crate::load::wire::tape::Tape;
 
 const ROW: usize = 16;
 
@@ -214,7 +214,7 @@ mod tests {
     use resound::frame::Dialect;
 
     use super::*;
-    use crate::load::protocol::Wire;
+    use crate::load::wire::protocol::Wire;
 
     fn tape(sizes: &str) -> Tape {
         Tape::new(&Wire::Frames(Dialect::default()), &sizes.parse().unwrap()).unwrap()

@@ -15,7 +15,8 @@
 
 use resound::plural::{Plural, bytes};
 
-use super::{fault::Fault, tape::Tape};
+use super::fault::Fault;
+use crate::load::wire::tape::Tape;
 
 /// This many bytes are not equal by chance.
 const ENOUGH_TO_RECOGNISE: usize = 8;
@@ -194,7 +195,7 @@ mod tests {
     use resound::frame::{Dialect, Width};
 
     use super::*;
-    use crate::load::protocol::Wire;
+    use crate::load::wire::protocol::Wire;
 
     fn tape(wire: &Wire, sizes: &str) -> Tape {
         Tape::new(wire, &sizes.parse().unwrap()).unwrap()

@@ -2,8 +2,7 @@
 
 use resound::frame::Dialect;
 
-use super::random::Random;
-use crate::common::units::Size;
+use crate::{common::units::Size, load::random::Random};
 
 /// The protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]

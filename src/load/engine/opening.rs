@@ -1,6 +1,6 @@
 //! How fast connections are opened before the load begins: as fast as the server accepts them.
 
-use super::nanos::Nanos;
+use crate::load::nanos::Nanos;
 
 /// Connections that are being opened at once: few at first, because a SYN that finds the backlog full is repeated only
 /// after 1 s, 2 s, 4 s …; a usual backlog holds the most there may be.

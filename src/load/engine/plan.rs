@@ -7,7 +7,8 @@ use std::{
 
 use resound::Endpoint;
 
-use super::{pace::Arrivals, protocol::Wire, size::Sizes, target::Target, traffic::Discipline};
+use super::{pace::Arrivals, traffic::Discipline};
+use crate::load::wire::{protocol::Wire, size::Sizes, target::Target};
 
 /// One run.
 #[derive(Debug, Clone)]

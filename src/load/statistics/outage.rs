@@ -1,6 +1,6 @@
 //! When the server did not answer: of each thread, and of the whole run.
 
-use super::{fault::Fault, nanos::Nanos};
+use crate::load::{check::fault::Fault, nanos::Nanos};
 
 /// A time in which nothing came back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,11 +4,8 @@
 //! late. So the connection stops sending, and what it receives is kept until the fault is certain, for [`PATIENCE`]
 //! at most.
 
-use super::{
-    check::{Difference, Place},
-    nanos::Nanos,
-    tape::Tape,
-};
+use super::difference::{Difference, Place};
+use crate::load::{nanos::Nanos, wire::tape::Tape};
 
 /// How long to wait for more bytes, unless the timeout is shorter.
 pub(crate) const PATIENCE: Nanos = 1_000_000_000;

@@ -3,7 +3,7 @@
 //! Logarithms are compared, so that a difference is a ratio: twice as fast and half as fast have the same distance.
 //! Student's t gives the interval. Consecutive measurements are correlated, so they count for fewer independent ones.
 
-use super::nanos::whole;
+use crate::load::nanos::whole;
 
 /// A relative difference with its interval, as a factor minus 1: 0.1 is a tenth more.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -2,7 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
-use super::{fault::Fault, report::Report, units::Rate};
+use super::Report;
+use crate::load::{check::fault::Fault, units::Rate};
 
 /// A number of the report compared with a fixed one.
 #[derive(Debug, Clone, PartialEq)]

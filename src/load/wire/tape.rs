@@ -12,7 +12,8 @@
 
 use std::ops::Range;
 
-use super::{nanos::whole, protocol::Wire, random::Random, size::Sizes};
+use super::{protocol::Wire, size::Sizes};
+use crate::load::{nanos::whole, random::Random};
 
 /// The usual length of a tape, if enough frames fit. It fits into a processor's cache.
 const USUAL_LENGTH: f64 = (1 << 20) as f64;

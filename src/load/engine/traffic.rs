@@ -11,16 +11,18 @@ use resound::{
     protocol::{Next, Output, Protocol, Received},
 };
 
-use super::{
-    comparison::{Followed, How, Wrong},
-    echo::Echo,
-    evidence::{BUDGET, Evidence, PATIENCE},
-    fault::Fault,
-    http::Answers,
+use super::opening::Opening;
+use crate::load::{
+    check::{
+        answers::Answers,
+        comparison::{Followed, How, Wrong},
+        echo::Echo,
+        evidence::{BUDGET, Evidence, PATIENCE},
+        fault::Fault,
+    },
     nanos::Nanos,
-    opening::Opening,
-    record::Recorder,
-    tape::Tape,
+    statistics::record::Recorder,
+    wire::tape::Tape,
 };
 
 /// When a connection sends its next frame.

@@ -6,9 +6,11 @@ use hdrhistogram::Histogram;
 
 use super::{
     control::{Control, Phase},
-    fault::{Fault, Faults},
-    nanos::Nanos,
     outage::Outage,
+};
+use crate::load::{
+    check::fault::{Fault, Faults},
+    nanos::Nanos,
 };
 
 /// Significant digits of each latency.

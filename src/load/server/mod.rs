@@ -3,6 +3,9 @@
 //! It is whatever the command starts: a process group, measured and ended as one. Its leader, the shell, is not reaped
 //! before the group has ended, so that the group's number cannot be reused.
 
+pub(crate) mod procfs;
+pub(crate) mod stop;
+
 use std::{
     collections::VecDeque,
     io::{BufRead, BufReader, Read},
@@ -17,12 +20,8 @@ use std::{
 use resound::{Endpoint, listen::Listen};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
-use super::{
-    procfs::{self, Usage},
-    protocol::Wire,
-    stop::Stop,
-    target::Target,
-};
+use self::{procfs::Usage, stop::Stop};
+use super::wire::{protocol::Wire, target::Target};
 
 /// How long a server may take to listen.
 const START: Duration = Duration::from_secs(20);

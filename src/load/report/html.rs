@@ -5,11 +5,11 @@ use std::fmt::{self, Write};
 use resound::plural::frames;
 
 use super::{
+    Latency, Report, WindowReport,
     chart::{Chart, Scale, Series, Unit},
-    report::{Latency, Report, WindowReport},
     text,
-    units::{Bytes, Micros, Rate},
 };
+use crate::load::units::{Bytes, Micros, Rate};
 
 const STYLE: &str = include_str!("report.css");
 
@@ -277,7 +277,7 @@ fn date(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::gate::tests::report;
+    use crate::load::report::condition::tests::report;
 
     #[test]
     fn the_page_holds_everything_and_asks_for_nothing() {

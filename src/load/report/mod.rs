@@ -1,13 +1,20 @@
 //! The report as data: what `--json` writes and `bench compare` reads. docs/bench.md describes each field.
 
+pub(crate) mod chart;
+pub(crate) mod condition;
+pub(crate) mod html;
+pub(crate) mod live;
+pub(crate) mod text;
+pub(crate) mod warnings;
+
 use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    fault::{Fault, Faults},
-    plan::Plan,
+    check::fault::{Fault, Faults},
+    engine::plan::Plan,
 };
 
 /// Raised when a field changes its meaning or goes; new fields do not raise it.
@@ -219,7 +226,7 @@ pub(crate) fn distribution(histogram: &Histogram<u64>) -> Vec<(f64, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::record;
+    use crate::load::statistics::record;
 
     #[test]
     fn a_distribution_is_as_fine_as_there_are_frames() {

@@ -11,20 +11,16 @@ use std::{
 use mio::{Events, Interest, Poll, Token, net::UdpSocket, unix::SourceFd};
 use resound::{Endpoint, UdpConfig, plural::bytes};
 
-use super::{
-    check::Difference,
-    control::Phase,
-    fault::Fault,
+use super::{pace::Pace, refusal::why_not, timer::Timer, traffic::Discipline, worker::Job};
+use crate::load::{
+    check::{difference::Difference, fault::Fault},
     nanos::{Nanos, nanos},
-    outage::Outages,
-    pace::Pace,
-    protocol::NUMBER,
-    record::{Message, Recorder},
-    refusal::why_not,
-    tape::Tape,
-    timer::Timer,
-    traffic::Discipline,
-    worker::Job,
+    statistics::{
+        control::Phase,
+        outage::Outages,
+        record::{Message, Recorder},
+    },
+    wire::{protocol::NUMBER, tape::Tape},
 };
 
 const EVENTS: usize = 1024;

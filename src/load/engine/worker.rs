@@ -10,17 +10,21 @@ use std::{
 use resound::{Config, Lane, Reactor};
 
 use super::{
-    control::{Control, Phase},
-    fault::Fault,
-    nanos::{Nanos, nanos, whole},
-    outage::Outages,
     pace::Pace,
     plan::Plan,
-    record::{Message, Recorder},
     refusal::why_not,
-    tape::Tape,
     timer::Timer,
     traffic::{Load, Role},
+};
+use crate::load::{
+    check::fault::Fault,
+    nanos::{Nanos, nanos, whole},
+    statistics::{
+        control::{Control, Phase},
+        outage::Outages,
+        record::{Message, Recorder},
+    },
+    wire::tape::Tape,
 };
 
 /// After a connection failed, the next one is tried so much later.

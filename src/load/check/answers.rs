@@ -15,8 +15,8 @@ use resound::plural::bytes;
 use super::{
     comparison::{Followed, How, Wrong, beginning},
     fault::Fault,
-    tape::Tape,
 };
+use crate::load::wire::tape::Tape;
 
 /// The most fields, and the most bytes, of a head.
 const FIELDS: usize = 100;
@@ -276,7 +276,7 @@ fn head(input: &[u8]) -> Result<Option<(usize, Option<Head>)>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::protocol::Wire;
+    use crate::load::wire::protocol::Wire;
 
     fn tape(sizes: &str) -> Tape {
         Tape::new(&Wire::Http { host: "x:1".to_owned() }, &sizes.parse().unwrap()).unwrap()

@@ -2,8 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use super::random::Random;
-use crate::common::units::Size;
+use crate::{common::units::Size, load::random::Random};
 
 /// Sizes, each with its share.
 #[derive(Debug, Clone, PartialEq)]

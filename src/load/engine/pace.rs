@@ -3,7 +3,7 @@
 //! What is due does not wait for what came before it to come back: that is the whole point. Latency counts from
 //! the time in here, so a frame that could not be sent when it was due is late, and says so.
 
-use super::{
+use crate::load::{
     nanos::{Nanos, whole},
     random::Random,
 };

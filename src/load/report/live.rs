@@ -9,11 +9,11 @@ use std::{
 use resound::plural::connections;
 use rustix::termios::tcgetwinsize;
 
-use super::{
+use super::microseconds;
+use crate::load::{
+    engine::plan::Plan,
     nanos::whole,
-    plan::Plan,
-    record::Window,
-    report::microseconds,
+    statistics::record::Window,
     units::{Micros, Rate},
 };
 

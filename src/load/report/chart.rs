@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use super::units::{Micros, Rate};
+use crate::load::units::{Micros, Rate};
 
 /// Units of the drawing. The page scales it to the width of its column, which is similar.
 const WIDTH: f64 = 440.0;

@@ -5,10 +5,10 @@ use resound::{
     plural::{Plural, connections, frames},
 };
 
-use super::{
-    fault::Fault,
-    pace::Arrivals,
-    report::Report,
+use super::Report;
+use crate::load::{
+    check::fault::Fault,
+    engine::pace::Arrivals,
     units::{Micros, Rate},
 };
 
@@ -184,7 +184,7 @@ fn pauses(report: &Report) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::gate::tests::report;
+    use crate::load::report::condition::tests::report;
 
     fn said(report: &Report) -> String {
         warnings(report, 0).join("\n")

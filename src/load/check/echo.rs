@@ -1,10 +1,10 @@
 //! Compares what a connection receives with what was sent.
 
 use super::{
+    answers::Answers,
     comparison::{Followed, How, Wrong},
-    http::Answers,
-    tape::Tape,
 };
+use crate::load::wire::tape::Tape;
 
 /// The form of an echo.
 #[derive(Debug)]

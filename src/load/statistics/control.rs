@@ -5,7 +5,7 @@ use std::{
     time::Instant,
 };
 
-use super::nanos::{Nanos, nanos};
+use crate::load::nanos::{Nanos, nanos};
 
 /// Not set yet.
 const NEVER: Nanos = Nanos::MAX;

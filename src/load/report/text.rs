@@ -4,9 +4,9 @@ use std::fmt::{self, Write};
 
 use resound::plural::{Plural, connections};
 
-use super::{
-    fault::Fault,
-    report::{Ramp, Report},
+use super::{Ramp, Report};
+use crate::load::{
+    check::fault::Fault,
     units::{Bytes, Micros, Rate},
 };
 
@@ -213,7 +213,7 @@ pub(crate) fn wrapped(text: &str, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::gate::tests::report;
+    use crate::load::report::condition::tests::report;
 
     #[test]
     fn the_numbers_are_there_with_their_units() {
