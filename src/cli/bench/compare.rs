@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::say;
+use super::output::say;
 use crate::{
     cli::Failure,
     load::{

@@ -4,21 +4,23 @@
 
 mod args;
 mod compare;
+mod output;
 mod versus;
 
 use std::{
-    fs::File,
     io::{self, Write},
     path::Path,
     process::ExitCode,
 };
 
-use self::args::{LoadArgs, OutputArgs};
+use self::{
+    args::{LoadArgs, OutputArgs},
+    output::{failures, save, say},
+};
 use super::{Failure, cannot};
 use crate::load::{
-    check::fault::{Fault, Faults},
     ramp,
-    report::{Report, condition::Condition, html, live::Live, text},
+    report::{condition::Condition, html, live::Live, text},
     run::{self, Outcome},
     server::{Server, stop::Stop},
     statistics::hdr,
@@ -165,36 +167,4 @@ fn conclude(outcome: &Outcome, output: &OutputArgs) -> Result<ExitCode, Failure>
         code = ExitCode::from(GATE);
     }
     Ok(code)
-}
-
-/// How many of the errors make the run a failure, whatever was measured besides.
-fn failures(report: &Report) -> u64 {
-    let mut faults = Faults::default();
-    for &fault in Fault::ALL {
-        faults.count(fault, report.errors_by_name.get(fault.name()).copied().unwrap_or(0));
-    }
-    faults.failures()
-}
-
-fn save(
-    path: &Path,
-    flag: &str,
-    write: impl FnOnce(&mut File) -> io::Result<()>,
-) -> Result<(), Failure> {
-    File::create(path).and_then(|mut file| write(&mut file)).map_err(|error| {
-        Failure::Failed(format!(
-            "{flag} {}: {error}; choose a file that can be written",
-            path.display()
-        ))
-    })
-}
-
-/// Writes to standard output. If it is closed, that is no failure.
-fn say(text: &str) -> Result<(), Failure> {
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::Failed(format!("standard output: {error}")))
-        }
-        _ => Ok(()),
-    }
 }

@@ -8,7 +8,12 @@ use std::{
 
 use resound::plural::Plural;
 
-use super::{ADDRESS, args::LoadArgs, compare::verdict, failures, save, say};
+use super::{
+    ADDRESS,
+    args::LoadArgs,
+    compare::verdict,
+    output::{failures, save, say},
+};
 use crate::{
     cli::{Failure, cannot},
     load::{
