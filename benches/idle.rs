@@ -1,7 +1,7 @@
-//! `cargo bench --bench idle`: what connections cost that do nothing, by their number.
+//! `cargo bench --bench idle`: the cost of idle connections, by their number.
 //!
-//! Of each server: resident memory per idle connection, processor time per accepted connection with so many open, and
-//! processor time per frame of a few busy connections with so many idle ones beside them.
+//! Of each server: resident memory per idle connection, processor time per accepted connection with this many open, and
+//! processor time per frame of a few busy connections with this many idle ones beside them.
 
 #![allow(
     clippy::cast_precision_loss,
@@ -57,7 +57,7 @@ const QUICK_STAGES: [usize; 2] = [200, 1_000];
 
 /// Opened at once; fewer than any server's backlog.
 const BATCH: usize = 100;
-/// How often a batch is accepted beside those that are open. The first ones touch memory that nobody has touched before.
+/// How often a batch is accepted beside those that are open. The first ones touch new pages of memory.
 const ACCEPT_ROUNDS: usize = 15;
 /// Connections from one source address: far below the number of ports.
 const PER_SOURCE: usize = 5_000;
@@ -96,7 +96,7 @@ fn run(options: &Options) -> io::Result<()> {
         };
         match measure(&server, stages)? {
             (row, None) => println!("{row}"),
-            // A peer may not be made for so many; that is a result. The daemon is.
+            // Another server may fail with this many; that is a result. The daemon must not.
             (row, Some(error)) => {
                 println!("{row}");
                 eprintln!("{}: {error}", peer.name);
@@ -126,7 +126,7 @@ fn heading(stages: &[usize]) {
 
 /// One row of the table, and why it is not complete, if it is not.
 fn measure(server: &Server, stages: &[usize]) -> io::Result<(String, Option<io::Error>)> {
-    // What the first connection makes a server touch is not the price of the others.
+    // The pages that a server touches for its first connection are not part of the cost of the others.
     drop(open(server.address, 0, 1)?);
     server.settled_processor_time()?;
     let empty = server.resident()?;
@@ -142,7 +142,7 @@ fn measure(server: &Server, stages: &[usize]) -> io::Result<(String, Option<io::
             failure = Some(error);
             unknown()
         });
-        // Memory divided by few connections says nothing.
+        // Memory per connection has no meaning for few connections.
         let first = usize::from(index == 0);
         for (column, field) in columns.iter_mut().zip(fields).skip(first) {
             *column += &format!(" {field} |");

@@ -56,7 +56,7 @@ fn scanner(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(load.sizes.len() as u64));
         for width in Width::ALL {
             let dialect = Dialect::new(width);
-            // A width that cannot count so far has no such stream.
+            // A width that cannot hold this length has no such stream.
             let Ok(bytes) = stream(dialect, &load) else {
                 continue;
             };

@@ -5,8 +5,8 @@
 //! RESOUND_SOAK_SECONDS=1800 cargo bench --bench soak        # half an hour
 //! ```
 //!
-//! Six kinds of peers come and go: those who ping, those who send large frames, who half-close in the middle of one, who
-//! reset with replies under way, who do not read, and who leave a frame unfinished. At the end descriptors and resident
+//! Six kinds of peers come and go: they ping, send large frames, half-close in the middle of one,
+//! reset with replies under way, do not read, or leave a frame unfinished. At the end descriptors and resident
 //! memory have to be what they were, and every connection that was opened closed and accounted for.
 
 use std::{

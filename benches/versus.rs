@@ -1,6 +1,6 @@
 //! `cargo bench --bench versus`: resound and its peers side by side, under the same load.
 //!
-//! Every server is a process of its own on one core, the load runs on the other, and the servers take turns in short
+//! Every server is a separate process on one core, the load runs on the other, and the servers take turns in short
 //! slices (A B C A B C ...), because what the machine does besides changes from second to second. The measure is
 //! the server's processor time per frame. `docs/performance.md` says how to read the tables.
 
@@ -151,7 +151,7 @@ fn compare(
     Ok(())
 }
 
-/// Half of what the yardstick (or whoever is first) does with one frame in flight.
+/// Half the rate of the reference server (or the first server) with one frame in flight.
 fn half_peak(cell: &'static Cell, servers: &[Server], duration: Duration) -> io::Result<f64> {
     let server = servers
         .iter()

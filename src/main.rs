@@ -15,7 +15,7 @@ fn main() -> ExitCode {
         Ok(log) => log,
         Err(failure) => {
             let (error, code) = failure.into_error();
-            // With standard error closed nobody reads it; the exit code still tells.
+            // Standard error may be closed; the exit code still reports the failure.
             let _ = error.print();
             return code;
         }

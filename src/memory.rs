@@ -1,4 +1,4 @@
-//! Bytes with a consumed front, and the pool that lends out their memory and takes it back.
+//! Buffers whose bytes are consumed from the front, and the pool that lends them memory.
 //!
 //! ```text
 //!  0        start            end        capacity
@@ -21,15 +21,15 @@ use std::{
 
 use memmap2::MmapMut;
 
-/// From this size on, in bytes, memory is mapped: to unmap it gives it back to the system, whatever lies around
-/// it. An allocator's heap shrinks only from its end, and one small piece there keeps all the rest.
+/// Pieces of at least this many bytes are memory-mapped, because unmapping always returns the memory to the system. An
+/// allocator's heap shrinks only from its end, so one small allocation there can keep all of it.
 const MAPPED: usize = 16 << 10;
 
-/// What the pool keeps for the next taker, in bytes and in pieces; the rest goes back to the system.
+/// How much free memory the pool keeps for reuse, in bytes and in pieces. The rest goes back to the system.
 const KEPT_BYTES: usize = 16 << 20;
 const KEPT_PIECES: usize = 64;
 
-/// The least a buffer is given, in bytes: what the allocator would round up to anyway is not worth a return trip.
+/// The smallest piece of memory that a buffer gets, in bytes.
 const LEAST: usize = 512;
 
 /// A buffer that owns this many times what it holds gets a smaller piece of memory.
@@ -50,7 +50,7 @@ enum Memory {
 impl Memory {
     const NONE: Self = Self::Heap(Vec::new());
 
-    /// As many bytes, all 0.
+    /// This many zero bytes.
     fn new(length: usize) -> Self {
         if length >= MAPPED
             && let Ok(memory) = MmapMut::map_anon(length)
@@ -183,9 +183,9 @@ impl Budget {
 
 /// Lends memory to buffers and counts it.
 ///
-/// What bytes have really arrived is always lent, even over the limit: they cannot be left lying in the loop's
-/// scratch. The dispatcher looks at [`is_over`](Self::is_over) after each turn and ends the connections that hold
-/// most, so the limit holds between turns. Within one turn it can be exceeded by one read and its replies.
+/// Memory for bytes that have arrived is always lent, even over the limit, because the next connection needs the
+/// scratch that they are in. The dispatcher looks at [`is_over`](Self::is_over) after each turn and ends the connections
+/// that hold the most, so the limit holds between turns. Within one turn it can be exceeded by one read and its replies.
 #[derive(Debug)]
 pub(crate) struct Pool {
     budget: Arc<Budget>,
@@ -225,8 +225,8 @@ impl Pool {
         buffer.append(bytes);
     }
 
-    /// Makes room for what is to be read, of which nothing is there yet: as much again as `buffer` holds. Without
-    /// the budget for it there is less room, or none.
+    /// Makes room for bytes that are about to be read: as many as `buffer` holds already. If the budget does not allow
+    /// that, there is less room, or none.
     pub(crate) fn read_ahead(&mut self, buffer: &mut Buffer, likely: usize) {
         let there = buffer.len();
         let more = there.min(likely.saturating_sub(there)).min(self.available());
@@ -235,8 +235,8 @@ impl Pool {
 
     /// Makes room for `more` bytes behind those in `buffer`.
     ///
-    /// `likely` is how long the peer says it will become, or 0. It is believed as far as twice what is
-    /// really `there`: memory grows with bytes received, not with bytes announced.
+    /// `likely` is the length that the peer has announced, or 0. At most twice the bytes that are `there` are reserved
+    /// for it: memory grows with bytes received, not with bytes announced.
     ///
     /// Growth is amortised, also where the budget is nearly used up: then a buffer gets all that is left, and the
     /// next to grow is over the limit.
@@ -261,8 +261,8 @@ impl Pool {
         self.replace(buffer, memory);
     }
 
-    /// Gives the bytes in `buffer` a smaller piece of memory where they use little of what they have; none where there
-    /// are no bytes. Memory follows what is held, not what was held before.
+    /// Moves the bytes in `buffer` to a smaller piece of memory if they use little of the present one. An empty buffer
+    /// gives up its memory. So memory follows the bytes that are held now.
     pub(crate) fn shrink(&mut self, buffer: &mut Buffer) {
         if buffer.is_empty() {
             if buffer.capacity() > 0 {
@@ -290,7 +290,8 @@ impl Pool {
         (self.leased + self.budget.left()).saturating_sub(self.lent)
     }
 
-    /// Leases what is lent and kept, or gives up what is kept, or stays over the limit.
+    /// Leases as much as is lent and kept. If the budget is used up, returns what is kept; the pool may stay over the
+    /// limit.
     #[cold]
     fn lease_more(&mut self) {
         let missing = self.lent + self.kept_bytes - self.leased;
@@ -307,7 +308,8 @@ impl Pool {
         }
     }
 
-    /// The most recently returned, hence warmest, piece of at least `least` bytes that is not a waste.
+    /// The piece of at least `least` bytes that was returned last, as it is most likely to be in the cache. Pieces that
+    /// are much too large are left.
     fn take_kept(&mut self, least: usize, wanted: usize) -> Option<Memory> {
         let fits = |piece: &Memory| piece.len() >= least && piece.len() <= 2 * wanted;
         let index = self.kept.iter().rposition(fits)?;
@@ -317,7 +319,7 @@ impl Pool {
         Some(piece)
     }
 
-    /// Takes `buffer`'s memory back, and what it held with it.
+    /// Takes `buffer`'s memory back. The bytes in it are lost.
     pub(crate) fn release(&mut self, buffer: &mut Buffer) {
         let piece = std::mem::take(buffer).memory;
         self.lent -= piece.len();
@@ -336,13 +338,13 @@ impl Pool {
         }
     }
 
-    /// Gives all that is kept back to the system.
+    /// Returns all kept memory to the system.
     fn trim(&mut self) {
         self.kept.clear();
         self.kept_bytes = 0;
     }
 
-    /// Gives what is kept back if nobody has wanted any of it since the last call.
+    /// Returns the kept memory to the system if none of it was used since the last call.
     pub(crate) fn trim_unused(&mut self) {
         if !std::mem::take(&mut self.in_demand) {
             self.trim();

@@ -1,4 +1,4 @@
-//! Counts for people: `1 frame`, `2 frames`. The command's, too, hence public; not part of the API.
+//! Counts for people: `1 frame`, `2 frames`. Public because the command uses it too; not part of the API.
 
 use std::fmt::{self, Display};
 

@@ -26,9 +26,9 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// The peer closed its side, and everything whole went back to it.
+    /// The peer closed its side, and all complete frames were answered.
     PeerClosed = "by the peer",
-    /// The protocol came to its end.
+    /// The protocol ended it.
     Finished = "at the protocol's end",
     /// The peer broke the protocol's rules or a limit.
     Refused = "refused",
@@ -36,21 +36,21 @@ reasons! {
     Reset = "reset",
     /// Reading or writing failed otherwise: timed out, unreachable.
     Lost = "lost",
-    /// Nothing listens where it was to go.
+    /// Nothing listens at the address that it was to connect to.
     ConnectRefused = "refused at connecting",
     /// No answer to connecting came within the write timeout, or the kernel's own.
     ConnectTimeout = "no answer to connecting",
     /// Connecting failed otherwise: unreachable, not permitted.
     ConnectFailed = "connecting failed",
-    /// Nothing was begun for longer than the idle timeout.
+    /// There was no partial frame and nothing left to send for longer than the idle timeout.
     Idle = "on idle timeout",
-    /// A frame was not whole within the frame timeout.
+    /// A frame was not complete within the frame timeout.
     SlowFrame = "on frame timeout",
     /// The handshake was not complete within the handshake timeout.
     SlowHandshake = "on handshake timeout",
-    /// The peer took nothing of what it was owed within the write timeout.
+    /// The peer took none of the bytes that it was owed within the write timeout.
     SlowReader = "on write timeout",
-    /// All connections together held more than the memory limit, and this one held most.
+    /// All connections together held more than the memory limit, and this one held the most.
     Memory = "at the memory limit",
     /// The reactor stops, and all that was received had been answered.
     Drained = "drained",

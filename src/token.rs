@@ -7,16 +7,16 @@
 //! └────────────────┴────────────────┘
 //! ```
 //!
-//! The key alone would not do. One batch of events may name a connection that an earlier event of the
-//! same batch closed, and whose key a new connection has taken since; the generation tells the two apart.
-//! Generation 0 is the house's own: listeners, the waker and the stop signal.
+//! The key alone is not enough. An event may name a connection that an earlier event of the same batch closed, and a
+//! new connection may have the same key by then. The generation tells the two apart. Generation 0 is for reserved
+//! tokens: listeners, the waker and the stop signal.
 
-/// Names one connection for as long as it lives, and nothing after.
+/// Names one connection. No later connection gets the same token.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Token(u64);
 
 impl Token {
-    /// The name of the connection in slab slot `key`, the `generation`th to be there or anywhere.
+    /// The token of the connection in slab slot `key`; `generation` counts the connections of the loop.
     #[must_use]
     pub const fn new(key: u32, generation: u32) -> Self {
         Self(((generation as u64) << 32) | key as u64)
@@ -29,7 +29,7 @@ impl Token {
         (self.0 & 0xFFFF_FFFF) as usize
     }
 
-    /// Which of the key's successive owners is meant; 0 for what is not a connection.
+    /// Which of the connections that have had this key; 0 for a reserved token.
     #[must_use]
     pub const fn generation(self) -> u32 {
         (self.0 >> 32) as u32

@@ -90,7 +90,7 @@ fn short_writes_to_a_small_window_keep_the_order() {
     assert!(back == sent);
 }
 
-/// Sends until nobody takes any more while pings are answered beside it; returns how much went.
+/// Sends until the kernel takes no more, while pings on another connection are answered. Returns how much was sent.
 fn fill(daemon: &Daemon, streams: &mut [TcpStream]) -> u64 {
     let flood = frame(&vec![7; 100_000]);
     let mut behind = vec![0; streams.len()];

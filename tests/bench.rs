@@ -257,9 +257,9 @@ fn no_answer_at_all_is_a_timeout_for_each_frame() {
 #[test]
 fn a_target_that_refuses_says_so_at_once() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let nobody: SocketAddr = listener.local_addr().unwrap();
+    let unused: SocketAddr = listener.local_addr().unwrap();
     drop(listener);
-    let run = bench(&nobody.to_string(), &["-z", "1h"]);
+    let run = bench(&unused.to_string(), &["-z", "1h"]);
     assert_eq!(run.code, Some(1), "{run:?}");
     assert!(
         run.stderr.contains("nothing listens there") && run.stderr.contains("resound serve"),

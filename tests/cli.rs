@@ -234,7 +234,7 @@ fn an_address_that_cannot_be_listened_on_is_named_with_the_remedy() {
     for (listen, says) in [
         (first.listening[0].clone(), "the address is in use. Stop what listens there"),
         (first.listening[1].clone(), "the socket is in use. Stop the server behind it"),
-        // TEST-NET-1 (RFC 5737) is nobody's.
+        // TEST-NET-1 (RFC 5737) is not assigned.
         ("frames://192.0.2.1:30000".into(), "192.0.2.1 is not an address of this machine"),
         (format!("frames+unix://{file}"), "it is not a socket. Move it away"),
         (format!("frames+unix://{long}"), "may have 107 bytes. Choose a shorter one"),

@@ -205,7 +205,7 @@ impl Folder {
         folder
     }
 
-    /// A server of somebody else's: it listens at the port in its last argument.
+    /// Another project's server: it listens at the port in its last argument.
     fn foreign_server(&self, path: &str) {
         let path = self.0.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -323,7 +323,7 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 
-/// `bash`, in namespaces of its own, all of whose processes end with it.
+/// `bash`, in its own namespaces; all their processes end with it.
 fn isolated() -> Command {
     let mut command = Command::new("timeout");
     command.args(["--signal=KILL", &PATIENCE.as_secs().to_string(), "unshare"]);

@@ -1,4 +1,4 @@
-//! The documents say what is so: the README's tables what the command says, and every test and file that a
+//! The documents agree with the code: the README's tables what the command says, and every test and file that a
 //! document names is there.
 
 use std::{
@@ -32,7 +32,7 @@ fn bracketed<'h>(help: &'h str, name: &str) -> Option<&'h str> {
 
 #[test]
 fn each_flag_of_serve_has_a_row_with_its_variable_and_its_default() {
-    // Each flag has a paragraph of its own that begins with it, or with its short form.
+    // Each flag has its own paragraph that begins with it, or with its short form.
     let help = printed(&["serve", "--help"]).replace(", --", "\n      --");
     let mut rows = 0;
     for text in help.split("\n      --").filter(|text| text.contains("[env: ")) {

@@ -245,7 +245,7 @@ fn an_idle_connection_is_told_and_closed() {
         let mut stream = speaker.connect(&daemon);
         speaker.speak(&mut stream);
         assert_last_words(speaker.name, &mut stream, speaker.idle);
-        // It closes first, so nobody lingers.
+        // It closes first, so the server does not linger.
         drop(stream);
         let ended = daemon.stop();
         assert!(ended.stdout.contains("closed: 1 on idle timeout"), "{}: {ended:?}", speaker.name);
@@ -284,7 +284,7 @@ fn the_connection_that_holds_most_is_told_at_the_memory_limit() {
     }
 }
 
-/// What comes before the first unit has a time limit of its own, from the moment of accepting.
+/// What comes before the first unit has its own time limit, from accepting on.
 #[test]
 fn a_handshake_has_its_time() {
     let listen = [

@@ -10,7 +10,7 @@ use common::{Daemon, ping};
 
 mod common;
 
-/// Whether the server has closed it, in whatever way.
+/// Whether the server has closed it, with FIN or RST.
 fn is_closed(stream: &mut TcpStream) -> bool {
     match stream.read(&mut [0; 16]) {
         Ok(count) => count == 0,

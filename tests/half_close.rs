@@ -66,7 +66,7 @@ fn fin_with_data_a_thousand_times_on_one_processor() {
     fin_with_data(&Daemon::spawn(command, 1));
 }
 
-/// So many bytes of frames, the same for the same seed.
+/// This many bytes of frames, the same for the same seed.
 fn frames(bytes: usize, seed: u64) -> Vec<u8> {
     let mut random = Random(seed);
     let material = random.bytes(1 << 20);

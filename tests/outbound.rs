@@ -169,9 +169,9 @@ fn the_source_address_is_the_one_asked_for() {
 
 #[test]
 fn nobody_listening_is_told_at_once_or_in_the_next_turns() {
-    let nobody = Endpoint::Tcp(TcpListener::bind(ANY).unwrap().local_addr().unwrap());
+    let unused = Endpoint::Tcp(TcpListener::bind(ANY).unwrap().local_addr().unwrap());
     let mut both = Both::new(b"");
-    match both.reactor.connect(both.lane, &nobody, None) {
+    match both.reactor.connect(both.lane, &unused, None) {
         Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused),
         Ok(token) => {
             both.turn_until(|both| !both.caller().closed.is_empty());
@@ -210,18 +210,18 @@ fn no_more_connections_than_allowed_and_none_while_stopping() {
     assert!(error.to_string().contains("stopping"), "{error}");
 }
 
-/// A world in which nobody ever answers, with a clock that is set by hand.
+/// Sockets whose peers never answer, and a clock that is set by hand.
 struct Silence(Rc<Cell<Duration>>);
 
-struct Nobody;
+struct Silent;
 
-impl Read for Nobody {
+impl Read for Silent {
     fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
         Err(io::ErrorKind::WouldBlock.into())
     }
 }
 
-impl Write for Nobody {
+impl Write for Silent {
     fn write(&mut self, _: &[u8]) -> io::Result<usize> {
         Err(io::ErrorKind::WouldBlock.into())
     }
@@ -231,7 +231,7 @@ impl Write for Nobody {
     }
 }
 
-impl Stream for Nobody {
+impl Stream for Silent {
     fn shutdown_write(&mut self) -> io::Result<()> {
         Err(io::ErrorKind::NotConnected.into())
     }
@@ -243,22 +243,22 @@ impl Stream for Nobody {
 
 impl Net for Silence {
     type Listener = ();
-    type Stream = Nobody;
+    type Stream = Silent;
     type DatagramSocket = std::convert::Infallible;
 
     fn listen(&mut self, (): &mut (), _: Token) -> io::Result<()> {
         Ok(())
     }
 
-    fn accept(&mut self, (): &()) -> io::Result<(Nobody, Peer)> {
+    fn accept(&mut self, (): &()) -> io::Result<(Silent, Peer)> {
         Err(io::ErrorKind::WouldBlock.into())
     }
 
-    fn connect(&mut self, _: &Endpoint, _: Option<IpAddr>) -> io::Result<Nobody> {
-        Ok(Nobody)
+    fn connect(&mut self, _: &Endpoint, _: Option<IpAddr>) -> io::Result<Silent> {
+        Ok(Silent)
     }
 
-    fn register(&mut self, _: &mut Nobody, _: Token) -> io::Result<()> {
+    fn register(&mut self, _: &mut Silent, _: Token) -> io::Result<()> {
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! Standard output and standard error that nobody reads: the daemon serves on, and stops when told to.
+//! Standard output and standard error without a reader: the daemon goes on serving, and stops on a signal.
 
 use std::{
     io::{BufRead, ErrorKind, Read, Write},
@@ -69,7 +69,7 @@ fn lines_that_found_no_room_are_counted_in_the_log() {
     });
 }
 
-/// A socket pair whose first end takes no more, since nobody has read from the second.
+/// A socket pair whose first end takes no more, because the second was not read from.
 fn full() -> (OwnedFd, UnixStream) {
     let (mut writer, reader) = UnixStream::pair().unwrap();
     writer.set_nonblocking(true).unwrap();

@@ -70,7 +70,7 @@ fn sound() -> Vec<(Mode, Vec<u8>, Source)> {
         (Mode::V2, v2(0x21, 0x31, &[7; 216]), unix),
         (Mode::V2, v2(0x21, 0x32, &[7; 216]), unix),
         (Mode::V2, v2(0x21, 0x00, &[]), Source::Unnamed),
-        // LOCAL: whatever comes with it is ignored.
+        // LOCAL: the address in it is ignored.
         (Mode::V2, v2(0x20, 0x00, &[]), Source::Unnamed),
         (Mode::V2, v2(0x20, 0x11, &INET), Source::Unnamed),
         (Mode::V2, v2(0x20, 0x77, b"anything"), Source::Unnamed),

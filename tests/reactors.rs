@@ -54,7 +54,7 @@ fn the_limit_of_connections_holds_for_all_together() {
         stream.write_all(&hello).unwrap();
         stream.set_nonblocking(true).unwrap();
     }
-    // Those that are served are at most ten at any time; each that goes makes room for one that waits.
+    // At most ten connections are served at any time; each one that closes makes room for one in the backlog.
     let mut served = 0;
     eventually("all sixty are served", || {
         streams.retain_mut(|stream| match stream.read(&mut [0; 9]) {
@@ -141,7 +141,7 @@ fn connections_of_an_address_are_counted_in_all_loops_together() {
 /// The daemon as a user who may have this many threads, with these arguments.
 ///
 /// The kernel does not hold root to `RLIMIT_NPROC` (getrlimit(2)), and counts the threads of a user together: this takes a
-/// user number that nobody else has. `None` where that cannot be done.
+/// user number that no other process has. `None` where that is not possible.
 fn with_threads(threads: u32, binary: &str) -> Option<Command> {
     let (prlimit, setpriv, unshare) = (tool("prlimit")?, tool("setpriv")?, tool("unshare")?);
     let limit = format!("--nproc={threads}:{threads}");
@@ -152,7 +152,7 @@ fn with_threads(threads: u32, binary: &str) -> Option<Command> {
         command.args([format!("--reuid={user}"), format!("--regid={user}")]).arg("--clear-groups");
         command
     } else {
-        // In a namespace of its own the count begins at none (user_namespaces(7)).
+        // In a new namespace the count begins at zero (user_namespaces(7)).
         let mut command = Command::new(unshare);
         command.arg("--user").arg(prlimit).arg(limit);
         command

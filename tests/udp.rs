@@ -45,7 +45,7 @@ fn a_datagram_from_a_port_that_is_closed_again_is_not_fatal() {
     let daemon = Daemon::start(&["udp://127.0.0.1:0"], &[]);
     daemon.pause();
     for _ in 0..50 {
-        // The answer will find nobody, and its sender be told so by ICMP.
+        // No socket receives the answer, and ICMP reports that to its sender.
         client(&daemon).send(b"goodbye").unwrap();
     }
     daemon.resume();
@@ -116,7 +116,7 @@ fn two_echoes_do_not_feed_each_other() {
     if !forge(one, other, b"round and round") {
         return;
     }
-    // As many rounds of pings as thousands of theirs would take; from ever new ports, each with a rate of its own.
+    // As many rounds of pings as thousands of theirs would take; from new ports, each with its own rate limit.
     for _ in 0..1_000 {
         ping(&client(&daemons[1]), b"hello");
     }

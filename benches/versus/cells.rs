@@ -23,11 +23,11 @@ pub struct Cell {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// So many frames in flight on every connection.
+    /// This many frames in flight on every connection.
     Closed { depth: usize },
     /// Connect, one frame, close.
     Churn,
-    /// At half the rate of which the yardstick is capable with one frame in flight.
+    /// At half the rate of the reference server with one frame in flight.
     Open,
 }
 

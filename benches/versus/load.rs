@@ -59,12 +59,12 @@ struct Flow {
 enum Pace {
     /// When it is back.
     Closed,
-    /// Whenever the next is due, whatever is still in flight.
+    /// When the next is due, even if others are in flight.
     Open { interval: Duration },
 }
 
 impl Load {
-    /// Opens `connections` for frames of `payload` bytes, of which `depth` at most are sent in one go.
+    /// Opens `connections` for frames of `payload` bytes; at most `depth` are sent in one go.
     pub fn connect(
         address: SocketAddr,
         connections: usize,

@@ -9,7 +9,7 @@ pub const READ: usize = 256 << 10;
 const HEAD: usize = 4;
 /// Bytes compared at either end of every read.
 const EDGE: usize = 8;
-/// Every so many reads all bytes are compared.
+/// After this many reads all bytes of one are compared.
 const WHOLE_EVERY: u64 = 64;
 
 /// One frame, repeated often enough that what is sent or compared in one go is one slice, wherever in a frame it starts.
@@ -22,7 +22,7 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    /// A frame of `payload` bytes, of which at most `at_once` are sent in one go.
+    /// A frame of `payload` bytes; at most `at_once` are sent in one go.
     pub fn new(payload: usize, at_once: usize) -> io::Result<Self> {
         let mut frame = u32::try_from(payload).map_err(io::Error::other)?.to_le_bytes().to_vec();
         // Xorshift: no stretch of the payload looks like another, so a displaced byte shows.

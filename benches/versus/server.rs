@@ -1,4 +1,4 @@
-//! A server under test: a process of its own, on a core of its own, and what it uses.
+//! A server under test: a separate process on its own core, and the resources that it uses.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader};

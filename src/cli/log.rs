@@ -62,7 +62,7 @@ impl LogArgs {
 }
 
 impl Log {
-    /// Writes an error behind the log, whatever the level.
+    /// Writes an error behind the log, at any level.
     pub(crate) fn report(&self, error: &clap::Error) {
         self.0.say(&rendered(error));
     }

@@ -1,4 +1,4 @@
-//! A standard stream behind a queue: a thread of its own writes, so that nobody else waits for the reader.
+//! A standard stream behind a queue: a separate thread writes, so that no other thread waits for the reader.
 //!
 //! A write to a pipe or a terminal blocks while its reader does not read. An event loop must not block, nor the thread
 //! that handles signals.
@@ -116,7 +116,7 @@ impl Shared {
         }
     }
 
-    /// What the thread does, until the process ends.
+    /// The thread's loop, which ends with the process.
     fn write_to(&self, mut stream: impl Write) {
         let mut batch = Vec::new();
         loop {
@@ -154,7 +154,7 @@ fn dropped_line(dropped: u64) -> String {
     )
 }
 
-/// Writes all of `bytes`, for as long as it takes. A reader that is gone is no reason to stop serving.
+/// Writes all of `bytes`, for as long as it takes. The daemon goes on if the reader is gone.
 fn write(stream: &mut impl Write, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         match stream.write(bytes) {

@@ -105,7 +105,7 @@ impl Supervisor {
         format!("{}: {stats}", Time::rounded(self.start.elapsed()))
     }
 
-    /// Notes a failure, and stops the loops that still run: a daemon that half works helps nobody.
+    /// Notes a failure, and stops the loops that still run: a daemon must not go on with some of its loops.
     fn fail(&mut self, failure: Failure) {
         error!("{failure}");
         self.failure.get_or_insert(failure);
@@ -123,7 +123,7 @@ impl Supervisor {
 
 /// Runs one loop until it ends, and closes what it has open.
 fn run(index: usize, mut one: Loop) -> Result<(), Failure> {
-    // What is in an unknown state after a panic is dropped with the closure, and not used again.
+    // After a panic the loop is in an unknown state. It is dropped with the closure, and not used again.
     let failure = match panic::catch_unwind(AssertUnwindSafe(move || one.run())) {
         Ok(Ok(())) => return Ok(()),
         Ok(Err(error)) => format!("reactor {index} failed: polling failed: {error}"),
@@ -132,7 +132,7 @@ fn run(index: usize, mut one: Loop) -> Result<(), Failure> {
     Err(Failure::Failed(failure))
 }
 
-/// What panic!() was given.
+/// The message of a panic.
 fn message(payload: &(dyn Any + Send)) -> &str {
     match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
         (Some(text), _) => text,
@@ -196,7 +196,7 @@ mod tests {
             let failure = supervisor.wait().expect_err("the panic is a failure").to_string();
             let expected = format!("reactor {panics} panicked: this protocol panics at 1 bytes");
             assert_eq!(failure, expected);
-            // The other loops have said goodbye, and been counted.
+            // The other loops have ended, and are counted.
             for stream in &mut streams {
                 assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0);
             }

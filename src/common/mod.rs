@@ -1,4 +1,4 @@
-//! What several subcommands share: quantities as people write them, host names, signals, and what a listener offers.
+//! Shared by several subcommands: quantities as people write them, host names, signals, and listeners' protocols.
 
 pub(crate) mod protocols;
 pub(crate) mod resolve;

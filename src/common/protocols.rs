@@ -107,7 +107,7 @@ pub(crate) fn dialect(listen: &Listen, max_frame: Size) -> Result<Dialect, Strin
     terms.dialect().map_err(|error| error.to_string())
 }
 
-/// The length of the longest frame, line, message or body that `listen` lets in; `None` where nothing has such a limit.
+/// The length of the longest frame, line, message or body that `listen` accepts; `None` where nothing has such a limit.
 pub(crate) fn longest(listen: &Listen, max_frame: Size) -> Option<Size> {
     let offer = protocol::offer(&listen.protocol)?;
     let is_limited = offer.all_keys().any(|(key, _)| *key == "max");

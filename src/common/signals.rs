@@ -89,7 +89,7 @@ impl Signals {
             signals.register(SIGHUP, &signals.hang_up)?;
         }
         signals.register(SIGUSR1, &signals.report)?;
-        // Nobody reads this flag. Without a handler the signal would end the process.
+        // No code reads this flag. Without a handler the signal would end the process.
         flag::register(SIGUSR2, Arc::default())?;
         Ok(signals)
     }
@@ -131,7 +131,7 @@ impl Signals {
 
 /// Whether this process ignores `signal`, as its parent may have arranged (execve(2)).
 pub(crate) fn is_ignored(signal: i32) -> bool {
-    // proc_pid_status(5): a mask in hexadecimal, of which bit 0 is signal 1.
+    // proc_pid_status(5): a mask in hexadecimal, where bit 0 is signal 1.
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())

@@ -55,7 +55,7 @@ pub struct Stats {
     pub malformed: Counter,
     /// UDP datagrams that got no answer.
     pub datagrams_dropped: Counter,
-    /// Those of them that the loop guard dropped ([`UdpConfig::loop_guard`](crate::UdpConfig::loop_guard)).
+    /// Among them, those that the loop guard dropped ([`UdpConfig::loop_guard`](crate::UdpConfig::loop_guard)).
     pub loop_guard_drops: Counter,
     /// Times that accepting paused because descriptors or kernel memory ran out.
     pub accept_pauses: Counter,
@@ -85,7 +85,7 @@ impl Stats {
         sum
     }
 
-    /// Every number there is.
+    /// All numbers.
     fn counters(&self) -> impl Iterator<Item = &Counter> {
         let Self {
             opened,

@@ -4,8 +4,8 @@ use std::str::FromStr;
 
 use super::{Dialect, KeyError, Preset, Width, key_error::NAMES};
 
-/// The keys that were given, in any order; what was not given is as in the preset, or as in the default
-/// dialect. Of a key that is given twice the last counts.
+/// The keys that were given, in any order. Keys that are not given have the preset's value, or the default dialect's.
+/// If a key is given twice, the last one counts.
 ///
 /// | key | value | default |
 /// |---|---|---|
@@ -64,7 +64,7 @@ impl Keys {
         self.max = Some(max);
     }
 
-    /// What they say together.
+    /// The dialect that they describe.
     ///
     /// # Errors
     ///

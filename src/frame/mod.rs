@@ -12,7 +12,7 @@
 //! ```
 //!
 //! A [`Dialect`] is one choice of the four: the [`Width`] of the length field, the offset of the field, what
-//! the length counts, and the limit. Whatever follows the length field is called the payload here, headers
+//! the length counts, and the limit. Everything behind the length field is called the payload here, headers
 //! of the protocol's own included. The default dialect is the drawing's: four bytes, little-endian, counting
 //! the payload, nothing before them, and a limit of 16 MiB. [`presets`] names the usual others.
 //!
@@ -33,8 +33,7 @@
 //! # Ok::<(), resound::frame::FrameError>(())
 //! ```
 //!
-//! Nothing here allocates on the word of a length, and every length is judged after the adjustment and
-//! before it is used for anything.
+//! No memory is allocated for an announced length. Every length is checked after the adjustment and before it is used.
 
 mod encode;
 mod key_error;
@@ -71,7 +70,7 @@ pub struct Dialect {
     adjust: i32,
     /// As it was asked for; at most [`HIGHEST_MAX`].
     max: u64,
-    /// `max`, or less where the field cannot count so far: `limit - adjust` fits the field, so an
+    /// `max`, or less where the field cannot hold such a length: `limit - adjust` fits the field, so an
     /// encoded length is never cut. At least `adjust`, or no length could be encoded.
     limit: u64,
 }
@@ -167,7 +166,7 @@ impl Dialect {
 
     /// The most bytes of payload a frame may have. The head does not count.
     ///
-    /// This is the limit that was asked for, or less where the field cannot count so far: 255, 65,535 or
+    /// This is the limit that was asked for, or less where the field cannot hold such a length: 255, 65,535 or
     /// 16,777,215 bytes for one, two and three bytes, 2 GiB less one for four, each with the
     /// adjustment added. Half of what four bytes could hold is left out on purpose: many programs
     /// read them as a signed number, so with every limit that can be set, the lengths that are negative
@@ -252,7 +251,7 @@ impl Head {
     }
 }
 
-/// A length that cannot be.
+/// An invalid length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FrameError {
     /// More payload than the limit.
@@ -262,8 +261,8 @@ pub enum FrameError {
         /// The dialect's [`limit`](Dialect::limit).
         limit: u64,
     },
-    /// A length that is negative once adjusted: a received one that does not even count what it
-    /// must, or a payload to be sent that has not the bytes that the adjustment takes for granted.
+    /// A length that is negative once adjusted: a received length that must include its own
+    /// header and does not, or a payload to be sent that is shorter than the adjustment requires.
     TooShort {
         /// The received length, or the bytes of payload to be sent.
         length: u64,

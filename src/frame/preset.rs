@@ -1,8 +1,8 @@
 //! Dialects by the name that people search for, each with one frame written out by hand from the
 //! protocol's own documents.
 //!
-//! The frames are data for whoever needs a true one: the scanner's tests, the fuzzer's first inputs, the table
-//! that `resound dialects` prints.
+//! The example frames serve wherever a real one is needed: in the scanner's tests, as the fuzzer's first inputs, and in
+//! the table that `resound dialects` prints.
 
 use std::str::FromStr;
 

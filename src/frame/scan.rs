@@ -58,7 +58,7 @@ impl Dialect {
     /// ```
     #[must_use]
     pub fn scan(&self, input: &[u8]) -> Scan {
-        // One arm each: so each gets a loop of its own, in which the width is a constant.
+        // One arm for each width, so that the width is a constant in each loop.
         match self.width() {
             Width::U8 => self.walk(Width::U8, input),
             Width::U16Le => self.walk(Width::U16Le, input),

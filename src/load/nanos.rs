@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Nanoseconds since the run began; what a 64-bit number of them cannot hold comes after any run.
+/// Nanoseconds since the run began. 64 bits are enough for any run.
 pub(crate) type Nanos = u64;
 
 pub(crate) fn nanos(duration: Duration) -> Nanos {

@@ -46,7 +46,7 @@ pub(crate) struct Outcome {
     pub(crate) server_end: Option<String>,
 }
 
-/// Does what `plan` says; `server`, where it is ours, is watched meanwhile.
+/// Runs `plan`, and watches `server` meanwhile, if bench started it.
 ///
 /// # Errors
 ///
@@ -75,7 +75,7 @@ pub(crate) fn run(
     let gathered = gathering.gather(&messages, live, stop);
     live.clear();
     if gathered.is_err() {
-        // The others need not finish what has failed.
+        // The run has failed, so the other threads need not finish.
         control.end_now();
         return gathered.map(|()| unreachable!("an error"));
     }
@@ -240,7 +240,7 @@ impl<'a> Gathering<'a> {
             Phase::Before => live.warming_up(self.plan),
             Phase::Measuring | Phase::After => {
                 let window = nanos(self.plan.window());
-                // A tick later the threads have told.
+                // One tick later the threads have sent their messages.
                 let past = now.saturating_sub(start + nanos(TICK)) / window.max(1);
                 let past = usize::try_from(past).unwrap_or(usize::MAX).min(self.windows.len());
                 if past > self.shown {

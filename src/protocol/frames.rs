@@ -14,7 +14,7 @@ use crate::{
 
 pub(super) const OFFER: Offer = Offer {
     name: "frames",
-    about: "each frame, a length and so many bytes, comes back whole",
+    about: "each frame comes back whole: a length and that many bytes",
     keys: &[
         ("length", "how the length is written: u8, u16be, u32le (the default), varint ..."),
         ("offset", "bytes before the length"),

@@ -157,7 +157,7 @@ impl<'o> Reply<'o> {
         self.dialect.build(self.out.as_mut_vec(), write)
     }
 
-    /// Whether so much has been sent at once that the rest should wait until it has gone: a handler with many replies
+    /// Whether so many bytes wait to be sent that the rest should wait too: a handler with many replies
     /// stops here, asks for [`call_when_sent`](Self::call_when_sent), and goes on when called. One that does not makes
     /// the server hold all that a slow peer does not read.
     ///

@@ -12,7 +12,7 @@ pub const COMMON: &[Key] =
     &[("proxy", "v1, v2 or any: require a PROXY protocol header, and take the peer from it")];
 
 pub(super) const BANNER: Key =
-    ("banner", "a first frame, line or message for everyone; default --banner");
+    ("banner", "the first frame, line or message to each connection; default --banner");
 pub(super) const TAG: Key = ("tag", "in every answer's X-Served-By; default --tag");
 
 /// A wrong value of a key. The text names the key and says what is right.

@@ -84,7 +84,7 @@ pub trait Protocol {
 
     /// Whether a connection is read from even while its peer does not take what it is owed.
     ///
-    /// A server must not: what one who never reads can make it hold would have no end. A client that sends more
+    /// A server must not: a peer that never reads could make it hold any amount. A client that sends more
     /// than the kernels between it and the server hold must, or the two wait for each other for ever: the
     /// server, likewise, reads no more until its answers are taken. Its own sense has to limit what it sends.
     fn reads_while_owed(&self) -> bool {
@@ -153,7 +153,7 @@ impl<P: Protocol + ?Sized> Protocol for Box<P> {
     }
 }
 
-/// Why the server ends a connection that did nothing wrong.
+/// Why the server ends a connection without an error of the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
     /// Nothing was begun for the whole of the idle timeout.
@@ -318,7 +318,7 @@ impl Output {
         &mut self.bytes
     }
 
-    /// Says who the connection's peer really is: a proxy in between has told (see [`proxy`]). The log shows this peer
+    /// Sets the address of the peer that is behind a proxy (see [`proxy`]). The log shows this peer
     /// from here on, and limits per address count it.
     pub const fn introduce(&mut self, peer: Peer) {
         (self.requests.any, self.requests.peer) = (true, Some(peer));

@@ -34,7 +34,7 @@ impl<T> Default for PerConnection<T> {
 }
 
 impl<T> PerConnection<T> {
-    /// Nothing of anyone; owns no memory.
+    /// An empty map; owns no memory.
     #[must_use]
     pub const fn new() -> Self {
         Self { slots: Vec::new(), occupied: 0 }
@@ -93,7 +93,7 @@ impl<T> PerConnection<T> {
         self.occupied
     }
 
-    /// Whether nothing is remembered of anyone.
+    /// Whether no connection has a value.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.occupied == 0

@@ -1,4 +1,4 @@
-//! Calls that protocols have asked for: at most one for each connection, each at a time of its own.
+//! Calls that protocols have asked for: at most one for each connection.
 
 use std::{
     cmp::Reverse,
@@ -8,7 +8,7 @@ use std::{
 
 use crate::Token;
 
-/// Entries that no longer count are swept out when the heap is larger than this, and more than half of it are such.
+/// Replaced and cancelled entries are removed when the heap is larger than this, and they are more than half of it.
 const SWEEP_FROM: usize = 64;
 
 /// The calls that are due at some time. Times are since the reactor's start.
@@ -20,14 +20,14 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
-    /// Has `token` called at `time`, instead of when it was to be called before.
+    /// Calls `token` at `time`. This replaces an earlier call.
     pub(crate) fn set(&mut self, token: Token, time: Duration) {
         self.due.insert(token, time);
         self.heap.push(Reverse((time, token)));
         self.sweep();
     }
 
-    /// Has `token` not called any more.
+    /// Cancels the call of `token`.
     pub(crate) fn cancel(&mut self, token: Token) {
         if !self.due.is_empty() && self.due.remove(&token).is_some() {
             self.sweep();
@@ -39,7 +39,7 @@ impl Calls {
         self.heap.peek().map(|Reverse((time, _))| *time)
     }
 
-    /// Takes one call that is due.
+    /// Removes one call that is due, and returns its token.
     pub(crate) fn expire(&mut self, now: Duration) -> Option<Token> {
         while let Some(&Reverse((time, token))) = self.heap.peek() {
             let counts = self.due.get(&token) == Some(&time);
@@ -55,7 +55,7 @@ impl Calls {
         None
     }
 
-    /// Keeps the heap in proportion to what counts.
+    /// Keeps the heap in proportion to the valid entries.
     fn sweep(&mut self) {
         if self.heap.len() > SWEEP_FROM && self.heap.len() > 2 * self.due.len() {
             let due = &self.due;

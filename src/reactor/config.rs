@@ -14,29 +14,29 @@ pub struct Config {
     pub max_connections_per_ip: Option<u32>,
     /// What becomes of connections for which there is no room. Default [`Overload::Wait`].
     pub overload: Overload,
-    /// Connections that each listener lets wait before they are accepted; the kernel clips it to
+    /// The backlog of each listener: connections that wait to be accepted. The kernel limits it to
     /// `net.core.somaxconn`. Default 4096.
     pub backlog: u32,
     /// Let other reactors of this user listen on the same TCP and UDP ports (`SO_REUSEPORT`, socket(7)): the
     /// kernel gives each connection to one of them. Default false.
     pub share_ports: bool,
-    /// Bytes of memory that all connections' own buffers may have together. Default 1 GiB. Over it the connection that
-    /// holds most is ended, to a factor of two; where none holds 64 KiB, the one that asks for more.
+    /// Bytes of memory in the buffers of all connections together. Default 1 GiB. Over it the connection that holds the
+    /// most is ended (none holds more than twice as much); if none holds 64 KiB, the one that asks for more.
     pub max_memory: usize,
-    /// Close a connection with nothing begun and nothing owed after this long. Default none.
+    /// Close a connection after this time with no partial frame and nothing left to send. Default none.
     pub idle_timeout: Option<Duration>,
-    /// A frame that has begun must be whole within this time, however steadily its bytes drip in. Where the time is up
-    /// while the peer is owed replies, it starts once more when they have gone: meanwhile the server did not read.
-    /// Default 60 s.
+    /// A frame that has begun must be complete within this time, even if its bytes arrive steadily. If the time is up
+    /// while replies wait to be sent, it starts once more when they have been sent, because the server did not read
+    /// meanwhile. Default 60 s.
     pub frame_timeout: Option<Duration>,
-    /// What comes before the first frame must be whole within this time from accepting: a PROXY header, a WebSocket
+    /// What comes before the first frame must be complete within this time after accepting: a PROXY header, a WebSocket
     /// handshake, the head of the first HTTP request. Default 10 s.
     pub handshake_timeout: Option<Duration>,
-    /// A peer that is owed bytes must take some within this time, and one that is connected to must answer
-    /// within it. Default 60 s.
+    /// While bytes wait to be sent, the peer must take some within this time; and it must answer a connection attempt
+    /// within this time. Default 60 s.
     pub write_timeout: Option<Duration>,
-    /// How long a connection that the server ended goes on reading and discarding, so that the kernel's
-    /// RST does not overtake the last replies. Default 2 s.
+    /// How long a connection that the server ended lingers: it reads and discards, so that an RST does not destroy the
+    /// last replies. Default 2 s.
     pub linger: Duration,
     /// How long a stopping reactor waits for connections to finish. Default 10 s.
     pub grace: Duration,
@@ -70,8 +70,8 @@ impl Default for UdpConfig {
 /// What becomes of connections for which there is no room, or no descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Overload {
-    /// They wait in the backlog, and their peers with them, who know nothing of it. When that is full too,
-    /// the kernel lets them try again.
+    /// They wait in the backlog. Their peers do not notice, because the kernel has completed the handshake. When the
+    /// backlog is full too, the kernel lets peers try again.
     #[default]
     Wait,
     /// They are closed at once, so that their peers can go elsewhere.

@@ -1,4 +1,4 @@
-//! One peer: read, show the bytes to the protocol, write; and what is kept between two turns.
+//! One connection: read, show the bytes to the protocol, write; and what is kept between two turns.
 //!
 //! ```text
 //!             ┌──────────── scratch (the loop's, shared) ────────────┐
@@ -9,13 +9,13 @@
 //!                 does not take goes to `output`
 //! ```
 //!
-//! The way of a frame, top to bottom: [`Connection::turn`], [`input`] (read, show), the protocol, [`output`] (send,
-//! and what the kernel does not take). [`end`] has every way in which a connection ends, [`outbound`] what only
-//! connections that go out do.
+//! A frame passes through [`Connection::turn`], [`input`] (read, show), the protocol, and [`output`] (send, and keep
+//! what the kernel does not take). [`end`] has every way in which a connection ends, and [`outbound`] what only
+//! outbound connections do.
 //!
-//! A connection that holds neither input nor output owns no buffer at all. One that owes output does not read:
-//! back-pressure reaches the peer through the kernel's own windows, and what a slow reader can make the server hold is
-//! one batch of replies. Only a client's protocol may have it otherwise ([`Protocol::reads_while_owed`]).
+//! A connection that holds neither input nor output owns no buffer. A connection that owes output does not read, so
+//! back-pressure reaches the peer through the kernel's windows, and a slow reader makes the server hold one batch of
+//! replies at most. Only a client's protocol may read while it owes output ([`Protocol::reads_while_owed`]).
 
 use std::{fmt, io::ErrorKind, net::SocketAddr};
 
@@ -41,16 +41,16 @@ pub(super) mod shared;
 #[cfg(test)]
 mod tests;
 
-/// Reads, or parts of a long answer, in one turn before the other connections get theirs.
+/// How many reads, or parts of a long answer, one turn has. Then other connections get their turns.
 const STEPS_PER_TURN: u64 = 16;
 
 /// Each this many bytes of a read count as another step.
 const STEP: u64 = 256 << 10;
 
-/// Where a connection is in its life.
+/// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// It goes out, and the peer has not answered yet.
+    /// It is outbound, and the peer has not answered yet.
     Connecting,
     /// Both directions are open.
     Open(Begun),
@@ -63,7 +63,7 @@ enum State {
     Lingering(Reason),
 }
 
-/// What the peer has begun to send and not finished.
+/// What the peer has begun to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Begun {
     Nothing,
@@ -71,14 +71,14 @@ enum Begun {
     Frame,
 }
 
-/// What the turn of a connection came to.
+/// The outcome of a connection's turn.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// It waits for its next event.
     Wait,
-    /// It may have more to do: it has spent its budget.
+    /// It has spent its budget, and may have more to do.
     Again,
-    /// It is over.
+    /// It is closed.
     Closed(Reason),
 }
 
@@ -94,7 +94,7 @@ pub(super) struct Connection<S> {
     state: State,
     /// Index of the service whose protocol it speaks.
     pub(super) service: u8,
-    /// Whether it is on the run queue, where it must not be twice.
+    /// Whether it is on the run queue. It must not be there twice.
     pub(super) queued: bool,
 }
 
@@ -152,7 +152,7 @@ impl<S: Stream> Connection<S> {
     }
 
     /// What it waits for between turns, and whether that wait began after `before`. Nothing while a frame or a
-    /// handshake is being received, which has a deadline of its own.
+    /// handshake is being received, which has its own deadline.
     pub(super) fn waits_for(&self, before: Progress) -> (Option<Wait>, bool) {
         match self.state {
             State::Lingering(_) => (Some(Wait::Linger), false),
@@ -188,7 +188,7 @@ impl<S: Stream> Connection<S> {
         self.pending.as_ref().is_some_and(|pending| pending.wants_turn())
     }
 
-    /// What it holds, for tests.
+    /// Its state, for tests.
     pub(super) fn inspect(&self, token: Token) -> Inspected {
         let (held, owed, capacity) = self.pending.as_ref().map_or((0, 0, 0), |pending| {
             let Pending { input, output, .. } = &**pending;
@@ -208,7 +208,7 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// The connection is there: lets the protocol speak first.
+    /// The connection is open: the protocol may send first.
     pub(super) fn open(
         &mut self,
         peer: &Peer,
@@ -256,7 +256,7 @@ impl<S: Stream> Connection<S> {
             if !all_sent && !self.reads_while_owed(cx) {
                 return Ok(Outcome::Wait);
             }
-            // While output was owed nothing was read: an event may have been passed over.
+            // Nothing was read while output was owed, so an event may have been ignored.
             (readable, until_would_block) = (true, true);
         }
         let mut steps_left = STEPS_PER_TURN;
@@ -269,7 +269,7 @@ impl<S: Stream> Connection<S> {
                     return Ok(Outcome::Again);
                 }
                 steps_left -= 1;
-                // What is buffered already comes before anything that is waited for.
+                // Buffered input is handled before the connection waits for more.
                 self.resume_protocol(cx)?;
                 continue;
             }
@@ -320,7 +320,7 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Whether nothing has been begun that could still be finished.
+    /// Whether there is neither a partial frame nor anything left to send.
     fn is_between_frames(&self) -> bool {
         match self.state {
             State::Open(Begun::Nothing) => true,

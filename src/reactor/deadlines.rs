@@ -1,8 +1,8 @@
 //! Deadlines in constant time: one first-in-first-out list for each class of timeout.
 //!
-//! All timeouts of one class last equally long, so the one armed last is due last. Arming appends to the list of its
-//! class and expiry looks at the front; no heap and no wheel is needed. The lists are threaded through one `Vec`
-//! indexed by slab key.
+//! All timeouts of one class have the same length, so the one that was armed last is due last. Arming appends to the list
+//! of its class, and expiry looks at the front. Neither a heap nor a timer wheel is needed. The lists are threaded
+//! through one `Vec` indexed by slab key.
 //!
 //! A connection has at most one deadline in each of two sets: what it waits for ([`Wait`]), and the unit that it has
 //! begun to receive ([`Unit`]). The second goes on while the first changes: a peer that keeps a frame unfinished cannot
@@ -10,7 +10,7 @@
 
 use std::{marker::PhantomData, time::Duration};
 
-/// The kinds of deadline in one set, each with a timeout of its own.
+/// The kinds of deadline in one set. Each kind has its own timeout.
 pub(crate) trait Class: Copy + Eq + 'static {
     /// Every class, each at its [`index`](Self::index).
     const ALL: &'static [Self];
@@ -23,7 +23,7 @@ pub(crate) trait Class: Copy + Eq + 'static {
 pub(crate) enum Wait {
     /// The first byte of the next frame.
     Idle,
-    /// The peer: it has to take what it is owed, or to answer to connecting.
+    /// The peer, which has to read what it is owed, or to answer a connection attempt.
     Write,
     /// The peer's FIN, on a connection that the server has ended.
     Linger,
@@ -91,7 +91,7 @@ pub(crate) struct Timers<C> {
 }
 
 impl<C: Class> Timers<C> {
-    /// Timers whose classes last as long as `timeout` says. A class without a limit is never armed.
+    /// A set whose classes have the timeouts that `timeout` returns. A class without one is never armed.
     pub(crate) fn new(timeout: impl Fn(C) -> Option<Duration>) -> Self {
         let list = |class: &C| List { timeout: timeout(*class), first: NONE, last: NONE };
         let lists: Vec<List> = C::ALL.iter().map(list).collect();
@@ -146,7 +146,7 @@ impl<C: Class> Timers<C> {
         self.armed += 1;
     }
 
-    /// Takes `key`'s deadline away, if it has one.
+    /// Removes `key`'s deadline, if it has one.
     pub(crate) fn disarm(&mut self, key: usize) {
         let Some(node) = self.nodes.get_mut(key).filter(|node| node.class != UNARMED) else {
             return;

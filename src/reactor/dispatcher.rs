@@ -1,7 +1,7 @@
 //! Everything behind the poll: accepting, dispatch, the run queue, deadlines, limits, draining.
 //!
-//! The dispatcher never polls, never blocks and never asks the kernel anything but through [`Net`]. It is driven by
-//! calls that say which token is ready for what, so that [`Reactor`](crate::Reactor) can drive it from epoll and a
+//! The dispatcher never polls and never blocks, and it uses the kernel only through [`Net`]. Its callers tell it which
+//! token is ready for what, so that [`Reactor`](crate::Reactor) can drive it from epoll and a
 //! test from a seeded simulation.
 //!
 //! No call does an amount of work that grows with the number of connections: what concerns all of them (a drain, an
@@ -44,7 +44,7 @@ mod deadlines;
 mod drain;
 mod outbound;
 
-/// Entries of the run queue that get their turn between two polls.
+/// How many entries of the run queue get their turn between two polls.
 const TURNS_PER_ROUND: usize = 256;
 
 /// Whether the dispatcher is to go on.
@@ -57,11 +57,11 @@ pub enum Phase {
         /// In the terms of [`Net::now`].
         until: Duration,
     },
-    /// No connection is left, and none will come.
+    /// No connection is left, and no more are accepted.
     Stopped,
 }
 
-/// All connections of one loop, and what becomes of each event.
+/// All connections of one loop, and how each event is handled.
 #[derive(Debug)]
 pub struct Dispatcher<N: Net, P> {
     net: N,
@@ -72,25 +72,25 @@ pub struct Dispatcher<N: Net, P> {
     connections: Slab<Connection<N::Stream>>,
     /// The generation of the next connection; never 0, which is for reserved tokens.
     generation: u32,
-    /// Connections and listeners with more to do that no event will tell of, each at most once.
+    /// The run queue: connections and listeners with more to do, for which no event will come. Each is here at most once.
     run_queue: VecDeque<Token>,
     waits: Timers<Wait>,
     units: Timers<Unit>,
     /// Connections whose frame timed out while they were owed replies.
     excuses: HashMap<usize, Excuse>,
     calls: Calls,
-    /// What every read goes into, unless it is the rest of a long frame.
+    /// The buffer of every read, except for the rest of a long frame.
     scratch: Box<[u8]>,
     shared: Shared,
-    /// Peers' addresses, where the log or a limit will ask for them.
+    /// Peers' addresses, if the log or a limit needs them.
     peers: PerConnection<KnownPeer>,
     phase: Phase,
     /// While draining: what is being done to each connection in turn.
     sweep: Option<Sweep>,
-    /// While draining: when connections that do not come to an end by themselves are ended.
+    /// While draining: when connections that have not ended by themselves are ended.
     last_call: Option<Duration>,
-    /// When [`keep_house`](Self::keep_house) is due; `None` while there is nothing to give back.
-    housekeeping: Option<Duration>,
+    /// When [`trim_memory`](Self::trim_memory) is due; `None` while there is nothing to give back.
+    next_trim: Option<Duration>,
     warnings: Warnings,
 }
 
@@ -148,7 +148,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             phase: Phase::Running,
             sweep: None,
             last_call: None,
-            housekeeping: None,
+            next_trim: None,
             warnings: Warnings::default(),
         }
     }
@@ -170,7 +170,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         Ok(())
     }
 
-    /// Closes the listener of that name, and accepts nothing there any more. Whether there was one.
+    /// Closes the listener of that name, and accepts nothing there any more. Returns whether there was one.
     pub fn close_listener(&mut self, name: &str) -> bool {
         let is_it = |service: &&mut Service<_, _>| service.name == name;
         let listening = self.services.iter_mut().filter(|service| service.listener.is_some());
@@ -197,12 +197,12 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         &self.shared.stats
     }
 
-    /// The world it acts in.
+    /// The sockets and the clock that it uses.
     pub const fn net(&self) -> &N {
         &self.net
     }
 
-    /// The world it acts in.
+    /// The sockets and the clock that it uses.
     pub const fn net_mut(&mut self) -> &mut N {
         &mut self.net
     }
@@ -221,7 +221,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         self.next_deadline().map(|deadline| deadline.saturating_sub(self.net.now()))
     }
 
-    /// Something is ready. A token whose connection is gone is passed over.
+    /// Handles an event. A token whose connection is gone is ignored.
     pub fn event(&mut self, token: Token, readiness: Readiness) {
         trace!("{token}: {readiness:?}");
         if let Some(index) = reserved_key(token) {
@@ -265,7 +265,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         }
     }
 
-    /// A connection's turn, and what follows from it.
+    /// Gives a connection its turn, and handles the outcome.
     fn turn(&mut self, token: Token, readiness: Readiness) {
         if self.connections[token.key()].is_connecting() {
             return self.finish_connecting(token);
@@ -273,7 +273,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         self.visit(token, |connection, scratch, cx| connection.turn(readiness, scratch, cx));
     }
 
-    /// Lets `act` act on a connection, and does what follows from the outcome.
+    /// Calls `act` on a connection, and handles the outcome.
     #[inline(always)]
     fn visit(
         &mut self,
@@ -302,8 +302,8 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         self.set_wait(key, wait, wait_restarts);
         self.set_unit(token, unit, unit_restarts);
         self.shared.stats.buffered.set(self.shared.pool.lent() as u64);
-        if self.housekeeping.is_none() && self.shared.keeps_any() {
-            self.schedule_housekeeping();
+        if self.next_trim.is_none() && self.shared.keeps_any() {
+            self.schedule_trim();
         }
         self.hear_news(token);
         if self.shared.pool.is_over() {
@@ -311,7 +311,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         }
     }
 
-    /// Acts on what the turn of `token` came to beside its outcome: nearly always nothing.
+    /// Handles the news of `token`'s turn. There is nearly always none.
     #[inline(always)]
     fn hear_news(&mut self, token: Token) {
         if self.shared.news.any {
@@ -323,7 +323,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     fn hear_all_news(&mut self, token: Token) {
         let news = mem::take(&mut self.shared.news);
         if let Some(refusal) = news.refused {
-            // Each is a peer's mistake and a line at debug. One a second is a line at info.
+            // Each refusal is a peer's mistake: a line at debug, and at most one line a second at info.
             match self.warnings.refused.admit(self.net.now()) {
                 Some(more) => info!("{token}: refused: {refusal}{}", and_more(more)),
                 None => debug!("{token}: refused: {refusal}"),
@@ -337,8 +337,8 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         }
     }
 
-    /// Ends the connections that hold most until all together hold no more than the limit. `token` is the one whose
-    /// turn passed it: it ends itself where no connection holds much.
+    /// Ends the connections that hold the most until all together are within the limit. If no connection holds much,
+    /// `token` is ended, whose turn exceeded the limit.
     #[cold]
     fn enforce_memory_limit(&mut self, token: Token) {
         while self.shared.pool.is_over() {
@@ -363,7 +363,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             let protocol = &mut self.services[usize::from(connection.service)].protocol;
             let shared = &mut self.shared;
             connection.end_for_memory(&mut Context { token: victim, protocol, shared });
-            // FIN, and whatever its end brings, in a turn of its own.
+            // FIN and the rest of its end follow in its next turn.
             if !mem::replace(&mut connection.queued, true) {
                 self.run_queue.push_back(victim);
             }
@@ -395,8 +395,8 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         connection.close(token, &mut self.shared);
         self.limits.leave();
         self.shared.stats.buffered.set(self.shared.pool.lent() as u64);
-        if self.housekeeping.is_none() {
-            self.schedule_housekeeping();
+        if self.next_trim.is_none() {
+            self.schedule_trim();
         }
         self.reopen_full_listeners();
         self.stop_if_done();
@@ -407,7 +407,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         (connection.generation() == token.generation()).then_some(connection)
     }
 
-    /// Everything that is held, for tests.
+    /// The whole state, for tests.
     #[doc(hidden)]
     pub fn inspect(&self) -> Inspection {
         let connections = self.connections.iter().map(|(key, connection)| {
@@ -435,7 +435,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     }
 }
 
-/// Gives back what this loop's connections have of the limits that it may share with others.
+/// Returns the share of this loop's connections to limits that other loops may use too.
 impl<N: Net, P> Drop for Dispatcher<N, P> {
     fn drop(&mut self) {
         for (key, connection) in &self.connections {

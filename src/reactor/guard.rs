@@ -1,6 +1,6 @@
 //! Which datagrams get no answer, so that two echoes cannot keep each other busy for ever.
 //!
-//! A UDP source address proves nothing. If somebody forges one datagram that seems to come from another echo, both
+//! A UDP source address proves nothing. If one forged datagram seems to come from another echo, both
 //! echoes answer it for ever (CERT CA-1996-01, CVE-2024-2169). Four rules end such loops:
 //!
 //! - Privileged source ports get no answer: echo (7), quote of the day (17) and character generator (19) use them.

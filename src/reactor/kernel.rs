@@ -1,4 +1,4 @@
-//! The real world behind mio: sockets and the monotonic clock.
+//! The kernel behind mio: sockets and the monotonic clock.
 
 use std::{
     fs::File,
@@ -18,17 +18,17 @@ use crate::{
     socket::{datagrams::Datagrams, stream::Socket},
 };
 
-/// The real world: sockets and the monotonic clock.
+/// The kernel: sockets and the monotonic clock.
 #[derive(Debug)]
 pub(super) struct Kernel {
     registry: Registry,
     start: Instant,
-    /// Where there is a policy to refuse: a descriptor to give up when there is none left.
+    /// With [`Overload::Refuse`](super::config::Overload::Refuse): a descriptor that is given up when there is none left.
     reserve: Option<File>,
 }
 
 impl Kernel {
-    /// A world that reports what becomes ready to `registry`.
+    /// Sockets whose readiness is reported to `registry`.
     pub(super) fn new(registry: Registry, config: &Config) -> io::Result<Self> {
         let reserve = (config.overload == Overload::Refuse).then(open_reserve).transpose()?;
         Ok(Self { registry, start: Instant::now(), reserve })
@@ -70,7 +70,7 @@ impl Net for Kernel {
     }
 
     fn shed(&mut self, listener: &Listener) -> io::Result<()> {
-        // It may have gone to someone else after the last time.
+        // Another thread may have taken it after the last time.
         drop(self.reserve.take().map_or_else(open_reserve, Ok)?);
         let accepted = listener.accept();
         let shed = accepted.map(drop);

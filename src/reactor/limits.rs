@@ -30,7 +30,7 @@ pub struct Limits {
     pub(crate) memory: Arc<Budget>,
 }
 
-/// Ends the poll of a loop that waits for room.
+/// Wakes the poll of a loop that waits for room.
 struct Wake(Box<dyn Fn() + Send + Sync>);
 
 impl fmt::Debug for Wake {
@@ -141,7 +141,7 @@ mod tests {
         });
         assert!(limits.enter());
         limits.leave();
-        assert_eq!(woken.load(SeqCst), 0, "nobody waits");
+        assert_eq!(woken.load(SeqCst), 0, "no loop waits");
         assert!(limits.enter());
         assert!(!limits.enter() && !limits.await_room());
         limits.leave();

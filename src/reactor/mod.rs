@@ -1,4 +1,4 @@
-//! The shell that polls: epoll through mio, and every event handed to the [`Dispatcher`].
+//! The event loop: polls epoll through mio, and passes every event to the [`Dispatcher`].
 
 mod calls;
 pub(crate) mod config;
@@ -42,7 +42,7 @@ use crate::{
     socket::datagrams::Datagrams,
 };
 
-/// Events taken from the kernel at once. One poll a batch is what makes a busy loop cheap.
+/// The most events that one poll returns. A busy loop is cheap because it polls once for many events.
 const EVENTS_PER_POLL: usize = 1024;
 
 const WAKER: Token = Token::new(u32::MAX, 0);
@@ -103,8 +103,8 @@ impl<P: Protocol> Reactor<P> {
         })
     }
 
-    /// Listens on `endpoint` and speaks `protocol` with whoever connects; returns where it really listens, with
-    /// the port that the kernel chose if `endpoint` has port 0.
+    /// Listens on `endpoint` and speaks `protocol` on its connections. Returns the bound endpoint, with the port that the
+    /// kernel chose if `endpoint` has port 0.
     ///
     /// # Errors
     ///
@@ -126,7 +126,7 @@ impl<P: Protocol> Reactor<P> {
     }
 
     /// Closes the listener at `endpoint`, as [`listen`](Self::listen) returned it: its connections go on, and those in
-    /// its backlog are reset. Whether there was one.
+    /// its backlog are reset. Returns whether there was one.
     pub fn close_listener(&mut self, endpoint: &Endpoint) -> bool {
         self.dispatcher.close_listener(&endpoint.to_string())
     }
@@ -136,7 +136,7 @@ impl<P: Protocol> Reactor<P> {
         self.dispatcher.protocol_at(&endpoint.to_string())
     }
 
-    /// Speaks `protocol` on connections that go out: [`connect`](Self::connect) opens them.
+    /// Speaks `protocol` on outbound connections: [`connect`](Self::connect) opens them.
     ///
     /// # Errors
     ///
@@ -192,8 +192,8 @@ impl<P: Protocol> Reactor<P> {
         self.dispatcher.owed(token)
     }
 
-    /// Closes a connection at once, whatever it owes; returns whether it was there. To end one in good order is
-    /// the protocol's to ask for, by [`Next::Finish`](crate::protocol::Next::Finish).
+    /// Closes a connection at once; what it owes is lost. Returns whether it was there. A protocol ends one in order by
+    /// [`Next::Finish`](crate::protocol::Next::Finish).
     pub fn close(&mut self, token: Token) -> bool {
         self.dispatcher.close(token)
     }
@@ -220,8 +220,8 @@ impl<P: Protocol> Reactor<P> {
 
     /// Stops as [`Handle::stop`] does once there is something to read from `source`, or its other end is closed.
     ///
-    /// This is how a signal handler speaks to a poll: it may do little more than write a byte to a descriptor
-    /// (signal-safety(7)), and the poll watches the other end.
+    /// A signal handler may do little more than write a byte to a descriptor (signal-safety(7)). The poll watches the
+    /// other end of it.
     ///
     /// # Errors
     ///
@@ -235,9 +235,8 @@ impl<P: Protocol> Reactor<P> {
         Ok(())
     }
 
-    /// Lets [`turn`](Self::turn) return once there is something new to read from `source` (edge-triggered): a
-    /// timer of one's own that is finer than a poll's milliseconds, say. To read it, and to keep it open, is the
-    /// caller's.
+    /// Lets [`turn`](Self::turn) return once there is something new to read from `source` (edge-triggered), for example
+    /// from a timer that is finer than a poll's milliseconds. The caller reads it, and keeps it open.
     ///
     /// # Errors
     ///
@@ -247,31 +246,30 @@ impl<P: Protocol> Reactor<P> {
         SourceFd(&descriptor).register(self.poll.registry(), WAKER.into(), Interest::READABLE)
     }
 
-    /// Something by which other threads can stop it.
+    /// A handle with which other threads can stop it.
     #[must_use]
     pub fn handle(&self) -> Handle {
         Handle { stop_requested: Arc::clone(&self.stop_requested), waker: Arc::clone(&self.waker) }
     }
 
-    /// What it has done so far; other threads may keep and read it.
+    /// Its counters. Other threads may keep and read them.
     #[must_use]
     pub fn stats(&self) -> Arc<Stats> {
         Arc::clone(self.dispatcher.stats())
     }
 
-    /// Serves until it is stopped and everyone is finished with, or the grace time is over.
+    /// Serves until it is stopped and all connections have ended, or the grace time is over.
     ///
     /// # Errors
     ///
-    /// Only if polling fails, which it does not unless the descriptor was closed behind its back. What peers
-    /// and accept(2) do wrong ends connections, never the loop.
+    /// Only if polling fails, which means that other code closed the epoll descriptor. Errors of peers and of accept(2)
+    /// end connections, never the loop.
     pub fn run(&mut self) -> io::Result<()> {
         while self.turn(None)? != Phase::Stopped {}
         Ok(())
     }
 
-    /// Polls once, for `at_most` so long, and does all there is to do; for callers with something of their
-    /// own to do in between.
+    /// Polls once, for `at_most` this long, and handles all events; for callers that do other work between two polls.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! What the reactor needs of the world: the kernel behind mio, or a simulation in its place.
+//! What the reactor needs from outside: the kernel behind mio, or a simulation in its place.
 
 use std::{
     io,
@@ -15,7 +15,7 @@ pub trait Net {
     type Listener;
     /// One connection's bytes.
     type Stream: Stream;
-    /// A UDP socket; [`Infallible`](std::convert::Infallible) in a world without any.
+    /// A UDP socket; [`Infallible`](std::convert::Infallible) if there are none.
     type DatagramSocket: DatagramSocket;
 
     /// Reports from now on under `token`, edge-triggered, that connections wait at `listener`.
@@ -25,7 +25,7 @@ pub trait Net {
     /// As `epoll_ctl`(2).
     fn listen(&mut self, listener: &mut Self::Listener, token: Token) -> io::Result<()>;
 
-    /// Reports nothing of `listener` any more, which is about to be closed. In most worlds closing it is enough.
+    /// Stops reporting on `listener`, which is about to be closed. In most implementations closing it is enough.
     fn unlisten(&mut self, listener: &mut Self::Listener) {
         let _ = listener;
     }
@@ -37,7 +37,7 @@ pub trait Net {
     /// As accept(2).
     fn accept(&mut self, listener: &Self::Listener) -> io::Result<(Self::Stream, Peer)>;
 
-    /// At which address of ours `stream`, from `listener`, has come in, if it has one.
+    /// The local address of `stream`, which `listener` has accepted, if it has one.
     fn local(&self, listener: &Self::Listener, stream: &Self::Stream) -> Option<SocketAddr> {
         let _ = (listener, stream);
         None
@@ -50,8 +50,8 @@ pub trait Net {
     /// As `epoll_ctl`(2).
     fn register(&mut self, stream: &mut Self::Stream, token: Token) -> io::Result<()>;
 
-    /// Reports the readiness of `socket` from now on under `token`, edge-triggered: readable, writable. A world without
-    /// UDP sockets need not implement it: `Unsupported`.
+    /// Reports the readiness of `socket` from now on under `token`, edge-triggered: readable, writable. Without UDP
+    /// sockets it need not be implemented: `Unsupported`.
     ///
     /// # Errors
     ///
@@ -65,8 +65,8 @@ pub trait Net {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Closes the next waiting connection at once, although there is no descriptor left: one that is held in
-    /// reserve makes room for it. Never blocks. Worlds without a reserve need not implement it: `Unsupported`.
+    /// Closes the next waiting connection at once, although no descriptor is left: one that is held in reserve is given
+    /// up for it. Never blocks. Without a reserve it need not be implemented: `Unsupported`.
     ///
     /// # Errors
     ///
@@ -76,13 +76,13 @@ pub trait Net {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Begins to connect to `endpoint`, from the address `from` where that matters. Never blocks; how it went
-    /// [`Stream::connected`] tells once the stream is writable.
+    /// Begins to connect to `endpoint`, from the address `from` where that matters. Never blocks.
+    /// [`Stream::connected`] returns the result once the stream is writable.
     ///
     /// # Errors
     ///
-    /// As socket(2), bind(2) and connect(2); `WouldBlock` while a Unix socket's backlog is full. Worlds out of
-    /// which nothing connects need not implement it: `Unsupported`.
+    /// As socket(2), bind(2) and connect(2); `WouldBlock` while a Unix socket's backlog is full. Without
+    /// outbound connections it need not be implemented: `Unsupported`.
     fn connect(&mut self, endpoint: &Endpoint, from: Option<IpAddr>) -> io::Result<Self::Stream> {
         let _ = (endpoint, from);
         Err(io::ErrorKind::Unsupported.into())
@@ -100,11 +100,11 @@ pub struct Readiness {
     /// There may be room to write.
     pub writable: bool,
     /// A read that returns less than asked for may have more behind it: the peer's FIN, or bytes after an
-    /// out-of-band one. Both end a read early, and the edge that told of them will not come again.
+    /// out-of-band one. Both end a read early, and no further edge reports them.
     pub more_behind: bool,
 }
 
 impl Readiness {
-    /// For a turn that no event asked for: read until `WouldBlock`, whatever comes.
+    /// For a turn without an event: read until `WouldBlock`.
     pub const ALL: Self = Self { readable: true, writable: true, more_behind: true };
 }

@@ -2,14 +2,14 @@
 
 use std::{io, time::Duration};
 
-/// Names one protocol for connections that go out: [`Reactor::outbound`](crate::Reactor::outbound).
+/// Names one protocol for outbound connections: [`Reactor::outbound`](crate::Reactor::outbound).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lane(pub(crate) u8);
 
 /// A protocol, and the listener whose connections speak it. Connections name theirs by its index.
 #[derive(Debug)]
 pub(super) struct Service<L, P> {
-    /// `None` once it is closed, and for connections that go out.
+    /// `None` once it is closed, and for outbound connections.
     pub(super) listener: Option<L>,
     pub(super) protocol: P,
     /// Where it was bound, for the log.
@@ -28,11 +28,11 @@ impl<L, P> Service<L, P> {
 pub(super) enum Accepting {
     /// When the poll says that connections wait.
     OnEvent,
-    /// In its turn on the run queue: more than one batch waited.
+    /// In its turn on the run queue, because more than one batch of connections waited.
     Queued,
     /// When a connection closes: as many as allowed are open. Others wait in the backlog.
     Full,
-    /// At this time: descriptors or memory ran out, and with edge triggers no event would tell when there are some.
+    /// At this time: descriptors or memory ran out, and no event tells when some are free again.
     Paused(Duration),
 }
 
@@ -41,9 +41,9 @@ pub(super) enum Accepting {
 pub(super) enum Remedy {
     /// No connection waits any more.
     AwaitEvent,
-    /// It concerned that one connection, which is gone: take the next.
+    /// The error concerns one connection, which is gone: accept the next one.
     TakeNext,
-    /// It will be the same with the next: try again after this long.
+    /// The next call would fail too: try again after this long.
     Pause(Duration),
 }
 

@@ -1,4 +1,4 @@
-//! Where to listen, or to connect to.
+//! Addresses to listen at or to connect to.
 
 use std::{
     fmt, io,
@@ -7,7 +7,7 @@ use std::{
     str::FromStr,
 };
 
-/// Where to listen, or to connect to.
+/// An address to listen at or to connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
     /// TCP. Port 0 lets the kernel choose one; `[::]` serves IPv4 too, as mapped addresses.

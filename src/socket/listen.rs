@@ -1,4 +1,4 @@
-//! Where a listener is and what it speaks, as it is written on a command line. Pure: nothing is looked up.
+//! A listener's address, protocol and keys, as written on a command line. Parsing looks up no names.
 //!
 //! ```text
 //! frames+unix:///run/resound.sock,length=u16be,max=64KiB
@@ -6,8 +6,8 @@
 //! protocol transport  address          key        key
 //! ```
 //!
-//! Commas separate, because no shell gives them a meaning; an address or a value therefore holds none.
-//! What protocols and keys there are is not decided here.
+//! Commas separate the parts, because they have no meaning to shells. So an address or a value cannot contain one.
+//! This module does not know which protocols and keys exist.
 
 use std::{
     fmt,
@@ -31,7 +31,7 @@ use std::{
 pub struct Listen {
     /// The protocol's name, without `+unix`.
     pub protocol: String,
-    /// Where.
+    /// The address.
     pub address: Address,
     /// The protocol's options, in the order given; no key comes twice.
     pub keys: Vec<(String, String)>,
@@ -42,7 +42,7 @@ pub struct Listen {
 pub enum Address {
     /// `127.0.0.1:30000`, `[::1]:30000`; `:30000` means 127.0.0.1, as loopback is the default everywhere.
     Ip(SocketAddr),
-    /// `localhost:30000`: a name somebody has to look up.
+    /// `localhost:30000`: a name, which has to be looked up.
     Name {
         /// The name, never empty.
         host: String,
@@ -66,7 +66,7 @@ pub enum ListenError {
     NoPort(String),
     /// The port is not a number from 0 to 65535.
     Port(String),
-    /// An IPv6 address stands without its brackets, or with what is not one in them.
+    /// An IPv6 address has no brackets, or there is none in the brackets.
     Brackets(String),
     /// The host is neither an IP address nor a name.
     Host(String),
@@ -135,7 +135,7 @@ fn internet_address(text: &str) -> Result<Address, ListenError> {
     if host.contains([':', '[', ']']) {
         return Err(ListenError::Brackets(host.to_owned()));
     }
-    // What starts with a digit and was no address above is a mistyped one: looking it up would hide that.
+    // A host that starts with a digit and is no address is a mistyped one. Looking it up would hide that.
     let is_name = host.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
         && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
     if !is_name {
@@ -145,7 +145,7 @@ fn internet_address(text: &str) -> Result<Address, ListenError> {
 }
 
 impl fmt::Display for Listen {
-    /// What parses back to the same.
+    /// Text that parses to an equal value.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let transport = match self.address {
             Address::Unix(_) => "+unix",

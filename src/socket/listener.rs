@@ -1,4 +1,4 @@
-//! Binding listening sockets, and taking connections from them.
+//! Binds listening sockets, and accepts connections from them.
 
 use std::{
     io::{self, ErrorKind},
@@ -30,10 +30,10 @@ enum Kind {
 
 impl Listener {
     /// Binds `endpoint` and listens with room for `backlog` connections not yet accepted, which the kernel
-    /// clips to `net.core.somaxconn`. With `share_ports` others of this user may listen on the same TCP port.
+    /// limits to `net.core.somaxconn`. With `share_ports` others of this user may listen on the same TCP port.
     ///
     /// The options are set here, once: accepted sockets inherit `TCP_NODELAY` (tcp(7)), so that a reply never waits
-    /// for the acknowledgement of the one before. A Unix path at which nobody listens any more is taken over.
+    /// for the acknowledgement of the one before. A Unix path at which no process listens any more is taken over.
     ///
     /// # Errors
     ///
@@ -78,7 +78,7 @@ impl Listener {
         }
     }
 
-    /// Where it really listens: with the port that the kernel chose.
+    /// The bound endpoint, with the port that the kernel chose.
     #[must_use]
     pub fn endpoint(&self) -> Endpoint {
         match &self.0 {
@@ -87,7 +87,7 @@ impl Listener {
         }
     }
 
-    /// At which address `stream` has come in. Only a listener on all addresses has to ask the kernel.
+    /// The local address of `stream`. Only a listener on all addresses has to ask the kernel.
     pub(crate) fn local(&self, stream: &Socket) -> Option<SocketAddr> {
         match (&self.0, stream) {
             (Kind::Tcp(_, bound), _) if !bound.ip().is_unspecified() => Some(*bound),
@@ -96,7 +96,7 @@ impl Listener {
         }
     }
 
-    /// Takes the next waiting connection.
+    /// Accepts the next waiting connection.
     pub(crate) fn accept(&self) -> io::Result<(Socket, Peer)> {
         match &self.0 {
             Kind::Tcp(listener, _) => {
@@ -118,7 +118,7 @@ impl Listener {
         }
     }
 
-    /// Reports nothing any more.
+    /// Stops reporting.
     pub(crate) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
         match &mut self.0 {
             Kind::Tcp(listener, _) => listener.deregister(registry),

@@ -1,4 +1,4 @@
-//! What the kernel gives: endpoints, listeners, streams, datagrams.
+//! The kernel's sockets: endpoints, listeners, streams, datagrams.
 
 pub(crate) mod datagrams;
 pub(crate) mod endpoint;

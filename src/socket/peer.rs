@@ -1,4 +1,4 @@
-//! Who is at the other end of a connection, and where a listener is.
+//! The other end of a connection.
 
 use std::{fmt, net::SocketAddr};
 

@@ -1,4 +1,4 @@
-//! A connected socket of any kind: one that a listener accepted, or one that goes out.
+//! A connected socket, accepted or outbound.
 
 use std::{
     io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write},
@@ -31,7 +31,7 @@ pub trait Stream: Read + Write {
         true
     }
 
-    /// How connecting went; `WouldBlock` while it goes on. A stream that was there from the beginning need
+    /// The result of connecting; `WouldBlock` while it is in progress. A stream that is connected from the beginning need
     /// not implement it.
     ///
     /// # Errors
@@ -75,7 +75,7 @@ impl Socket {
         };
         let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
-        // What is written leaves at once, not when the answer to the bytes before it has come.
+        // Written bytes are sent at once, without waiting for the acknowledgement of earlier ones.
         socket.set_tcp_nodelay(true)?;
         if let Some(from) = from {
             socket.bind(&SocketAddr::new(from, 0).into())?;

@@ -67,7 +67,7 @@ fn frames_that_were_due_while_the_server_was_down_count_in_every_percentile() {
     let of = |name| run.number(&format!("/latency_us/{name}"));
     let down = run.number("/down_s");
     assert!(down > 0.0, "{run:?}");
-    // All of the 2,000, whatever happened to them.
+    // All of the 2,000, answered or not.
     assert!((1_990.0..=2_000.0).contains(&of("count")), "{run:?}");
     // Those in the middle of the outage waited for half of it.
     let hidden = of("count") * (1.0 - down / 2.0 / 4.0);

@@ -284,7 +284,7 @@ fn a_second_ctrl_c_ends_the_server_too() {
     };
     assert_eq!(status.code(), Some(1));
     rest.join().unwrap();
-    // Whether somebody reaps it here is not ours to say; it may be a zombie for good.
+    // It may stay a zombie if no process reaps it here.
     while fs::read_to_string(format!("/proc/{server}/stat"))
         .is_ok_and(|stat| !stat.contains(") Z ") && !stat.contains(") X "))
     {

@@ -18,7 +18,7 @@ pub(crate) const SIZE: &str = "60";
 #[derive(Debug, Clone)]
 pub(crate) enum Manner {
     Echo,
-    /// Nobody is answered for this long, once, when the connections together have had some frames.
+    /// No connection is answered for this long, once, when the connections together have had some frames.
     Stall {
         after: Duration,
         stall: Duration,
@@ -54,7 +54,7 @@ pub(crate) enum Manner {
     Reorder {
         frame: usize,
     },
-    /// Ends after so many frames: in good order, in the middle of one, or with a reset.
+    /// Ends after this many frames: in good order, in the middle of one, or with a reset.
     Close {
         frames: usize,
     },

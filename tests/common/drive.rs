@@ -19,7 +19,7 @@ pub(crate) struct Driven {
     pub(crate) sent: Vec<u8>,
     /// How many whole units the protocol counted.
     pub(crate) frames: u64,
-    /// What was received and never consumed. After an end of the protocol's own choosing that is whatever
+    /// What was received and never consumed. If the protocol ended the conversation, that is whatever
     /// happened to have arrived, so then it is left out.
     pub(crate) rest: Vec<u8>,
     /// How the protocol ended the conversation, if it did: [`Next::Finish`] or [`Next::Refuse`].

@@ -25,7 +25,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 pub(crate) mod drive;
 
-/// How long anything may take before a test gives up on it; never how long it should take.
+/// How long a test waits before it fails; not how long anything should take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The command under test.
@@ -99,13 +99,13 @@ impl Daemon {
         self.listening[index].split_once("://").unwrap().1
     }
 
-    /// A connection to its first listener, on which nothing waits for ever.
+    /// A connection to its first listener, with timeouts.
     pub(crate) fn connect(&self) -> TcpStream {
         self.connect_from([127, 0, 0, 1])
     }
 
-    /// As [`connect`](Self::connect), from this address: each has ports of its own, so that thousands of
-    /// connections find one in spite of all those that rest in `TIME_WAIT`.
+    /// As [`connect`](Self::connect), from this address: each address has its own ports, so that thousands of
+    /// connections find a free one although many are in `TIME_WAIT`.
     pub(crate) fn connect_from(&self, source: [u8; 4]) -> TcpStream {
         let address: SocketAddr = self.address(0).parse().unwrap();
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
@@ -167,7 +167,7 @@ impl Daemon {
         self.signal(Signal::CONT);
     }
 
-    /// Waits for the end.
+    /// Waits until it ends.
     pub(crate) fn wait(&mut self) -> Ended {
         let stderr = self.stderr.take().map(|mut stderr| {
             thread::spawn(move || {
@@ -198,7 +198,7 @@ impl Daemon {
 
     /// Takes standard error, to be read while the daemon runs.
     pub(crate) fn take_stderr(&mut self) -> BufReader<ChildStderr> {
-        self.stderr.take().expect("nobody has taken it")
+        self.stderr.take().expect("it has not been taken")
     }
 
     /// A line of `/proc/PID/status` in KiB: `VmRSS`, `VmHWM`.
@@ -349,7 +349,7 @@ impl Random {
         usize::try_from((mixed ^ (mixed >> 31)) % bound as u64).unwrap()
     }
 
-    /// So many bytes of any value.
+    /// This many bytes of any value.
     pub(crate) fn bytes(&mut self, length: usize) -> Vec<u8> {
         (0..length).map(|_| self.below(256).to_le_bytes()[0]).collect()
     }

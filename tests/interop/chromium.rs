@@ -64,7 +64,7 @@ impl Drop for Browser {
     }
 }
 
-/// Serves `page` until somebody posts to `/report`, and returns what.
+/// Serves `page` until `/report` gets a POST, and returns its body.
 fn reported(site: &TcpListener, page: &str) -> String {
     loop {
         let (mut stream, _) = site.accept().unwrap();

@@ -69,7 +69,7 @@ fn netty_length_field_codecs() {
         ("length=u64le,adjust=-8", ["little", "8", "true"]),
     ] {
         let mut program = foreign(&java);
-        // Debian's is older than this Java, of which it would warn.
+        // Debian's is older than this Java, and would warn about that.
         program.args(["-Dio.netty.noUnsafe=true", "-cp", &jars]).arg(source("Netty.java"));
         exchange(Some(program), keys, &arguments);
     }

@@ -40,7 +40,7 @@ fn curl_is_greeted_and_gets_its_body_back() {
     assert!(greeting.contains("Hello, you've requested: /d\n"), "{greeting}");
     assert_eq!(greeting.matches(&tag).count(), 2, "{greeting}");
 
-    // So long that curl asks to continue before it sends it.
+    // So large that curl expects 100 Continue before it sends it.
     let body = Random(3).bytes(3 << 20);
     let path = file("curl-body", &body);
     let data = format!("@{}", path.display());

@@ -1,4 +1,4 @@
-//! What crosses a network of one's own: network namespaces that the test makes, which takes root.
+//! Traffic between network namespaces that the test makes, for which it must be root.
 
 use std::{
     io::{BufRead, Read},
@@ -18,7 +18,7 @@ struct Namespaces {
 }
 
 impl Namespaces {
-    /// So many, each with a loopback device; `None` where that is not allowed.
+    /// This many, each with a loopback device; `None` where that is not allowed.
     fn new(test: &str, count: usize) -> Option<Self> {
         tool("ip")?;
         let mut all = Self { names: Vec::new() };

@@ -49,7 +49,7 @@ impl HaProxy {
         Some(Self { child, address, config })
     }
 
-    /// A connection through it, from an address that nobody else has.
+    /// A connection through it, from an address that no other connection has.
     fn connect(&self, source: [u8; 4]) -> (TcpStream, SocketAddr) {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();

@@ -18,7 +18,7 @@ use super::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Class {
     Idle,
-    /// It is in the middle of a frame, which has a deadline of its own.
+    /// It is in the middle of a frame, which has its own deadline.
     Frame,
     Write,
     Linger,
@@ -32,7 +32,7 @@ struct Begun {
     excuse: Excuse,
 }
 
-/// What its time being up while replies were owed has led to.
+/// What happened after its time was up while replies were owed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Excuse {
     None,
@@ -68,7 +68,7 @@ pub(crate) struct Tally {
     refused: u64,
 }
 
-/// What was so before the step.
+/// The state before the step.
 #[derive(Debug)]
 pub(crate) struct Before {
     is_draining: bool,
@@ -133,7 +133,7 @@ fn check_totals(world: &World, inspection: &Inspection) {
     }
 }
 
-/// Those whom the server closed as soon as they were accepted, and may have.
+/// Connections that the server closed as soon as they were accepted, and was allowed to.
 fn check_refused(world: &mut World, inspection: &Inspection, closed: &[usize]) -> Vec<usize> {
     let kernel = &*world.kernel.borrow();
     let stats = world.dispatcher.stats();
@@ -156,27 +156,27 @@ fn check_refused(world: &mut World, inspection: &Inspection, closed: &[usize]) -
             }
         }
         let limit = world.config.max_connections_per_ip.expect("refused without a reason");
-        let is_crowded = |&&index: &&usize| {
+        let is_at_limit = |&&index: &&usize| {
             let peer = kernel.wire(world.clients[index].wire).peer;
             hosts.get(&peer).is_some_and(|&count| count >= limit)
         };
-        let crowded = strangers.iter().filter(is_crowded).count();
-        assert!(crowded >= refused, "refused although there is room");
+        let at_limit = strangers.iter().filter(is_at_limit).count();
+        assert!(at_limit >= refused, "refused although there is room");
     }
     *counted = stats.refused.value();
     strangers.truncate(refused);
     strangers
 }
 
-/// Nobody waits in a backlog that nothing will wake.
+/// No connection waits in the backlog of a listener that nothing will wake.
 fn check_listeners(world: &World, inspection: &Inspection) {
     let kernel = world.kernel.borrow();
     if world.dispatcher.phase() != Phase::Running {
         return;
     }
-    for (door, accepting) in kernel.doors.iter().zip(&inspection.listeners) {
+    for (listener, accepting) in kernel.listeners.iter().zip(&inspection.listeners) {
         let is_woken = match *accepting {
-            Accepting::Event => door.edge || door.backlog.is_empty(),
+            Accepting::Event => listener.edge || listener.backlog.is_empty(),
             Accepting::Turn => inspection.queued > 0,
             Accepting::Room => {
                 world.config.overload == Overload::Wait
@@ -186,7 +186,7 @@ fn check_listeners(world: &World, inspection: &Inspection) {
                 time > kernel.now && time <= kernel.now + Duration::from_secs(1)
             }
         };
-        assert!(is_woken, "a listener that nothing wakes: {accepting:?}, {door:?}");
+        assert!(is_woken, "a listener that nothing wakes: {accepting:?}, {listener:?}");
     }
 }
 
@@ -295,7 +295,7 @@ fn proceed_with(begun: Begun, now: Duration, timeout: Duration, c: &Inspected) -
     let excuse = match begun.excuse {
         Excuse::None if is_up => Excuse::Waits,
         Excuse::Used if is_up => Excuse::UsedUp,
-        // It may have got rid of what it owed and owe again.
+        // It may have sent what it owed, and owe new output.
         Excuse::Waits if c.owed == 0 || c.unit_deadline == Some(now + timeout) => {
             return Begun { since: now, excuse: Excuse::Used, ..begun };
         }
@@ -364,7 +364,7 @@ fn may_have_ended(world: &World, kernel: &Kernel, client: &Client, before: &Befo
     if is_overdue(world, kernel, client, Class::Idle) && !left_unread {
         reasons.push(Reason::Idle);
     }
-    // Of what still comes while it is looked at, only a turn's worth is.
+    // Input that arrives during the turn is read up to the turn's limit.
     let comes_late = kernel.faults.meanwhile > 0;
     if is_frame_overdue(world, kernel, client) && (!left_unread || comes_late) {
         reasons.push(Reason::SlowFrame);
@@ -426,7 +426,7 @@ fn may_have_closed(world: &World, index: usize, before: &Before) -> Vec<Reason> 
     reasons
 }
 
-/// Holds what the protocols were told and the counters to what may have happened.
+/// Compares what the protocols were told, and the counters, with what may have happened.
 fn check_reasons(world: &mut World, closed: Vec<(usize, Vec<Reason>)>) {
     let kernel = world.kernel.borrow();
     let tally = &mut world.tally.by_reason;

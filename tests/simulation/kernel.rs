@@ -1,7 +1,7 @@
 //! A kernel of sockets that live in memory, with epoll's edge-triggered rules and a clock that stands still
-//! until it is told otherwise.
+//! until it is set.
 //!
-//! It gives no event beyond those that Linux promises, save for spurious ones that are asked for: an edge when
+//! It gives no event beyond those that Linux promises, except for spurious ones that a run asks for: an edge when
 //! bytes, FIN, an urgent byte or RST arrive; an edge when there is room again after a write that found none;
 //! several edges before one poll are one event, which shows what holds at the time of the poll.
 
@@ -25,7 +25,7 @@ use super::{
     datagrams::{DatagramSocket, Port},
 };
 
-/// As many bytes may wait to be read.
+/// How many bytes may wait to be read.
 pub(crate) const WINDOW: usize = 1200 << 10;
 
 /// What the server did last with a socket, and what it left unread at that time.
@@ -56,7 +56,7 @@ pub(crate) struct Wire {
     pub(crate) delivered: VecDeque<u8>,
     pub(crate) written: u64,
     capacity: usize,
-    /// So much room has to be free before a writer that found none is told.
+    /// How much room must be free before a writer that found none gets an event.
     wakes_at: usize,
     blocked: bool,
     pub(crate) fin_sent: Option<Ended>,
@@ -121,7 +121,7 @@ impl Wire {
 }
 
 #[derive(Debug)]
-pub(crate) struct Door {
+pub(crate) struct Listening {
     token: Token,
     pub(crate) backlog: VecDeque<usize>,
     pub(crate) edge: bool,
@@ -131,7 +131,7 @@ pub(crate) struct Door {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ready {
     Wire(usize),
-    Door(usize),
+    Listener(usize),
     Port(usize),
 }
 
@@ -156,7 +156,7 @@ pub(crate) struct Kernel {
     /// Calls of the server so far.
     pub(crate) calls: u64,
     pub(crate) wires: Vec<Option<Wire>>,
-    pub(crate) doors: Vec<Door>,
+    pub(crate) listeners: Vec<Listening>,
     /// UDP sockets.
     pub(crate) ports: Vec<Port>,
     pub(crate) ready: VecDeque<Ready>,
@@ -174,7 +174,7 @@ impl Kernel {
             open: 0,
             calls: 0,
             wires: Vec::new(),
-            doors: Vec::new(),
+            listeners: Vec::new(),
             ports: Vec::new(),
             ready: VecDeque::new(),
         }
@@ -189,7 +189,7 @@ impl Kernel {
     }
 
     /// A peer connects and waits in the backlog.
-    pub(crate) fn connect(&mut self, door: usize) -> usize {
+    pub(crate) fn connect(&mut self, listener: usize) -> usize {
         let id = self.wires.len();
         let is_fast = self.choices.chance(10);
         let capacity = if is_fast { 8 << 20 } else { 500 + self.choices.length(200_000) };
@@ -217,9 +217,9 @@ impl Kernel {
             edge: false,
             endless: None,
         }));
-        self.doors[door].backlog.push_back(id);
-        if !std::mem::replace(&mut self.doors[door].edge, true) {
-            self.ready.push_back(Ready::Door(door));
+        self.listeners[listener].backlog.push_back(id);
+        if !std::mem::replace(&mut self.listeners[listener].edge, true) {
+            self.ready.push_back(Ready::Listener(listener));
         }
         id
     }
@@ -284,12 +284,12 @@ impl Kernel {
                         events.push((token, wire.readiness()));
                     }
                 }
-                Ready::Door(index) => {
-                    let door = &mut self.doors[index];
-                    door.edge = false;
-                    let readable = !door.backlog.is_empty();
+                Ready::Listener(index) => {
+                    let listener = &mut self.listeners[index];
+                    listener.edge = false;
+                    let readable = !listener.backlog.is_empty();
                     let readiness = Readiness { readable, writable: false, more_behind: false };
-                    events.push((door.token, readiness));
+                    events.push((listener.token, readiness));
                 }
                 Ready::Port(index) => events.extend(self.ports[index].event()),
             }
@@ -325,8 +325,8 @@ impl Net for Simulated {
     type DatagramSocket = DatagramSocket;
 
     fn listen(&mut self, _listener: &mut usize, token: Token) -> io::Result<()> {
-        let door = Door { token, backlog: VecDeque::new(), edge: false };
-        self.0.borrow_mut().doors.push(door);
+        let listener = Listening { token, backlog: VecDeque::new(), edge: false };
+        self.0.borrow_mut().listeners.push(listener);
         Ok(())
     }
 
@@ -347,13 +347,13 @@ impl Net for Simulated {
             ]);
             return Err(io::Error::from_raw_os_error(errno));
         }
-        if kernel.doors[*listener].backlog.is_empty() {
+        if kernel.listeners[*listener].backlog.is_empty() {
             return Err(ErrorKind::WouldBlock.into());
         }
         if kernel.open >= kernel.descriptors {
             return Err(io::Error::from_raw_os_error(libc::EMFILE));
         }
-        let id = kernel.doors[*listener].backlog.pop_front().expect("looked at above");
+        let id = kernel.listeners[*listener].backlog.pop_front().expect("looked at above");
         kernel.open += 1;
         let peer = kernel.wire(id).peer;
         Ok((Socket { kernel: Rc::clone(&self.0), id }, peer))
@@ -365,7 +365,7 @@ impl Net for Simulated {
         if kernel.choices.chance(20) {
             return Err(io::Error::from_raw_os_error(libc::ENFILE));
         }
-        let id = kernel.doors[*listener].backlog.pop_front().ok_or(ErrorKind::WouldBlock)?;
+        let id = kernel.listeners[*listener].backlog.pop_front().ok_or(ErrorKind::WouldBlock)?;
         let wire = kernel.wire_mut(id);
         wire.closed = Some(Ended { at, read: wire.read, unread: wire.arrived.len() });
         Ok(())

@@ -125,7 +125,7 @@ pub(crate) struct Nibbler;
 const UNIT: usize = 7;
 const LOOKAHEAD: usize = 3;
 
-/// What a nibbler answers of so many bytes.
+/// How much of this many bytes a nibbler answers.
 const fn nibbled(length: usize) -> usize {
     let units = length.saturating_sub(LOOKAHEAD) / UNIT;
     units * UNIT

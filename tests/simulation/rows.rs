@@ -59,7 +59,7 @@ impl<P: Protocol> Calm<P> {
         self.dispatcher.expire();
     }
 
-    /// Lets time pass, and the loop do all that it demands: a drain takes a few rounds.
+    /// Lets time pass, and runs the loop until nothing more is due: a drain takes a few rounds.
     fn pass(&mut self, time: Duration) {
         self.kernel.borrow_mut().now += time;
         for _ in 0..5 {
@@ -101,7 +101,7 @@ fn a_stale_token_in_a_batch_does_not_reach_the_next_owner_of_its_slot() {
     // The same batch still has an event for the first one.
     calm.kernel.borrow_mut().send(second, HELLO, false);
     calm.dispatcher.event(old, Readiness::ALL);
-    assert_eq!(calm.written(second), 0, "nobody was asked to read");
+    assert_eq!(calm.written(second), 0, "no peer was asked to read");
     calm.step();
     assert_eq!(calm.written(second), 9);
 }
@@ -316,7 +316,7 @@ fn memory_of_a_large_frame_is_given_back_two_seconds_after_the_last_byte() {
         calm.step();
     }
     assert_eq!(calm.dispatcher.inspect().lent, 0, "the connection has none of it");
-    assert!(calm.dispatcher.wait().is_some(), "some is kept for whoever is next");
+    assert!(calm.dispatcher.wait().is_some(), "some is kept for the next connection");
     calm.pass(SECOND);
     calm.pass(SECOND);
     assert_eq!(calm.dispatcher.wait(), None, "none is left to give back");

@@ -160,16 +160,16 @@ impl World {
 
     fn connect(&mut self) {
         let mut kernel = self.kernel.borrow_mut();
-        let door = kernel.choices.below(Kind::ALL.len());
-        let wire = kernel.connect(door);
-        let plan = Plan::new(Kind::ALL[door], &mut kernel.choices);
+        let listener = kernel.choices.below(Kind::ALL.len());
+        let wire = kernel.connect(listener);
+        let plan = Plan::new(Kind::ALL[listener], &mut kernel.choices);
         let mood = kernel.choices.one_of(&Mood::ALL);
         let finale = kernel.choices.one_of(&Finale::ALL);
         let model = check::Model::new(kernel.now);
         self.clients.push(Client { wire, plan, model, mood, finale, sent: 0, received: 0 });
     }
 
-    /// Someone whom no timeout ends gives up.
+    /// A peer that no timeout ends gives up.
     fn lose_patience(&mut self) {
         let index = self.choose(|c| c.below(self.clients.len()));
         let finale = self.choose(|c| c.one_of(&[Finale::Fin, Finale::Reset]));
@@ -226,7 +226,7 @@ impl World {
         }
     }
 
-    /// Everyone is sensible from now on.
+    /// All peers behave well from now on.
     fn settle(&mut self) {
         for client in &mut self.clients {
             client.mood = Mood::Eager;

@@ -63,7 +63,7 @@ pub(crate) fn case(name: impl Into<String>, sent: &[Vec<u8>], got: &[Vec<u8>], e
     Case { name: name.into(), sent: sent.concat(), got: got.concat(), end }
 }
 
-/// A case of which everything comes back as it was sent.
+/// A case in which everything comes back as it was sent.
 pub(crate) fn echo(name: impl Into<String>, frames: &[(u8, &[u8])]) -> Case {
     let sent: Vec<_> = frames.iter().map(|(first, payload)| client(*first, payload)).collect();
     let got: Vec<_> = frames.iter().map(|(first, payload)| server(*first, payload)).collect();

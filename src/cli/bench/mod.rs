@@ -139,7 +139,7 @@ fn conclude(outcome: &Outcome, output: &OutputArgs) -> Result<ExitCode, Failure>
     match output.json.as_deref() {
         // Standard output is for the data.
         Some(path) if path == Path::new("-") => {
-            // Where nobody reads it any more, the data still counts.
+            // Even if standard output is closed, the exit code still depends on the data.
             let _ = io::stderr().write_all(text.as_bytes());
             say(&json)?;
         }

@@ -6,7 +6,7 @@ use resound::Reason;
 
 macro_rules! faults {
     ($($(#[$doc:meta])* $variant:ident = $name:literal, $means:literal;)*) => {
-        /// One thing gone wrong.
+        /// One fault.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(crate) enum Fault {
             $($(#[$doc])* $variant,)*
@@ -65,7 +65,7 @@ impl Fault {
         self.is_wrong_answer() || matches!(self, Self::Unopened | Self::Ended | Self::Hung)
     }
 
-    /// What the end of a connection that should have gone on amounts to.
+    /// The fault that an unexpected end of a connection is.
     pub(crate) const fn of(reason: Reason, within_a_frame: bool) -> Self {
         match reason {
             Reason::ConnectRefused => Self::Refused,

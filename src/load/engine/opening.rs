@@ -102,7 +102,7 @@ mod tests {
         assert_eq!(opening.at_once(), FIRST_AT_ONCE + 10);
         (0..10).for_each(|_| opening.answered(SECOND / 10, SECOND));
         assert_eq!(opening.at_once(), FIRST_AT_ONCE + 10, "those had to wait");
-        // All those that met the same full backlog.
+        // All connections that found the backlog full.
         (0..50).for_each(|_| opening.answered(SECOND, 2 * SECOND));
         assert_eq!(opening.at_once(), (FIRST_AT_ONCE + 10) / 2);
         (3..20).for_each(|second| opening.answered(SECOND, second * SECOND));
@@ -125,7 +125,7 @@ mod tests {
             assert!(!opening.is_over(open, 100 - open, open as Nanos * 9, 10));
         }
         assert!(!opening.is_over(90, 10, 99 * 9 + 9, 10));
-        assert!(opening.is_over(99, 1, 99 * 9 + 10, 10), "none for so long");
+        assert!(opening.is_over(99, 1, 99 * 9 + 10, 10), "none for that long");
         assert!(Opening::new().is_over(5, 0, 0, 10), "all are open");
     }
 

@@ -1,7 +1,7 @@
-//! When frames are due in an open loop: evenly, or at random like people who know nothing of each other.
+//! When frames are due in an open loop: evenly, or at random like independent users.
 //!
-//! What is due does not wait for what came before it to come back: that is the whole point. Latency counts from
-//! the time in here, so a frame that could not be sent when it was due is late, and says so.
+//! A frame that is due does not wait for the echo of an earlier one. Latency counts from the time at which the frame is
+//! due, so the time that it waited to be sent is part of its latency.
 
 use crate::load::{
     nanos::{Nanos, whole},

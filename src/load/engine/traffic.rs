@@ -255,7 +255,7 @@ impl Load {
     }
 
     /// Gives up connections on which nothing has come back for `timeout` although something should; whether there are
-    /// any. One that waits to be accepted is given up when no other was accepted for so long either.
+    /// any. One that waits to be accepted is given up when no other was accepted for as long either.
     pub(crate) fn expire(&mut self, now: Nanos, timeout: Nanos) -> bool {
         let before = self.condemned.len();
         let accepted = self.opening.last_progress();
@@ -415,7 +415,7 @@ impl Flow {
         }
     }
 
-    /// Whether it goes on.
+    /// Whether the connection goes on.
     const fn may_send(&self) -> bool {
         !self.over && self.evidence.is_none()
     }

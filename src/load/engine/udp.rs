@@ -345,7 +345,7 @@ impl Datagrams {
         Ok(())
     }
 
-    /// Takes all that has come to a socket.
+    /// Receives all datagrams that a socket has.
     fn receive(&mut self, index: usize, scratch: &mut [u8]) -> Result<(), String> {
         let now = self.recorder.now();
         let (mut back, mut bytes) = (0, 0);
@@ -369,7 +369,7 @@ impl Datagrams {
         self.replace(index, back, now)
     }
 
-    /// Takes note of one datagram; 1 if it was one that was waited for.
+    /// Handles one datagram; returns 1 if it was expected.
     fn take(&mut self, index: usize, received: &[u8], now: Nanos) -> u64 {
         let flow = &mut self.flows[index];
         self.any_back = true;
@@ -384,7 +384,7 @@ impl Datagrams {
         };
         let place = number.checked_sub(flow.number).and_then(|place| usize::try_from(place).ok());
         let Some(place) = place else {
-            // One that was given up comes late: that is no error of datagrams.
+            // One that was given up arrives late, which is no error with datagrams.
             if flow.has_come(number) {
                 self.wrong(Fault::Duplicate, || format!("datagram {number} came again"));
             }

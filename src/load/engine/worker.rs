@@ -27,7 +27,7 @@ use crate::load::{
     wire::tape::Tape,
 };
 
-/// After a connection failed, the next one is tried so much later.
+/// How long after a failed connection the next one is tried.
 const RETRY: Nanos = 50_000_000;
 
 /// The pause after a wrong answer. It doubles each time there have been as many wrong answers as connections, so that a
@@ -44,7 +44,7 @@ const MOST_AT_ONCE: u64 = 4096;
 /// Nothing is waited for longer than this, so that a change of phase is seen.
 const LONGEST_WAIT: Nanos = 20_000_000;
 
-/// What one thread needs to know.
+/// The parameters of one thread.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) plan: Arc<Plan>,
@@ -53,7 +53,7 @@ pub(crate) struct Job {
     pub(crate) sender: Sender<Message>,
 }
 
-/// Runs until the plan is done; what comes of it is told by messages.
+/// Runs until the plan is done, and sends the results as messages.
 pub(crate) fn run(job: Job) {
     let sender = job.sender.clone();
     let done = Worker::new(job).and_then(Worker::work);
@@ -87,7 +87,7 @@ struct Worker {
     connecting: usize,
     /// Connections that there should be.
     wanted: usize,
-    /// What the main thread was told of how many are open.
+    /// The number of open connections that the main thread was told last.
     told: usize,
     filled: bool,
     outages: Outages,
@@ -174,7 +174,7 @@ impl Worker {
         self.end()
     }
 
-    /// Opens what is vacant, as fast as is allowed.
+    /// Opens the missing connections, as fast as is allowed.
     fn connect(&mut self, now: Nanos) -> Result<(), String> {
         if self.vacant.is_empty() {
             return Ok(());
@@ -258,7 +258,7 @@ impl Worker {
         }
     }
 
-    /// Makes up for connections that are gone, and closes those that have to go.
+    /// Replaces connections that are gone, and closes those whose time is over.
     fn replace(&mut self) -> Result<(), String> {
         let load = self.load();
         if load.condemned.is_empty() && load.gone.is_empty() {
@@ -365,7 +365,7 @@ impl Worker {
             let load = self.load();
             let expired = load.expire(now, timeout);
             let (sent, answered) = (load.sent, load.answered);
-            // Of a few that do not come back when all others have, nothing can be said of the server.
+            // A few frames that do not come back, while all others do, are no evidence that the server is behind.
             let all = sent >= answered && now.saturating_sub(answered) >= timeout;
             if self.filled && expired && all {
                 self.outages.begin(Fault::Hung, answered);

@@ -139,7 +139,7 @@ impl fmt::Display for Condition {
 }
 
 impl Condition {
-    /// Whether it is so in `report`. Where no frame came back, every time is longer than any.
+    /// Whether the condition is met in `report`. If no frame came back, all times count as infinite.
     pub(crate) fn holds(&self, report: &Report) -> bool {
         let unmeasured = self.metric.is_time() && report.answered() == 0;
         let value = if unmeasured { f64::INFINITY } else { self.metric.of(report) };

@@ -31,7 +31,7 @@ const REFRESH: Duration = Duration::from_millis(100);
 /// The rate at which connections are opened is that of this long.
 const RECENT: Duration = Duration::from_secs(3);
 
-/// Shows how it goes, on standard error.
+/// Shows the progress on standard error.
 #[derive(Debug)]
 pub(crate) struct Live {
     terminal: bool,
@@ -113,7 +113,7 @@ impl Live {
         }
         let title = (!self.title.is_empty()).then_some(&self.title);
         let parts: Vec<&str> = title.into_iter().chain(parts).map(String::as_str).collect();
-        // Where nothing reads standard error any more, the run goes on all the same.
+        // If standard error is closed, the run still goes on.
         let _ = if self.terminal {
             write!(io::stderr(), "\r\x1b[K{}", fit(&parts, width()))
         } else {

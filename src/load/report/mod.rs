@@ -143,7 +143,7 @@ pub(crate) fn microseconds(nanos: u64) -> f64 {
     nanos as f64 / 1000.0
 }
 
-/// What became of the connections.
+/// The connections and how they ended.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Connections {
     /// Opened in all, warm-up included.
@@ -182,7 +182,7 @@ pub(crate) struct WindowReport {
 /// The search for the highest rate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Ramp {
-    /// What had to hold: `p99<2ms`.
+    /// The condition: `p99<2ms`.
     pub(crate) condition: String,
     /// The highest rate at which it held.
     pub(crate) knee_per_s: Option<f64>,

@@ -18,7 +18,7 @@ const SATURATED: f64 = 0.95;
 /// Less than this of the asked rate is not that rate.
 const ACHIEVED: f64 = 0.99;
 
-/// What has to be said of `report`; `missing` connections could not be opened.
+/// The warnings about `report`; `missing` connections could not be opened.
 pub(crate) fn warnings(report: &Report, missing: usize) -> Vec<String> {
     let found = [
         down(report),

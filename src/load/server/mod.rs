@@ -1,7 +1,7 @@
 //! A server that is started for the load, and ends with it.
 //!
-//! It is whatever the command starts: a process group, measured and ended as one. Its leader, the shell, is not reaped
-//! before the group has ended, so that the group's number cannot be reused.
+//! All processes that the command starts are one process group, which is measured and ended as a whole. Its leader, the
+//! shell, is not reaped before the group has ended, so that the group's number cannot be reused.
 
 pub(crate) mod procfs;
 pub(crate) mod stop;
@@ -31,7 +31,7 @@ const STOP: Duration = Duration::from_secs(5);
 
 const PROBE: Duration = Duration::from_millis(10);
 
-/// Where its port goes in the command.
+/// The placeholder for the port in the command.
 const PORT: &str = "{port}";
 
 /// The last of a server's standard error that is kept, in lines.

@@ -66,7 +66,7 @@ impl Stop {
         Ok(child)
     }
 
-    /// Kills what is left of a server's group, and reaps the server.
+    /// Kills the remaining processes of a server's group, and reaps the server.
     pub(crate) fn kill(&self, child: &mut Child) {
         let mut servers = self.0.servers.lock().unwrap_or_else(PoisonError::into_inner);
         let leader = Pid::from_child(child);

@@ -10,7 +10,7 @@ use crate::load::nanos::{Nanos, nanos};
 /// Not set yet.
 const NEVER: Nanos = Nanos::MAX;
 
-/// Where a run stands.
+/// The phase of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
     /// Connections are being opened, or the warm-up goes on.

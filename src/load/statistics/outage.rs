@@ -19,7 +19,7 @@ pub(crate) struct Outages {
 }
 
 impl Outages {
-    /// Nothing has come back since `from`. An outage that has begun already goes on, whatever else is noticed.
+    /// Nothing has come back since `from`. An outage that has begun already goes on.
     pub(crate) fn begin(&mut self, fault: Fault, from: Nanos) {
         self.present.get_or_insert((fault, from));
     }

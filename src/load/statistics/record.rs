@@ -83,7 +83,7 @@ pub(crate) enum Message {
     Failed(String),
 }
 
-/// What only the end shows.
+/// Results that are known at the end only.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Summary {
     /// Of the CPU, while measuring.
@@ -195,7 +195,7 @@ impl Recorder {
     }
 
     pub(crate) fn tell(&self, message: Message) {
-        // The main thread is gone only when the whole run has failed.
+        // The main thread is gone only if the whole run has failed.
         let _ = self.sender.send(message);
     }
 

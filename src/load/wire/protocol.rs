@@ -46,7 +46,7 @@ impl Wire {
                 ))
             }
             Self::Raw if size == 0 => {
-                Some("nothing at all is no echo; 1 byte is the least".to_owned())
+                Some("a frame of 0 bytes has no echo; 1 byte is the least".to_owned())
             }
             Self::Udp if size < NUMBER as u64 => Some(format!(
                 "each datagram begins with its number, so {NUMBER} bytes are the least"

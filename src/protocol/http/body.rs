@@ -34,11 +34,11 @@ pub(super) struct Body {
 /// Where in the body the next byte is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
-    /// In a body of known length, of which this much is left.
+    /// In a body of known length, with this much left.
     Length(u64),
     /// At the start of a chunk's size.
     Size,
-    /// In a chunk's data, of which this much is left.
+    /// In a chunk's data, with this much left.
     Data(u64),
     /// At the line's end behind a chunk's data.
     DataEnd,
@@ -68,7 +68,7 @@ impl Step {
 }
 
 impl Body {
-    /// A body that is not empty, and of which nothing has come yet.
+    /// A body that is not empty, and has not begun to arrive.
     pub(super) const fn new(framing: Framing, limit: u64) -> Self {
         let place = match framing {
             Framing::Length(length) => Place::Length(length),

@@ -20,7 +20,7 @@ pub(in crate::protocol) struct Common {
 #[derive(Debug, Clone, Copy)]
 pub(in crate::protocol) struct Always<'c> {
     date: &'c Date,
-    /// What answered; empty where nobody asked for that.
+    /// The server's tag; empty if there is none.
     tag: &'c str,
     pub(super) cors: bool,
 }

@@ -1,4 +1,4 @@
-//! Ends of all kinds: the server's, the peer's and the network's; and giving memory back.
+//! How a connection ends, by the server, by the peer or by an error; and how it returns its memory.
 
 use std::io;
 
@@ -42,8 +42,8 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Ends the connection that holds most: without what it holds, and with last words only where no reply would be
-    /// cut in two.
+    /// Ends the connection that holds the most. What it holds is discarded. The protocol's last output is sent only if no
+    /// reply is cut by that.
     pub(in crate::reactor) fn end_for_memory(&mut self, cx: &mut Context<'_, impl Protocol>) {
         if self.is_open() && !self.owes() {
             self.end(Reason::Memory, Ending::Memory, cx);
@@ -67,7 +67,7 @@ impl<S: Stream> Connection<S> {
         self.return_memory(token, shared);
     }
 
-    /// What ended the connection, where the end was decided before it came.
+    /// Why the connection ends, if that was decided before the end.
     pub(in crate::reactor) const fn ended_for(&self) -> Option<Reason> {
         match self.state {
             State::Finishing(reason) | State::Lingering(reason) => Some(reason),
@@ -93,7 +93,7 @@ impl<S: Stream> Connection<S> {
                 if begun == Begun::Frame || held > 0 {
                     cx.shared.stats.truncated.add(1);
                     debug!(
-                        "{}: the peer closed inside a frame, of which {} had come",
+                        "{}: the peer closed inside a frame, after {} of it",
                         cx.token,
                         plural::bytes(held)
                     );
@@ -117,7 +117,7 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Gives back what memory is not needed between turns.
+    /// Returns the memory that is not needed between turns.
     #[inline(never)]
     pub(super) fn return_memory(&mut self, token: Token, shared: &mut Shared) {
         let Some(pending) = &mut self.pending else { return };
@@ -135,7 +135,7 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Gives back all memory and closes the stream.
+    /// Returns all memory and closes the stream.
     pub(in crate::reactor) fn close(mut self, token: Token, shared: &mut Shared) {
         self.end_input(self.state);
         if let Some(pending) = &mut self.pending {

@@ -1,4 +1,4 @@
-//! In: reading, showing the protocol what has come, and keeping what is not a whole frame yet.
+//! Input: reads, shows the protocol what was received, and keeps partial frames.
 
 use std::io;
 
@@ -18,11 +18,11 @@ use crate::{
     reactor::net::Stream,
 };
 
-/// A frame of which this many bytes are held, and as many more are missing, is read straight into the connection's own
-/// buffer.
+/// If this many bytes of a frame are held, and at least this many are missing, the rest is read directly into the
+/// connection's buffer.
 const DIRECT_READ: usize = 16 << 10;
 
-/// One read: how many bytes came, how many of them lie in the scratch, how many could have come.
+/// One read: how many bytes were received, how many of them are in the scratch, and for how many there was room.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Arrival {
     pub(super) bytes: usize,
@@ -37,7 +37,7 @@ impl Pending {
         fresh: &mut &[u8],
         cx: &mut Context<'_, impl Protocol>,
     ) -> Option<Received> {
-        // Some of what is held may have been read straight into its place, and not be shown yet.
+        // Some of the held bytes may have been read directly into the buffer, and not have been shown yet.
         let mut is_shown = false;
         loop {
             let lacks = match self.need.saturating_sub(self.input.len()) {
@@ -64,7 +64,7 @@ impl Pending {
 }
 
 impl<S: Stream> Connection<S> {
-    /// Reads into the scratch. The rest of a long frame that has begun goes straight behind its beginning.
+    /// Reads into the scratch. The rest of a long frame is read directly behind its beginning.
     #[inline(always)]
     pub(super) fn read(&mut self, scratch: &mut [u8], pool: &mut Pool) -> io::Result<Arrival> {
         if let (State::Open(_), Some(pending)) = (self.state, &mut self.pending) {
@@ -125,7 +125,7 @@ impl<S: Stream> Connection<S> {
             let replies = Replies { split, held: Held::of(received), fresh: &[] };
             let goes_on = !matches!(received.next, Next::Full | Next::Finish | Next::Refuse(_));
             if goes_on && all_answered && !fresh.is_empty() {
-                // What is fresh is shown in the same round, so that both replies leave in one write.
+                // The fresh bytes are shown in the same round, so that one write sends both replies.
                 return self.receive_fresh(fresh, replies, cx);
             }
             self.send(replies, cx)?;
@@ -174,7 +174,7 @@ impl<S: Stream> Connection<S> {
         pending.remember(next, pending.input.len());
     }
 
-    /// Lets the protocol go on that has more to send, or that stopped because its output was full.
+    /// Calls a protocol that has more to send, or that stopped because its output was full.
     #[inline(never)]
     pub(super) fn resume_protocol(
         &mut self,
@@ -211,8 +211,8 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Enters what the protocol answered into the connection's state and the counters. Returns the answer, which is
-    /// another where the peer, as a proxy has told, may not stay.
+    /// Enters the protocol's answer into the connection's state and the counters. Returns the answer, or another one if
+    /// the address from the PROXY header has too many connections.
     #[inline(always)]
     fn note<P>(&mut self, received: Received, cx: &mut Context<'_, P>) -> Received {
         trace!("{}: {} B answered, {}", cx.token, received.consumed, frames(received.frames));
@@ -235,8 +235,8 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Notes what the protocol asked for beside sending bytes. Whether the peer may stay; otherwise nothing is sent, and
-    /// the connection ends.
+    /// Notes what the protocol asked for besides sending bytes. Returns whether the peer's address is within its limit;
+    /// if not, nothing is sent and the connection ends.
     #[inline(always)]
     fn note_requests(&mut self, shared: &mut Shared) -> bool {
         match shared.output.take_requests() {

@@ -1,4 +1,4 @@
-//! Connections that go out: waiting for the answer to connecting, speaking unasked, reading on while owing.
+//! Outbound connections: waiting for the peer's answer, sending without a request, reading while output is owed.
 
 use std::io::ErrorKind;
 
@@ -12,12 +12,12 @@ use crate::{
 };
 
 impl<S: Stream> Connection<S> {
-    /// A connection that has begun to go out.
+    /// An outbound connection that has begun to connect.
     pub(in crate::reactor) const fn connecting(stream: S, generation: u32, service: u8) -> Self {
         Self::new(stream, generation, service, State::Connecting)
     }
 
-    /// Asks whether `peer` has answered to connecting. Once it has, the protocol speaks first, and the connection has
+    /// Checks whether `peer` has answered. Once it has, the protocol speaks first, and the connection has
     /// its first turn.
     pub(in crate::reactor) fn connect(
         &mut self,
@@ -45,7 +45,7 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Sends what `speak` says, behind what is owed; nothing where the connection is not open.
+    /// Sends the output of `speak` behind what is owed; nothing if the connection is not open.
     pub(in crate::reactor) fn speak<P: Protocol>(
         &mut self,
         cx: &mut Context<'_, P>,
@@ -57,7 +57,7 @@ impl<S: Stream> Connection<S> {
         self.say(cx, speak)
     }
 
-    /// The time has come for which the protocol asked.
+    /// It is the time for which the protocol asked.
     pub(in crate::reactor) fn call(&mut self, cx: &mut Context<'_, impl Protocol>) -> Outcome {
         match self.state {
             State::Open(_) | State::HalfClosed => self.say(cx, Protocol::called),
@@ -65,12 +65,12 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Whether it waits for the peer's answer to connecting.
+    /// Whether it waits for the peer's answer.
     pub(in crate::reactor) const fn is_connecting(&self) -> bool {
         matches!(self.state, State::Connecting)
     }
 
-    /// Whether it is read from although it owes.
+    /// Whether it reads although output is owed.
     #[cold]
     pub(super) fn reads_while_owed(&self, cx: &Context<'_, impl Protocol>) -> bool {
         let is_stopped = self.pending.as_ref().is_some_and(|pending| pending.stopped);

@@ -1,4 +1,4 @@
-//! Out: sending replies from where they lie, and keeping what the kernel does not take.
+//! Output: sends replies without copying them, and keeps what the kernel does not take.
 
 use std::io::{self, ErrorKind, IoSlice, Write};
 
@@ -21,7 +21,7 @@ pub(super) struct Replies<'a> {
     pub(super) fresh: &'a [u8],
 }
 
-/// How much of what was held is answered, and how much of that goes back as it came.
+/// How much of the held input is answered, and how much of that is echoed.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Held {
     consumed: usize,
@@ -46,7 +46,7 @@ impl<S: Stream> Connection<S> {
         if self.pending.is_some() || !cx.shared.output.bytes().is_empty() {
             return self.send_parts(replies, cx);
         }
-        // Nearly always what is fresh is all there is.
+        // Nearly always there is nothing but fresh input.
         let taken = match write(&mut self.stream, cx.token, replies.fresh) {
             Ok(taken) => taken,
             Err(error) => return Err(self.lost(cx.token, "write", &error)),
@@ -73,7 +73,7 @@ impl<S: Stream> Connection<S> {
         let parts = [before, held_echo, after, fresh];
         let all = parts.iter().map(|part| part.len()).sum();
         let taken = if self.owes() {
-            // Even if there should be room by now.
+            // Even if there is room by now.
             0
         } else {
             match write_parts(&mut self.stream, cx.token, parts, all) {
@@ -90,7 +90,7 @@ impl<S: Stream> Connection<S> {
         Ok(())
     }
 
-    /// Writes what is owed; whether all of it went.
+    /// Writes what is owed. Returns whether all of it was written.
     #[inline(never)]
     pub(super) fn flush(&mut self, cx: &mut Context<'_, impl Protocol>) -> Result<bool, Reason> {
         let Some(pending) = &mut self.pending else {
@@ -132,7 +132,7 @@ fn settle(
     if held_taken == held.echo {
         input.consume(held.consumed);
     } else if held.consumed == input.len() && output.is_empty() {
-        // A long frame that was read behind its beginning goes out from there too, uncopied.
+        // A long frame that was read behind its beginning is sent from there, without a copy.
         std::mem::swap(input, output);
         output.consume(held_taken);
     } else {
@@ -143,7 +143,7 @@ fn settle(
     pool.append(output, &fresh[skip_taken(fresh.len())..], 0);
 }
 
-/// Writes `bytes` until all is taken or the kernel takes no more; how much it took.
+/// Writes `bytes` until all are written or the kernel takes no more. Returns how many were written.
 #[inline(always)]
 fn write(stream: &mut impl Write, token: Token, bytes: &[u8]) -> io::Result<usize> {
     until_taken(token, bytes.len(), |taken| stream.write(&bytes[taken..]))
@@ -166,7 +166,7 @@ fn write_parts(
 
 /// Calls `write` with how much is `taken` until that is `all`, or until it would block.
 ///
-/// Stopping only on `WouldBlock`, never on a short write, makes sure that a writable event will follow.
+/// It stops on `WouldBlock` only, never on a short write: only then a writable event will follow.
 #[inline(always)]
 fn until_taken(
     token: Token,
@@ -192,7 +192,7 @@ fn until_taken(
     Ok(taken)
 }
 
-/// What of `parts` is behind the first `taken` bytes. Slices that are done with are empty.
+/// The part of `parts` behind the first `taken` bytes. Slices that are written are empty.
 fn behind(mut taken: usize, parts: [&[u8]; 4]) -> [IoSlice<'_>; 4] {
     parts.map(|part| {
         let skipped = taken.min(part.len());

@@ -1,18 +1,18 @@
-//! What a connection keeps between two turns, where it keeps anything: the beginning of a frame, and what the peer has
-//! not taken yet.
+//! What a connection keeps between two turns: a partial frame, and output that the peer has not taken yet. Most
+//! connections keep nothing.
 
 use crate::{memory::Buffer, protocol::Next};
 
-/// What most connections have no use for most of the time.
+/// The part of a connection's state that most connections do not need most of the time.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     /// Received and not consumed. Its first byte begins a frame.
     pub(super) input: Buffer,
     /// How many bytes of `input` the protocol was shown.
     pub(super) seen: usize,
-    /// How long `input` must become before it is shown again; 0 where the protocol could not tell.
+    /// How long `input` must be before it is shown again; 0 if the protocol does not know.
     pub(super) need: usize,
-    /// Owed to the peer, which was not ready to take it.
+    /// Owed to the peer, which was not ready for it.
     pub(super) output: Buffer,
     /// The protocol stopped because its output was full: it is shown `input` again once that has gone.
     pub(super) stopped: bool,

@@ -11,14 +11,14 @@ use crate::{
     reactor::limits::Limits,
 };
 
-/// The most that one read asks for, in bytes: a frame of 1 MiB and a little more, as frames of round sizes have heads.
-/// Only what has been read into is memory that is really there.
+/// The most that one read asks for, in bytes: a payload of 1 MiB with its head. Pages that no read has reached use no
+/// memory.
 pub(in crate::reactor) const SCRATCH: usize = (1024 + 4) << 10;
 
 /// A protocol's output is full from here on, in bytes.
 const HIGH_WATER: usize = 256 << 10;
 
-/// What one connection is served with in its turn.
+/// What a connection uses in its turn.
 #[derive(Debug)]
 pub(in crate::reactor) struct Context<'a, P> {
     pub(in crate::reactor) token: Token,
@@ -64,7 +64,8 @@ impl Shared {
         self.news.tell(|news| news.refused = Some(refusal));
     }
 
-    /// Counts a peer that a proxy has told of, where connections are counted by address. Whether it may stay.
+    /// Counts the address from a PROXY header, if connections are counted by address. Returns whether it is within its
+    /// limit.
     pub(super) fn admit(&mut self, peer: Peer) -> bool {
         let introduced = match peer {
             Peer::Tcp(address) if self.limits.counts_addresses() => {
@@ -80,12 +81,12 @@ impl Shared {
         matches!(introduced, Introduced::Admitted { .. })
     }
 
-    /// Whether there is memory that may not be wanted any more.
+    /// Whether there is memory that may not be needed any more.
     pub(in crate::reactor) const fn keeps_any(&self) -> bool {
         self.pool.keeps_any() || self.output.is_oversized()
     }
 
-    /// Gives back memory that was not wanted since the last call.
+    /// Returns memory that was not used since the last call.
     pub(in crate::reactor) fn trim(&mut self) {
         self.pool.trim_unused();
         self.spare = Spare::default();
@@ -93,19 +94,19 @@ impl Shared {
     }
 }
 
-/// What the turn of a connection came to beside its [`Outcome`](super::Outcome), for the dispatcher to act on.
+/// What happened in a connection's turn besides its [`Outcome`](super::Outcome), for the dispatcher to handle.
 #[derive(Debug, Default)]
 pub(in crate::reactor) struct News {
     /// Whether there is any.
     pub(in crate::reactor) any: bool,
     pub(in crate::reactor) refused: Option<Refusal>,
-    /// A proxy has told who the peer is.
+    /// A PROXY header has given the peer's address.
     pub(in crate::reactor) introduced: Option<Introduced>,
     /// The protocol asks to be called after this time.
     pub(in crate::reactor) call_after: Option<Duration>,
 }
 
-/// A peer that a proxy has told of.
+/// The peer that a PROXY header has named.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::reactor) enum Introduced {
     /// Whether it is counted in the limit per address.
@@ -147,11 +148,11 @@ impl Spare {
     }
 }
 
-/// The connections with large buffers, by size class: which one holds most is known without looking at all.
+/// The connections with large buffers, by size class. So the one that holds the most is found without a search.
 #[derive(Debug, Default)]
 pub(in crate::reactor) struct Holders(BTreeSet<(u8, Token)>);
 
-/// The size class of so many bytes: 0 below 64 KiB, then one for each power of two.
+/// The size class of this many bytes: 0 below 64 KiB, then one for each power of two.
 pub(super) fn size_class(bytes: usize) -> u8 {
     const SMALLEST: usize = 64 << 10;
     let power = (bytes / SMALLEST).checked_ilog2();

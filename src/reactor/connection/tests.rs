@@ -279,11 +279,11 @@ fn short_writes_keep_the_order_and_while_output_is_owed_nothing_is_read() {
     assert_eq!(bench.turn(READABLE), Outcome::Wait);
     assert_eq!((bench.written(), bench.connection.stream.reads), (&all[..6], 1));
     assert_eq!(bench.turn(READABLE), Outcome::Wait);
-    assert_eq!(bench.connection.stream.reads, 1, "it owes and does not read");
+    assert_eq!(bench.connection.stream.reads, 1, "it owes output and does not read");
     assert_eq!(bench.turn(WRITABLE), Outcome::Wait);
     assert_eq!(bench.written(), &all[..106]);
     assert_eq!(bench.turn(WRITABLE), Outcome::Wait);
-    assert_eq!(bench.written(), [&all[..], &all].concat(), "paid, and read on by itself");
+    assert_eq!(bench.written(), [&all[..], &all].concat(), "sent, and read on without an event");
     assert_eq!(bench.connection.stream.reads, 3, "until it would block");
     assert!(bench.connection.pending.is_none());
     assert_eq!(bench.turn(more), Outcome::Wait);

@@ -21,19 +21,19 @@ use crate::{
     },
 };
 
-/// Connections accepted in one turn before the others get theirs.
+/// How many connections one turn accepts. Then other tokens get their turns.
 const ACCEPTS_PER_TURN: usize = 64;
 
 /// How accepting goes on after an attempt.
 enum Attempt {
-    /// With the next.
+    /// Accept the next connection.
     Next,
-    /// Not in this turn: the listener's state says why.
+    /// Stop for this turn. The listener's state gives the reason.
     Stop,
 }
 
 impl<N: Net, P: Protocol> Dispatcher<N, P> {
-    /// Takes as many connections as wait, up to a turn's worth; then the listener queues for another turn.
+    /// Accepts the waiting connections, up to one turn's limit; then the listener queues for another turn.
     pub(super) fn accept(&mut self, index: usize) {
         for _ in 0..ACCEPTS_PER_TURN {
             if self.services[index].listener.is_none() {
@@ -57,7 +57,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         self.run_queue.push_back(listener_token(index));
     }
 
-    /// Takes the next connection, which is counted already.
+    /// Accepts the next connection, which is counted already.
     fn accept_one(&mut self, index: usize) -> Attempt {
         let accepted = match &self.services[index].listener {
             Some(listener) => self.net.accept(listener).map(|(stream, peer)| {
@@ -110,7 +110,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         Attempt::Stop
     }
 
-    /// Closes the next connection that waits, for which there is no descriptor.
+    /// Closes the next waiting connection, for which there is no descriptor.
     fn shed(&mut self, index: usize, error: &io::Error, pause: Duration) -> Attempt {
         let Service { listener: Some(listener), name, .. } = &self.services[index] else {
             return Attempt::Stop;
@@ -123,7 +123,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
                 }
                 Attempt::Next
             }
-            // Out of descriptors, accept(2) does not even look whether a connection waits.
+            // Without a descriptor, accept(2) does not check whether a connection waits.
             Err(error) if error.kind() == ErrorKind::WouldBlock => Attempt::Stop,
             Err(_) => self.pause(index, error, pause),
         }
@@ -164,7 +164,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         }
     }
 
-    /// Takes a new connection in, unless a limit or the kernel forbids it.
+    /// Adds a new connection, unless a limit or the kernel forbids it.
     fn admit(&mut self, index: usize, stream: N::Stream, peer: &Peer, local: Option<SocketAddr>) {
         let protocol = &self.services[index].protocol;
         let is_counted = match peer {
@@ -206,13 +206,13 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         self.visit(token, |connection, _, cx| connection.open(peer, local, cx));
     }
 
-    /// The name of the next connection.
+    /// The token of the next connection.
     pub(super) fn next_token(&self) -> io::Result<Token> {
         let key = u32::try_from(self.connections.vacant_key()).map_err(io::Error::other)?;
         Ok(Token::new(key, self.generation))
     }
 
-    /// Takes a connection in under [`next_token`](Self::next_token).
+    /// Adds a connection under [`next_token`](Self::next_token).
     pub(super) fn insert(&mut self, connection: Connection<N::Stream>) {
         self.generation = self.generation.checked_add(1).unwrap_or(1);
         self.connections.insert(connection);
@@ -242,7 +242,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
                 } else {
                     self.peers.remove(token)
                 };
-                // It was introduced before, as someone else.
+                // An earlier PROXY header gave another address.
                 if let Some(KnownPeer { peer: Peer::Tcp(address), is_counted: true }) = before {
                     self.limits.leave_from(address.ip());
                 }

@@ -22,7 +22,7 @@ use crate::{
 /// The key of the first UDP socket's reserved token (generation 0). Lower keys are the listeners'.
 const FIRST_KEY: u32 = 1 << 16;
 
-/// Datagrams received in one turn before other sockets and connections get theirs.
+/// How many datagrams one turn receives. Then other sockets and connections get their turns.
 const PER_TURN: usize = 128;
 
 /// No datagram is longer: its length field has 16 bits.

@@ -1,5 +1,5 @@
-//! Everything that time demands: timeouts, calls that protocols asked for, paused listeners, housekeeping, and the end
-//! of the grace time.
+//! Everything that happens at a given time: timeouts, calls that protocols asked for, paused listeners, returning unused
+//! memory, and the end of the grace time.
 
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ use crate::{
     },
 };
 
-/// Timeouts and calls that are handled between two polls, of each kind.
+/// How many timeouts, and how many calls, are handled between two polls.
 const EXPIRIES_PER_ROUND: usize = 256;
 
-/// How often memory is given back that was not wanted for this long.
-const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// How often memory is returned that was not used for this long.
+const TRIM_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A frame whose time was up while its sender was owed replies.
+/// A frame that timed out while replies to its sender waited to be sent.
 ///
 /// The server did not read meanwhile, so the rest of the frame could not come. The time starts once more when the
 /// replies have gone; once, or a peer could keep a frame unfinished for ever by not reading now and then.
@@ -38,7 +38,7 @@ pub(super) enum Excuse {
 }
 
 impl<N: Net, P: Protocol> Dispatcher<N, P> {
-    /// The nearest moment at which time demands something.
+    /// The nearest time at which there is something to do.
     pub(super) fn next_deadline(&self) -> Option<Duration> {
         let paused = self.services.iter().filter_map(|service| match service.accepting {
             Accepting::Paused(until) => Some(until),
@@ -52,13 +52,13 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             .chain(self.waits.next())
             .chain(self.units.next())
             .chain(self.calls.next())
-            .chain(self.housekeeping)
+            .chain(self.next_trim)
             .chain(self.last_call)
             .chain(end)
             .min()
     }
 
-    /// Does what time demands by now, a slice of it at a time, and the next slice of a drain.
+    /// Handles what is due by now, one slice at a time, and the next slice of a drain.
     pub fn expire(&mut self) {
         if self.sweep.is_some() {
             self.sweep_on();
@@ -89,8 +89,8 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
                 self.accept(index);
             }
         }
-        if self.housekeeping.is_some_and(|due| due <= now) {
-            self.keep_house();
+        if self.next_trim.is_some_and(|due| due <= now) {
+            self.trim_memory();
         }
         if self.last_call.is_some_and(|due| due <= now) {
             self.call_last();
@@ -117,7 +117,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     pub(super) fn set_unit(&mut self, token: Token, unit: Option<Unit>, restarts: bool) {
         let unit = unit.filter(|&unit| self.units.limits(unit));
         let changes = self.units.armed(token.key()) != unit || (restarts && unit.is_some());
-        // One with an excuse may have none armed while it goes on, and when it has ended.
+        // With an excuse there may be no deadline, both while the frame goes on and when it is complete.
         if changes || !self.excuses.is_empty() {
             self.change_unit(token, unit, restarts);
         }
@@ -171,7 +171,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             return;
         }
         self.visit(token, |connection, scratch, cx| {
-            // What it waits for may be in the kernel already, and its event behind others.
+            // What it waits for may have arrived in the kernel, with its event still to be handled.
             let before = connection.progress();
             let outcome = connection.turn(Readiness::ALL, scratch, cx);
             let still_waits = connection.waits_for(before) == (Some(wait), false);
@@ -199,8 +199,8 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         self.end_unit(token, unit);
     }
 
-    /// Ends a connection whose time for `unit` is up, unless the rest of it is in the kernel already, or replies are
-    /// owed.
+    /// Ends a connection whose time for `unit` is up, unless the kernel has received the rest of it, or replies wait to
+    /// be sent.
     fn end_unit(&mut self, token: Token, unit: Unit) {
         self.visit(token, |connection, scratch, cx| {
             let before = connection.progress();
@@ -218,12 +218,12 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         });
     }
 
-    pub(super) fn schedule_housekeeping(&mut self) {
-        self.housekeeping = Some(self.net.now() + HOUSEKEEPING);
+    pub(super) fn schedule_trim(&mut self) {
+        self.next_trim = Some(self.net.now() + TRIM_INTERVAL);
     }
 
-    /// Gives back memory that was not wanted for a while.
-    fn keep_house(&mut self) {
+    /// Returns memory that was not used for a while.
+    fn trim_memory(&mut self) {
         self.shared.trim();
         self.waits.trim();
         self.units.trim();
@@ -233,9 +233,9 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         }
         self.run_queue.shrink_to(self.connections.len());
         self.excuses.shrink_to(self.excuses.len());
-        self.housekeeping = None;
+        self.next_trim = None;
         if self.shared.keeps_any() {
-            self.schedule_housekeeping();
+            self.schedule_trim();
         }
     }
 

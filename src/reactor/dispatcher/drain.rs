@@ -1,5 +1,5 @@
-//! Stopping: accept what waits and then no more, answer what was received, end the connections in order, and close those
-//! that are not finished when the grace time is over. All of it in slices.
+//! Draining: accepts the connections in the backlog and then no more, answers what was received, ends the connections
+//! in order, and closes the unfinished ones when the grace time is over. All of it happens in slices.
 
 use log::{info, warn};
 
@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// Connections that are looked at between two polls.
+/// How many connections are handled between two polls.
 const SLICE: usize = 256;
 
 /// Batches that each listener still accepts when the reactor stops: a full backlog of the largest usual size. As many
@@ -27,11 +27,11 @@ pub(super) enum Sweep {
     /// Accepting what waits at each listener, and closing the listeners: a listener that closes resets the connections in
     /// its backlog, whose peers have been told that they are connected. Also answering the datagrams that have come.
     Backlog { batches_left: usize },
-    /// Letting connections go on which nothing is begun and nothing owed, from this slab key on.
+    /// Closing the connections with no partial frame and nothing left to send, from this slab key on.
     LetGo { next: usize },
-    /// Ending the others in order, shortly before the grace time is over.
+    /// Ending the others in order shortly before the grace time is over.
     LastCall { next: usize },
-    /// Closing what is left at its end.
+    /// Closing the remaining connections when the grace time is over.
     CutOff { next: usize },
 }
 
@@ -103,8 +103,8 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         (end < self.connections.capacity()).then_some(end)
     }
 
-    /// Ends the connections on which something is begun, or whose peers send without a pause, as long as there is time
-    /// to do it in order.
+    /// Ends the connections that have a partial frame, or whose peers send without a pause, while there is time to do it
+    /// in order.
     pub(super) fn call_last(&mut self) {
         self.last_call = None;
         warn!("the grace time is nearly over: ending {}", connections(self.connections.len()));

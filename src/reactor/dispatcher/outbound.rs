@@ -1,4 +1,4 @@
-//! What the dispatcher does unasked by any peer: connecting outwards, speaking, closing.
+//! What the dispatcher does without a peer's request: connecting, sending, closing.
 
 use std::{io, net::IpAddr};
 
@@ -18,7 +18,7 @@ use crate::{
 };
 
 impl<N: Net, P: Protocol> Dispatcher<N, P> {
-    /// Speaks `protocol` on connections that go out: [`connect`](Self::connect) opens them.
+    /// Speaks `protocol` on outbound connections: [`connect`](Self::connect) opens them.
     ///
     /// # Errors
     ///
@@ -75,7 +75,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         Ok(token)
     }
 
-    /// Asks whether the peer of `token` has answered.
+    /// Checks whether the peer of `token` has answered.
     #[cold]
     pub(super) fn finish_connecting(&mut self, token: Token) {
         let Some(&KnownPeer { peer, .. }) = self.peers.get(token) else { return };
@@ -115,8 +115,8 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         Some(self.find(token)?.owed())
     }
 
-    /// Closes a connection at once, with whatever it owes; whether it was there. To end one in good order is the
-    /// protocol's to ask for, by [`Next::Finish`](crate::protocol::Next::Finish).
+    /// Closes a connection at once; what it owes is lost. Returns whether it was there. A protocol ends one in order by
+    /// [`Next::Finish`](crate::protocol::Next::Finish).
     pub fn close(&mut self, token: Token) -> bool {
         let there = self.find(token).is_some();
         if there {
