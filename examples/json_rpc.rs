@@ -50,7 +50,7 @@ impl Protocol for JsonRpc {
             (consumed, frames) = (consumed + seen + end + 1, frames + 1);
             seen = 0;
         };
-        Received { consumed, echo: false, frames, next }
+        Received::answered(consumed, frames, next)
     }
 }
 

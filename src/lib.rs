@@ -9,10 +9,10 @@
 //!                    └──────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! A [`Reactor`] polls and owns the listeners; behind it the [`dispatcher`] decides what becomes of each event. A
-//! connection reads, shows the bytes to its listener's [`Protocol`](protocol::Protocol), and sends what that
-//! answers: for an echo the same bytes, uncopied. What is not a whole frame yet, or not taken by the kernel yet, is
-//! all that a connection keeps; an idle one owns no buffer.
+//! A [`Reactor`] owns the listeners and the connections, polls, and gives each connection its turn. A connection reads,
+//! shows the bytes to its listener's [`Protocol`](protocol::Protocol), and sends the answer: for an echo the same bytes,
+//! without copying them. A connection keeps only what is not a whole frame yet, and what the kernel has not taken yet; an
+//! idle connection owns no buffer.
 //!
 //! | to | see |
 //! |---|---|
@@ -24,7 +24,6 @@
 //! | stop from another thread, or on a signal | [`Reactor::handle`], [`Reactor::stop_on`] |
 //! | watch what it does | [`Reactor::stats`], and the `log` crate's levels |
 //! | connect outwards, and speak unasked | [`Reactor::outbound`], [`Reactor::connect`], [`Reactor::speak`] |
-//! | drive it without a kernel | [`dispatcher::Dispatcher`] over a [`net::Net`] of your own |
 //!
 //! An echo server on a port that the kernel chooses, and one frame through it:
 //!
@@ -66,15 +65,15 @@ compile_error!(
     "resound needs a 64-bit Unix: a token packs two 32-bit numbers into what epoll carries"
 );
 
-pub mod control;
+mod control;
 pub mod frame;
 mod memory;
 #[doc(hidden)]
 pub mod plural;
 pub mod protocol;
-pub mod reactor;
+mod reactor;
 mod reason;
-pub mod socket;
+mod socket;
 mod throttle;
 mod token;
 
@@ -82,17 +81,19 @@ pub use control::stats::{Counter, Stats};
 pub use reactor::{
     Handle, Reactor,
     config::{Config, Overload, UdpConfig},
-    dispatcher, inspect,
+    dispatcher::Phase,
     limits::Limits,
-    net,
     service::Lane,
 };
+// For tests that drive the loop without a kernel.
+#[doc(hidden)]
+pub use reactor::{dispatcher, inspect, net};
 pub use reason::Reason;
 pub use socket::{
     endpoint::{Endpoint, ParseEndpointError},
     listen,
     listener::Listener,
-    peer::Peer,
+    peer::{Ends, Peer},
 };
 pub use token::Token;
 

@@ -10,7 +10,7 @@ mod obvious;
 use drive::{Driven, cut, drive};
 use proptest::{collection::vec, prelude::*, sample::Index};
 use resound::{
-    Reason, Token,
+    Ends, Reason, Token,
     frame::{Dialect, FrameError, Head, Rest, Width, presets},
     protocol::{Framed, Frames, Handler, Next, Raw, Refusal, Reply},
 };
@@ -298,9 +298,15 @@ fn a_handler_with_a_memory_greets_counts_and_forgets() {
     struct Count(Vec<(Token, u8)>);
 
     impl Handler for Count {
-        fn opened(&mut self, connection: Token, _: &resound::Peer, greeting: &mut Reply<'_>) {
+        fn opened(
+            &mut self,
+            connection: Token,
+            _: &Ends,
+            greeting: &mut Reply<'_>,
+        ) -> Result<(), Refusal> {
             self.0.push((connection, b'0'));
             greeting.frame(b"hello").unwrap();
+            Ok(())
         }
 
         fn frame(

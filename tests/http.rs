@@ -11,7 +11,7 @@ use cases::{LAST, conversations, echo, echo_chunks, get, hello, post_chunks, ref
 use drive::{Driven, cut, drive};
 use proptest::prelude::*;
 use resound::{
-    Peer, Reason, Token,
+    Ends, Peer, Reason, Token,
     protocol::{
         Ending, Next, Output, Protocol, Refusal,
         http::{Http, HttpLimits},
@@ -117,7 +117,7 @@ fn nothing_goes_back_and_nothing_is_consumed_before_a_body_is_whole() {
     for (sent, body) in [(by_length, "a".repeat(20)), (in_chunks, "12345678123456789012".into())] {
         let mut http = http();
         let mut out = Output::new(1000);
-        http.opened(CONNECTION, &Peer::Unix, &mut out);
+        http.opened(CONNECTION, &Ends::new(Peer::Unix, None), &mut out).unwrap();
         let (mut seen, mut need) = (0, 0);
         for length in 1..sent.len() {
             if length < need {
@@ -154,7 +154,7 @@ fn a_large_body_goes_back_from_where_it_lies() {
     ] {
         let mut http = Http::default().clocked(clock);
         let mut out = Output::new(1000);
-        http.opened(CONNECTION, &Peer::Unix, &mut out);
+        http.opened(CONNECTION, &Ends::new(Peer::Unix, None), &mut out).unwrap();
         let (mut rest, mut back, mut in_place) = (&sent[..], Vec::new(), 0);
         while !rest.is_empty() {
             out.clear();
@@ -222,7 +222,7 @@ fn a_refusal_tells_the_log_the_limit() {
 /// Opens a connection and shows it `input`; the protocol, and what went out.
 fn opened(mut http: Http, input: &str) -> (Http, Output) {
     let mut out = Output::new(1000);
-    http.opened(CONNECTION, &Peer::Unix, &mut out);
+    http.opened(CONNECTION, &Ends::new(Peer::Unix, None), &mut out).unwrap();
     if !input.is_empty() {
         http.receive(CONNECTION, input.as_bytes(), 0, &mut out);
     }
@@ -303,7 +303,7 @@ fn a_streamed_body_goes_back_from_where_it_lies_whatever_its_size() {
 fn empty_lines_before_a_request_are_few() {
     let mut http = http();
     let mut out = Output::new(1000);
-    http.opened(CONNECTION, &Peer::Unix, &mut out);
+    http.opened(CONNECTION, &Ends::new(Peer::Unix, None), &mut out).unwrap();
     let ended = (0..100).any(|_| {
         let received = http.receive(CONNECTION, b"\r\n", 0, &mut out);
         matches!(received.next, Next::Refuse(_))

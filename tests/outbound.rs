@@ -9,10 +9,10 @@ use std::{
 };
 
 use resound::{
-    Config, Endpoint, Lane, Peer, Reactor, Reason, Token,
+    Config, Endpoint, Ends, Lane, Peer, Reactor, Reason, Token,
     dispatcher::Dispatcher,
     net::{Net, Readiness, Stream},
-    protocol::{Next, Output, Protocol, Raw, Received},
+    protocol::{Next, Output, Protocol, Raw, Received, Refusal},
 };
 
 const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -26,14 +26,15 @@ struct Caller {
 }
 
 impl Protocol for Caller {
-    fn opened(&mut self, _: Token, _: &Peer, out: &mut Output) {
+    fn opened(&mut self, _: Token, _: &Ends, out: &mut Output) -> Result<(), Refusal> {
         out.extend(&self.words);
+        Ok(())
     }
 
     fn receive(&mut self, _: Token, input: &[u8], _: usize, _: &mut Output) -> Received {
         self.heard.extend_from_slice(input);
         let next = if self.heard.ends_with(b"bye") { Next::Finish } else { Next::Idle };
-        Received { consumed: input.len(), echo: false, frames: 0, next }
+        Received::answered(input.len(), 0, next)
     }
 
     fn closed(&mut self, connection: Token, reason: Reason) {
@@ -53,8 +54,9 @@ struct Server {
 }
 
 impl Protocol for Server {
-    fn opened(&mut self, _: Token, peer: &Peer, _: &mut Output) {
-        self.peers.push(*peer);
+    fn opened(&mut self, _: Token, ends: &Ends, _: &mut Output) -> Result<(), Refusal> {
+        self.peers.push(ends.peer);
+        Ok(())
     }
 
     fn receive(&mut self, token: Token, input: &[u8], seen: usize, out: &mut Output) -> Received {
@@ -83,8 +85,8 @@ impl End {
 }
 
 impl Protocol for End {
-    fn opened(&mut self, token: Token, peer: &Peer, out: &mut Output) {
-        self.protocol().opened(token, peer, out);
+    fn opened(&mut self, token: Token, ends: &Ends, out: &mut Output) -> Result<(), Refusal> {
+        self.protocol().opened(token, ends, out)
     }
 
     fn receive(&mut self, token: Token, input: &[u8], seen: usize, out: &mut Output) -> Received {

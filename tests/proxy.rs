@@ -9,9 +9,9 @@ use std::{cell::RefCell, net::SocketAddr, rc::Rc};
 use drive::{cut, drive};
 use proptest::prelude::*;
 use resound::{
-    Peer, Reason, Token,
+    Ends, Peer, Reason, Token,
     protocol::{
-        Ending, Next, Output, Protocol, Received,
+        Ending, Next, Output, Protocol, Received, Refusal,
         identity::{Banner, Template, line},
         lines::Lines,
         proxy::{Header, Mode, Parsed, Proxied, Source, parse},
@@ -202,17 +202,15 @@ impl Diary {
 }
 
 impl Protocol for Diary {
-    fn arrived(&mut self, _: Token, local: SocketAddr) {
-        self.note(format!("arrived at {local}"));
-    }
-
-    fn opened(&mut self, _: Token, peer: &Peer, _: &mut Output) {
-        self.note(format!("opened by {peer}"));
+    fn opened(&mut self, _: Token, ends: &Ends, _: &mut Output) -> Result<(), Refusal> {
+        let local = ends.local.map_or_else(|| "no address".to_owned(), |local| local.to_string());
+        self.note(format!("opened by {} at {local}", ends.peer));
+        Ok(())
     }
 
     fn receive(&mut self, _: Token, input: &[u8], seen: usize, _: &mut Output) -> Received {
         self.note(format!("{} after {seen}", input.escape_ascii()));
-        Received { consumed: input.len(), echo: true, frames: 1, next: Next::Idle }
+        Received::echo(input.len(), 1, Next::Idle)
     }
 
     fn ending(&mut self, _: Token, cause: Ending, _: &mut Output) {
@@ -231,8 +229,8 @@ fn diary(input: &[u8]) -> (Vec<String>, Vec<u8>, Option<Peer>) {
     let diary = Diary::default();
     let mut out = Output::new(1000);
     let mut proxied = Proxied::new(Mode::Any, diary.boxed());
-    proxied.arrived(connection, address("10.0.0.1:7"));
-    proxied.opened(connection, &Peer::Tcp(address("10.0.0.2:99")), &mut out);
+    let of_socket = Ends::new(Peer::Tcp(address("10.0.0.2:99")), Some(address("10.0.0.1:7")));
+    proxied.opened(connection, &of_socket, &mut out).unwrap();
     proxied.ending(connection, Ending::Stopping, &mut out);
     let received = proxied.receive(connection, input, 0, &mut out);
     assert!(!received.echo);
@@ -247,13 +245,7 @@ fn the_protocol_behind_sees_the_real_ends() {
     let (diary, sent, peer) = diary(b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r\nhello");
     assert_eq!(
         diary,
-        [
-            "arrived at 192.0.2.2:443",
-            "opened by 192.0.2.1:56324",
-            "hello after 0",
-            "ending, Idle",
-            "closed",
-        ]
+        ["opened by 192.0.2.1:56324 at 192.0.2.2:443", "hello after 0", "ending, Idle", "closed",]
     );
     assert_eq!(sent, b"hello");
     assert_eq!(peer, Some(Peer::Tcp(address("192.0.2.1:56324"))));
@@ -262,7 +254,7 @@ fn the_protocol_behind_sees_the_real_ends() {
 #[test]
 fn a_health_check_is_from_the_proxy_itself() {
     let (diary, _, peer) = diary(&v2(0x20, 0, &[]));
-    let want = ["arrived at 10.0.0.1:7", "opened by 10.0.0.2:99", "ending, Idle", "closed"];
+    let want = ["opened by 10.0.0.2:99 at 10.0.0.1:7", "ending, Idle", "closed"];
     assert_eq!(diary, want);
     assert_eq!(peer, None);
 }
@@ -281,12 +273,14 @@ fn a_stale_token_is_not_taken_for_one_that_waits() {
     let diary = Diary::default();
     let mut out = Output::new(1000);
     let mut proxied = Proxied::new(Mode::Any, diary.boxed());
-    proxied.opened(old, &Peer::Unix, &mut out);
+    let unix = Ends::new(Peer::Unix, None);
+    proxied.opened(old, &unix, &mut out).unwrap();
     proxied.receive(old, b"PROXY UNKNOWN\r\n", 0, &mut out);
-    proxied.opened(new, &Peer::Unix, &mut out);
+    proxied.opened(new, &unix, &mut out).unwrap();
     proxied.closed(old, Reason::PeerClosed);
     proxied.receive(new, b"PROXY UNKNOWN\r\nx", 0, &mut out);
-    assert_eq!(diary.read(), ["opened by unix", "closed", "opened by unix", "x after 0"]);
+    let opened = "opened by unix at no address";
+    assert_eq!(diary.read(), [opened, "closed", opened, "x after 0"]);
 }
 
 #[test]

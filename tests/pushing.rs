@@ -12,10 +12,9 @@ use std::{
 };
 
 use resound::{
-    Config, Endpoint, Reactor, Reason, Token,
-    dispatcher::Phase,
+    Config, Endpoint, Ends, Phase, Reactor, Reason, Token,
     frame::{Dialect, FrameError},
-    protocol::{Framed, Handler, Next, Output, Protocol, Received, Reply},
+    protocol::{Framed, Handler, Next, Output, Protocol, Received, Refusal, Reply},
 };
 
 const REPLIES: u32 = 1_000;
@@ -91,12 +90,13 @@ fn many_replies_to_one_frame_are_held_back_while_the_peer_does_not_read() {
 struct Pusher(mpsc::Sender<Token>);
 
 impl Protocol for Pusher {
-    fn opened(&mut self, connection: Token, _: &resound::Peer, _: &mut Output) {
+    fn opened(&mut self, connection: Token, _: &Ends, _: &mut Output) -> Result<(), Refusal> {
         self.0.send(connection).unwrap();
+        Ok(())
     }
 
     fn receive(&mut self, _: Token, input: &[u8], _: usize, _: &mut Output) -> Received {
-        Received { consumed: input.len(), echo: false, frames: 0, next: Next::Idle }
+        Received::answered(input.len(), 0, Next::Idle)
     }
 
     fn sent(&mut self, connection: Token, _: &mut Output) {
@@ -161,7 +161,7 @@ struct Later;
 impl Protocol for Later {
     fn receive(&mut self, _: Token, input: &[u8], _: usize, out: &mut Output) -> Received {
         out.call_after(Duration::from_millis(10 * u64::from(input[0])));
-        Received { consumed: input.len(), echo: false, frames: 1, next: Next::Idle }
+        Received::answered(input.len(), 1, Next::Idle)
     }
 
     fn called(&mut self, _: Token, out: &mut Output) {

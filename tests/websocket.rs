@@ -17,7 +17,7 @@ use drive::{Driven, cut, drive};
 use handshake::{ACCEPTED, HANDSHAKE};
 use proptest::prelude::*;
 use resound::{
-    Peer, Token,
+    Ends, Peer, Token,
     protocol::{
         Ending, Next, Output, Protocol, Refusal,
         identity::{Tag, Template},
@@ -99,7 +99,7 @@ fn the_examples_of_the_rfc() {
 fn messages_are_counted_and_an_unfinished_one_keeps_the_time_limit_running() {
     let mut web_socket = WebSocket::default();
     let mut out = Output::new(1000);
-    web_socket.opened(CONNECTION, &Peer::Unix, &mut out);
+    web_socket.opened(CONNECTION, &Ends::new(Peer::Unix, None), &mut out).unwrap();
     let rest = |need| Next::Rest { need };
     for (input, consumed, messages, next) in [
         (HANDSHAKE.as_bytes().to_vec(), HANDSHAKE.len(), 0, Next::Idle),
@@ -144,7 +144,7 @@ fn wrong_text_is_refused_before_its_frame_is_whole() {
 fn a_fragmented_message_goes_back_when_it_is_whole() {
     let mut web_socket = WebSocket::default();
     let mut out = Output::new(1000);
-    web_socket.opened(CONNECTION, &Peer::Unix, &mut out);
+    web_socket.opened(CONNECTION, &Ends::new(Peer::Unix, None), &mut out).unwrap();
     web_socket.receive(CONNECTION, HANDSHAKE.as_bytes(), 0, &mut out);
     out.clear();
     let frames = [client(TEXT, "a"), client(FIN | PING, "p"), client(0, "b"), client(FIN, "c")];
@@ -243,7 +243,7 @@ fn small_frames_wait_for_room_in_the_output() {
     let mut web_socket = WebSocket::default();
     let mut out = Output::new(100);
     let pings = client(FIN | PING, "").repeat(1000);
-    web_socket.opened(CONNECTION, &Peer::Unix, &mut out);
+    web_socket.opened(CONNECTION, &Ends::new(Peer::Unix, None), &mut out).unwrap();
     web_socket.receive(CONNECTION, HANDSHAKE.as_bytes(), 0, &mut out);
     let mut consumed = 0;
     while consumed < pings.len() {
@@ -267,7 +267,7 @@ fn the_server_says_why_it_ends_a_connection() {
     ] {
         let mut web_socket = WebSocket::default();
         let mut out = Output::new(1000);
-        web_socket.opened(CONNECTION, &Peer::Unix, &mut out);
+        web_socket.opened(CONNECTION, &Ends::new(Peer::Unix, None), &mut out).unwrap();
         web_socket.receive(CONNECTION, input, 0, &mut out);
         out.clear();
         web_socket.ending(CONNECTION, cause, &mut out);
@@ -281,7 +281,7 @@ fn the_server_says_why_it_ends_a_connection() {
     }
     let mut out = Output::new(1000);
     let mut web_socket = WebSocket::default();
-    web_socket.opened(CONNECTION, &Peer::Unix, &mut out);
+    web_socket.opened(CONNECTION, &Ends::new(Peer::Unix, None), &mut out).unwrap();
     web_socket.ending(CONNECTION, Ending::Idle, &mut out);
     assert_eq!(out.bytes(), b"");
 }

@@ -34,6 +34,7 @@ impl Counter {
 
 /// What a reactor has done. Counters start at 0 and only grow; gauges say so.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Stats {
     /// Connections accepted, or opened by [`connect`](crate::Reactor::connect).
     pub opened: Counter,
@@ -53,6 +54,8 @@ pub struct Stats {
     pub too_long: Counter,
     /// Input refused because it means nothing in the listener's protocol.
     pub malformed: Counter,
+    /// Peers that a protocol did not allow ([`Refusal::NotAllowed`](crate::protocol::Refusal::NotAllowed)).
+    pub not_allowed: Counter,
     /// UDP datagrams that got no answer.
     pub datagrams_dropped: Counter,
     /// Among them, those that the loop guard dropped ([`UdpConfig::loop_guard`](crate::UdpConfig::loop_guard)).
@@ -97,6 +100,7 @@ impl Stats {
             truncated,
             too_long,
             malformed,
+            not_allowed,
             datagrams_dropped,
             loop_guard_drops,
             accept_pauses,
@@ -114,6 +118,7 @@ impl Stats {
             truncated,
             too_long,
             malformed,
+            not_allowed,
             datagrams_dropped,
             loop_guard_drops,
             accept_pauses,
@@ -144,6 +149,7 @@ impl fmt::Display for Stats {
             (["frame cut short", "frames cut short"], &self.truncated),
             (["length over the limit", "lengths over the limit"], &self.too_long),
             (["malformed"; 2], &self.malformed),
+            (["not allowed"; 2], &self.not_allowed),
             (["datagram dropped", "datagrams dropped"], &self.datagrams_dropped),
             (["of them by the loop guard"; 2], &self.loop_guard_drops),
             (["accept pause", "accept pauses"], &self.accept_pauses),

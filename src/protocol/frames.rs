@@ -81,12 +81,8 @@ impl Protocol for Frames {
         _out: &mut Output,
     ) -> Received {
         let scan = self.dialect.scan(input);
-        Received {
-            consumed: scan.whole,
-            echo: true,
-            frames: scan.frames,
-            next: after(scan.rest, &input[scan.whole..], |need| Next::Rest { need }),
-        }
+        let next = after(scan.rest, &input[scan.whole..], |need| Next::Rest { need });
+        Received::echo(scan.whole, scan.frames, next)
     }
 }
 
@@ -99,11 +95,21 @@ pub(super) fn after(rest: Rest, ahead: &[u8], part: impl FnOnce(usize) -> Next) 
         Rest::Refused(FrameError::TooLong { length, limit }) => {
             Next::Refuse(Refusal::TooLong { length, limit, looks_like: looks_like(ahead) })
         }
-        Rest::Refused(FrameError::TooShort { .. }) => {
-            Next::Refuse(Refusal::Malformed("a length that does not even count what it has to"))
-        }
-        Rest::Refused(FrameError::Overlong) => {
-            Next::Refuse(Refusal::Malformed("a varint length of more than 64 bits"))
+        Rest::Refused(error) => Next::Refuse(error.into()),
+    }
+}
+
+/// A [`Handler`](super::Handler) hands on the error of a reply with `?`.
+impl From<FrameError> for Refusal {
+    fn from(error: FrameError) -> Self {
+        match error {
+            FrameError::TooLong { length, limit } => {
+                Self::TooLong { length, limit, looks_like: None }
+            }
+            FrameError::TooShort { .. } => {
+                Self::Malformed("length too small: it must include its own header")
+            }
+            FrameError::Overlong => Self::Malformed("a varint length of more than 64 bits"),
         }
     }
 }

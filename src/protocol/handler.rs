@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use super::{Ending, Next, Output, Protocol, Received, Refusal, frames::after};
 use crate::{
-    Peer, Reason, Token,
+    Ends, Reason, Token,
     frame::{Dialect, FrameError, Payload},
 };
 
@@ -31,7 +31,7 @@ use crate::{
 /// use std::collections::HashMap;
 ///
 /// use resound::{
-///     Peer, Reason, Token,
+///     Reason, Token,
 ///     frame::FrameError,
 ///     protocol::{Handler, Reply},
 /// };
@@ -58,10 +58,19 @@ use crate::{
 /// }
 /// ```
 pub trait Handler {
-    /// A connection is there; what is put into `greeting` is the first thing its peer receives. To
-    /// [`finish`](Reply::finish) has no effect yet.
-    fn opened(&mut self, connection: Token, peer: &Peer, greeting: &mut Reply<'_>) {
-        let _ = (connection, peer, greeting);
+    /// A connection is open. What is put into `greeting` is the first thing that its peer receives.
+    ///
+    /// # Errors
+    ///
+    /// A [`Refusal`] ends the connection once the greeting is sent, as in [`Protocol::opened`].
+    fn opened(
+        &mut self,
+        connection: Token,
+        ends: &Ends,
+        greeting: &mut Reply<'_>,
+    ) -> Result<(), Refusal> {
+        let _ = (connection, ends, greeting);
+        Ok(())
     }
 
     /// A whole frame has arrived, with that `payload`: any number of frames go back, none included.
@@ -252,9 +261,9 @@ impl<H: Handler> Framed<H> {
 }
 
 impl<H: Handler> Protocol for Framed<H> {
-    fn opened(&mut self, connection: Token, peer: &Peer, out: &mut Output) {
+    fn opened(&mut self, connection: Token, ends: &Ends, out: &mut Output) -> Result<(), Refusal> {
         let mut greeting = Reply::new(self.dialect, out);
-        self.handler.opened(connection, peer, &mut greeting);
+        self.handler.opened(connection, ends, &mut greeting)
     }
 
     fn receive(
@@ -291,7 +300,7 @@ impl<H: Handler> Protocol for Framed<H> {
                 break Next::Full;
             }
         };
-        Received { consumed, echo: false, frames, next }
+        Received::answered(consumed, frames, next)
     }
 
     fn sent(&mut self, connection: Token, out: &mut Output) {

@@ -35,18 +35,18 @@ pub(super) mod head;
 pub(super) mod request;
 pub(super) mod response;
 
-use std::{net::SocketAddr, time::SystemTime};
+use std::time::SystemTime;
 
 pub(super) use self::common::{Always, Common};
 use self::exchange::{Place, in_place};
 pub use super::clock::Clock;
 use super::{
-    Ending, Output, PerConnection, Protocol, Received,
+    Ending, Output, PerConnection, Protocol, Received, Refusal,
     identity::Tag,
     key::{BadTerms, TAG},
     offer::{Offer, Terms},
 };
-use crate::{Peer, Reason, Token};
+use crate::{Ends, Reason, Token};
 
 pub(super) const OFFER: Offer = Offer {
     name: "http",
@@ -160,12 +160,9 @@ impl Http {
 }
 
 impl Protocol for Http {
-    fn arrived(&mut self, _: Token, local: SocketAddr) {
-        self.common.arrived(local);
-    }
-
-    fn opened(&mut self, connection: Token, peer: &Peer, _: &mut Output) {
-        self.common.opened(connection, peer);
+    fn opened(&mut self, connection: Token, ends: &Ends, _: &mut Output) -> Result<(), Refusal> {
+        self.common.opened(connection, ends);
+        Ok(())
     }
 
     fn receive(

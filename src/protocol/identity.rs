@@ -4,10 +4,10 @@
 //! A [`Template`] is such a text. [`Banner`] sends it before a protocol's first reply. [`Tag`] keeps it for protocols
 //! that have another place for it, as HTTP has in its response heads.
 
-use std::{fmt, net::SocketAddr};
+use std::fmt;
 
-use super::{Ending, Output, PerConnection, Protocol, Received};
-use crate::{Peer, Reason, Token};
+use super::{Ending, Output, PerConnection, Protocol, Received, Refusal};
+use crate::{Ends, Peer, Reason, Token};
 
 /// The placeholders that templates may contain.
 const PLACEHOLDERS: [&str; 4] = ["{hostname}", "{pid}", "{peer}", "{local}"];
@@ -19,7 +19,7 @@ const PLACEHOLDERS: [&str; 4] = ["{hostname}", "{pid}", "{peer}", "{local}"];
 /// | `{hostname}` | the name of this host |
 /// | `{pid}` | the ID of this process |
 /// | `{peer}` | the address of the other end, or `unix`; behind a proxy, the real client's |
-/// | `{local}` | the address that the connection arrived at, or `unix` if there is none; behind a proxy, the proxy's |
+/// | `{local}` | the address that the peer connected to, or `unix` if there is none; behind a proxy, the proxy's |
 ///
 /// `{{` and `}}` stand for one brace each.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,13 +128,13 @@ impl Template {
         })
     }
 
-    /// The text for a connection from `peer` that arrived at `local`.
+    /// The text for a connection with these `ends`.
     #[must_use]
-    pub fn render(&self, peer: &Peer, local: Option<SocketAddr>) -> String {
+    pub fn render(&self, ends: &Ends) -> String {
         let pieces = self.pieces.iter().map(|piece| match piece {
             Piece::Text(text) => text.clone(),
-            Piece::Peer => peer.to_string(),
-            Piece::Local => local.map_or(Peer::Unix, Peer::Tcp).to_string(),
+            Piece::Peer => ends.peer.to_string(),
+            Piece::Local => ends.local.map_or(Peer::Unix, Peer::Tcp).to_string(),
         });
         pieces.collect()
     }
@@ -149,8 +149,6 @@ const LONGEST_ADDRESS: usize = "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff%4294967
 pub struct Tag {
     template: Template,
     text: Text,
-    /// The local address of the connection that opens next.
-    local: Option<SocketAddr>,
 }
 
 #[derive(Debug)]
@@ -166,21 +164,15 @@ impl Tag {
         let text = if template.varies() {
             Text::Each(PerConnection::new())
         } else {
-            Text::Same(template.render(&Peer::Unix, None).into())
+            Text::Same(template.render(&Ends::new(Peer::Unix, None)).into())
         };
-        Self { template, text, local: None }
-    }
-
-    /// To be called by the protocol's [`arrived`](Protocol::arrived).
-    pub const fn arrived(&mut self, local: SocketAddr) {
-        self.local = Some(local);
+        Self { template, text }
     }
 
     /// To be called by the protocol's [`opened`](Protocol::opened).
-    pub fn opened(&mut self, connection: Token, peer: &Peer) {
-        let local = self.local.take();
+    pub fn opened(&mut self, connection: Token, ends: &Ends) {
         if let Text::Each(texts) = &mut self.text {
-            texts.insert(connection, self.template.render(peer, local).into());
+            texts.insert(connection, self.template.render(ends).into());
         }
     }
 
@@ -210,14 +202,12 @@ pub struct Banner<P, W = Wrap> {
     template: Template,
     wrap: W,
     inner: P,
-    /// The local address of the connection that opens next.
-    local: Option<SocketAddr>,
 }
 
 impl<P, W: FnMut(&str, &mut Output)> Banner<P, W> {
     /// The text of `template`, which `wrap` appends as the peers of `inner` expect it, and then `inner`.
     pub const fn new(template: Template, wrap: W, inner: P) -> Self {
-        Self { template, wrap, inner, local: None }
+        Self { template, wrap, inner }
     }
 }
 
@@ -240,15 +230,9 @@ pub fn line(text: &str, out: &mut Output) {
 }
 
 impl<P: Protocol, W: FnMut(&str, &mut Output)> Protocol for Banner<P, W> {
-    fn arrived(&mut self, connection: Token, local: SocketAddr) {
-        self.local = Some(local);
-        self.inner.arrived(connection, local);
-    }
-
-    fn opened(&mut self, connection: Token, peer: &Peer, out: &mut Output) {
-        let text = self.template.render(peer, self.local.take());
-        (self.wrap)(&text, out);
-        self.inner.opened(connection, peer, out);
+    fn opened(&mut self, connection: Token, ends: &Ends, out: &mut Output) -> Result<(), Refusal> {
+        (self.wrap)(&self.template.render(ends), out);
+        self.inner.opened(connection, ends, out)
     }
 
     fn receive(
@@ -292,6 +276,8 @@ impl<P: Protocol, W: FnMut(&str, &mut Output)> Protocol for Banner<P, W> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     const PEER: Peer =
@@ -313,14 +299,14 @@ mod tests {
             ("Grüße", None, "Grüße".into()),
         ] {
             let template = Template::parse(text, "box").unwrap();
-            assert_eq!(template.render(&PEER, local), want, "{text}");
+            assert_eq!(template.render(&Ends::new(PEER, local)), want, "{text}");
         }
     }
 
     #[test]
     fn a_hostname_with_braces_is_not_a_placeholder() {
         let template = Template::parse("{hostname}", "{peer}").unwrap();
-        assert_eq!(template.render(&PEER, None), "{peer}");
+        assert_eq!(template.render(&Ends::new(PEER, None)), "{peer}");
         assert!(!template.varies());
     }
 
@@ -346,8 +332,8 @@ mod tests {
         let longest: SocketAddr =
             "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff%4294967295]:65535".parse().unwrap();
         let texts = [
-            template.render(&Peer::Unix, None),
-            template.render(&Peer::Tcp(longest), Some(longest)),
+            template.render(&Ends::new(Peer::Unix, None)),
+            template.render(&Ends::new(Peer::Tcp(longest), Some(longest))),
         ];
         assert_eq!(texts.map(|text| text.len()), template.lengths());
     }
@@ -355,7 +341,7 @@ mod tests {
     #[test]
     fn a_tag_that_does_not_vary_keeps_nothing() {
         let mut tag = Tag::new(Template::parse("{hostname}", "box").unwrap());
-        tag.opened(Token::new(1, 1), &PEER);
+        tag.opened(Token::new(1, 1), &Ends::new(PEER, None));
         assert!(matches!(tag.text, Text::Same(_)));
         assert_eq!(tag.text(Token::new(9, 9)), "box");
     }
@@ -364,9 +350,8 @@ mod tests {
     fn a_tag_that_varies_is_forgotten_with_its_connection() {
         let mut tag = Tag::new(Template::parse("{local}", "box").unwrap());
         let (first, second) = (Token::new(1, 1), Token::new(2, 1));
-        tag.arrived("127.0.0.1:7".parse().unwrap());
-        tag.opened(first, &PEER);
-        tag.opened(second, &PEER);
+        tag.opened(first, &Ends::new(PEER, "127.0.0.1:7".parse().ok()));
+        tag.opened(second, &Ends::new(PEER, None));
         assert_eq!((tag.text(first), tag.text(second)), ("127.0.0.1:7", "unix"));
         tag.closed(first);
         assert_eq!(tag.text(first), "");

@@ -74,7 +74,7 @@ impl Protocol for Lines {
         } else {
             Next::Rest { need: 0 }
         };
-        Received { consumed, echo: true, frames: lines, next }
+        Received::echo(consumed, lines, next)
     }
 }
 

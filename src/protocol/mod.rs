@@ -21,7 +21,7 @@ pub mod websocket;
 #[cfg(test)]
 mod wrappers;
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 pub use frames::{Frames, looks_like};
 pub use handler::{Framed, Handler, Reply};
@@ -31,19 +31,47 @@ pub use offers::{offer, offers};
 pub use per_connection::PerConnection;
 pub use raw::Raw;
 
-use crate::{Peer, Reason, Token, plural::bytes};
+use crate::{Ends, Peer, Reason, Token, plural::bytes};
 
 /// What a listener speaks.
 pub trait Protocol {
-    /// A connection has come in at this address of ours. Called just before [`opened`](Self::opened),
-    /// where there is an address to tell of.
-    fn arrived(&mut self, connection: Token, local: SocketAddr) {
-        let _ = (connection, local);
-    }
-
-    /// A connection is there. What is put into `out` is the first thing its peer receives.
-    fn opened(&mut self, connection: Token, peer: &Peer, out: &mut Output) {
-        let _ = (connection, peer, out);
+    /// A connection is open: it was accepted, or a server has answered
+    /// [`Reactor::connect`](crate::Reactor::connect). What is put into `out` is the first thing that its peer receives.
+    ///
+    /// # Errors
+    ///
+    /// A [`Refusal`] ends the connection: what is in `out` is sent, then FIN. The refusal is counted and logged as one
+    /// of [`Next::Refuse`]. Nothing that the peer sends is shown; [`closed`](Self::closed) is called as for every
+    /// connection, with [`Reason::Refused`].
+    ///
+    /// ```
+    /// use resound::{
+    ///     Ends, Peer, Token,
+    ///     protocol::{Output, Protocol, Raw, Received, Refusal},
+    /// };
+    ///
+    /// /// Echoes, but only to this host.
+    /// struct Local;
+    ///
+    /// impl Protocol for Local {
+    ///     fn opened(&mut self, _: Token, ends: &Ends, out: &mut Output) -> Result<(), Refusal> {
+    ///         match ends.peer {
+    ///             Peer::Tcp(address) if !address.ip().is_loopback() => {
+    ///                 out.extend(b"local clients only\n");
+    ///                 Err(Refusal::NotAllowed("a peer on another host"))
+    ///             }
+    ///             _ => Ok(()),
+    ///         }
+    ///     }
+    ///
+    ///     fn receive(&mut self, token: Token, input: &[u8], seen: usize, out: &mut Output) -> Received {
+    ///         Raw.receive(token, input, seen, out)
+    ///     }
+    /// }
+    /// ```
+    fn opened(&mut self, connection: Token, ends: &Ends, out: &mut Output) -> Result<(), Refusal> {
+        let _ = (connection, ends, out);
+        Ok(())
     }
 
     /// Bytes have arrived.
@@ -106,12 +134,8 @@ pub trait Protocol {
 
 /// Any protocol, boxed, is a protocol: which one a listener speaks is decided when it is configured.
 impl<P: Protocol + ?Sized> Protocol for Box<P> {
-    fn arrived(&mut self, connection: Token, local: SocketAddr) {
-        (**self).arrived(connection, local);
-    }
-
-    fn opened(&mut self, connection: Token, peer: &Peer, out: &mut Output) {
-        (**self).opened(connection, peer, out);
+    fn opened(&mut self, connection: Token, ends: &Ends, out: &mut Output) -> Result<(), Refusal> {
+        (**self).opened(connection, ends, out)
     }
 
     fn receive(
@@ -155,6 +179,7 @@ impl<P: Protocol + ?Sized> Protocol for Box<P> {
 
 /// Why the server ends a connection without an error of the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Ending {
     /// Nothing was begun for the whole of the idle timeout.
     Idle,
@@ -166,8 +191,9 @@ pub enum Ending {
     Memory,
 }
 
-/// A protocol's answer to the bytes it was shown.
+/// A protocol's answer to the bytes it was shown: [`echo`](Self::echo) or [`answered`](Self::answered).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Received {
     /// How many leading bytes of the input are done with. The rest is kept and shown again with more behind it.
     pub consumed: usize,
@@ -179,8 +205,26 @@ pub struct Received {
     pub next: Next,
 }
 
+impl Received {
+    /// The first `consumed` bytes of the input, which completed this many `frames`, go back to the peer as they are,
+    /// after what is in the output. They are not copied.
+    #[inline(always)]
+    #[must_use]
+    pub const fn echo(consumed: usize, frames: u64, next: Next) -> Self {
+        Self { consumed, echo: true, frames, next }
+    }
+
+    /// The first `consumed` bytes of the input completed this many `frames`. Only what is in the output goes to the peer.
+    #[inline(always)]
+    #[must_use]
+    pub const fn answered(consumed: usize, frames: u64, next: Next) -> Self {
+        Self { consumed, echo: false, frames, next }
+    }
+}
+
 /// What a protocol waits for after a batch of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Next {
     /// Nothing: all units begun are finished. The connection is idle.
     Idle,
@@ -221,6 +265,7 @@ impl Next {
 
 /// Why a peer was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Refusal {
     /// A unit announces, or already has, more bytes than the limit.
     TooLong {
@@ -233,6 +278,8 @@ pub enum Refusal {
     },
     /// Bytes that mean nothing in this protocol; the text says what is wrong with them.
     Malformed(&'static str),
+    /// The peer may not use this listener; the text says why. For [`Protocol::opened`], which knows its address.
+    NotAllowed(&'static str),
 }
 
 impl std::fmt::Display for Refusal {
@@ -246,7 +293,7 @@ impl std::fmt::Display for Refusal {
                 write!(f, ", over the limit of {limit}")?;
                 looks_like.map_or(Ok(()), |what| write!(f, " (this looks like {what})"))
             }
-            Self::Malformed(what) => f.write_str(what),
+            Self::Malformed(what) | Self::NotAllowed(what) => f.write_str(what),
         }
     }
 }

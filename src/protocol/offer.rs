@@ -24,6 +24,8 @@ pub struct Offer {
 }
 
 /// The values of one listener's keys.
+///
+/// Minor versions of this crate add fields: end with `..Terms::default()`.
 #[derive(Debug, Clone)]
 pub struct Terms {
     /// `max`: the longest unit in bytes. Default none: the preset's limit applies, or `max_frame`.

@@ -16,7 +16,7 @@ mod v2;
 use std::{net::SocketAddr, str::FromStr};
 
 use super::{BadTerms, Ending, Next, Output, PerConnection, Protocol, Received, Refusal};
-use crate::{Peer, Reason, Token};
+use crate::{Ends, Peer, Reason, Token};
 
 /// The versions of the header that a listener accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -109,15 +109,8 @@ const ABSENT: Refusal = Refusal::Malformed(
 pub struct Proxied<P> {
     mode: Mode,
     inner: P,
-    /// The connections whose header is not whole yet.
+    /// The connections whose header is not whole yet, with the ends of their sockets.
     waiting: PerConnection<Ends>,
-}
-
-/// The two addresses of a connection's socket.
-#[derive(Debug)]
-struct Ends {
-    peer: Option<Peer>,
-    local: Option<SocketAddr>,
 }
 
 impl<P> Proxied<P> {
@@ -128,15 +121,9 @@ impl<P> Proxied<P> {
 }
 
 impl<P: Protocol> Protocol for Proxied<P> {
-    fn arrived(&mut self, connection: Token, local: SocketAddr) {
-        let ends = Ends { peer: None, local: Some(local) };
-        self.waiting.insert(connection, ends);
-    }
-
-    fn opened(&mut self, connection: Token, peer: &Peer, _: &mut Output) {
-        let local = self.waiting.get(connection).and_then(|ends| ends.local);
-        let ends = Ends { peer: Some(*peer), local };
-        self.waiting.insert(connection, ends);
+    fn opened(&mut self, connection: Token, ends: &Ends, _: &mut Output) -> Result<(), Refusal> {
+        self.waiting.insert(connection, *ends);
+        Ok(())
     }
 
     fn receive(
@@ -146,36 +133,35 @@ impl<P: Protocol> Protocol for Proxied<P> {
         seen: usize,
         out: &mut Output,
     ) -> Received {
-        if self.waiting.get(connection).is_none() {
+        let Some(&of_socket) = self.waiting.get(connection) else {
             return self.inner.receive(connection, input, seen, out);
-        }
+        };
         let header = match parse(self.mode, input) {
             Ok(Parsed::Whole(header)) => header,
-            Ok(Parsed::Part { need }) => return nothing(0, Next::Handshake { need }),
-            Err(refusal) => return nothing(0, Next::Refuse(refusal)),
+            Ok(Parsed::Part { need }) => {
+                return Received::answered(0, 0, Next::Handshake { need });
+            }
+            Err(refusal) => return Received::answered(0, 0, Next::Refuse(refusal)),
         };
-        let ends = self.waiting.remove(connection);
-        let (peer, local) = match header.source {
+        self.waiting.remove(connection);
+        let ends = match header.source {
             Source::Client { peer, local } => {
                 out.introduce(peer);
-                (Some(peer), local)
+                Ends::new(peer, local)
             }
-            Source::Unnamed => ends.map_or((None, None), |ends| (ends.peer, ends.local)),
+            Source::Unnamed => of_socket,
         };
-        if let Some(local) = local {
-            self.inner.arrived(connection, local);
-        }
-        if let Some(peer) = peer {
-            self.inner.opened(connection, &peer, out);
+        if let Err(refusal) = self.inner.opened(connection, &ends, out) {
+            return Received::answered(header.length, 0, Next::Refuse(refusal));
         }
         let rest = &input[header.length..];
         if rest.is_empty() {
             let goes_on = self.inner.begins_with_handshake();
             let next = if goes_on { Next::Handshake { need: 0 } } else { Next::Idle };
-            return nothing(header.length, next);
+            return Received::answered(header.length, 0, next);
         }
         if out.is_full() {
-            return nothing(header.length, Next::Full);
+            return Received::answered(header.length, 0, Next::Full);
         }
         let mut received = self.inner.receive(connection, rest, 0, out);
         if received.echo {
@@ -219,9 +205,4 @@ impl<P: Protocol> Protocol for Proxied<P> {
     fn introduces_peers(&self) -> bool {
         true
     }
-}
-
-/// An answer that sends nothing and completes no unit.
-const fn nothing(consumed: usize, next: Next) -> Received {
-    Received { consumed, echo: false, frames: 0, next }
 }

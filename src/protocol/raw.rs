@@ -27,6 +27,6 @@ impl Protocol for Raw {
         _seen: usize,
         _out: &mut Output,
     ) -> Received {
-        Received { consumed: input.len(), echo: true, frames: 0, next: Next::Idle }
+        Received::echo(input.len(), 0, Next::Idle)
     }
 }

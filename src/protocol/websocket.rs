@@ -34,7 +34,7 @@ mod handshake;
 mod message;
 mod utf8;
 
-use std::{net::SocketAddr, time::SystemTime};
+use std::time::SystemTime;
 
 use self::{
     frame::Opcode,
@@ -47,7 +47,7 @@ use super::{
     key::{BANNER, TAG},
     offer::Offer,
 };
-use crate::{Peer, Reason, Token};
+use crate::{Ends, Reason, Token};
 
 pub(super) const OFFER: Offer = Offer {
     name: "ws",
@@ -190,19 +190,15 @@ impl WebSocket {
                 }
             }
         };
-        answer(consumed, frames, next)
+        Received::answered(consumed, frames, next)
     }
 }
 
 impl Protocol for WebSocket {
-    fn arrived(&mut self, _: Token, local: SocketAddr) {
-        self.common.arrived(local);
-        self.banner.iter_mut().for_each(|banner| banner.arrived(local));
-    }
-
-    fn opened(&mut self, connection: Token, peer: &Peer, _: &mut Output) {
-        self.common.opened(connection, peer);
-        self.banner.iter_mut().for_each(|banner| banner.opened(connection, peer));
+    fn opened(&mut self, connection: Token, ends: &Ends, _: &mut Output) -> Result<(), Refusal> {
+        self.common.opened(connection, ends);
+        self.banner.iter_mut().for_each(|banner| banner.opened(connection, ends));
+        Ok(())
     }
 
     fn receive(
@@ -219,9 +215,9 @@ impl Protocol for WebSocket {
                 Ok(Some(head)) => head,
                 Ok(None) => {
                     self.places.insert(connection, place);
-                    return answer(0, 0, Next::Handshake { need: 0 });
+                    return Received::answered(0, 0, Next::Handshake { need: 0 });
                 }
-                Err(refusal) => return answer(0, 0, Next::Refuse(refusal)),
+                Err(refusal) => return Received::answered(0, 0, Next::Refuse(refusal)),
             };
             place = Place::Open(Message::default());
         }
@@ -261,11 +257,6 @@ impl Protocol for WebSocket {
     fn begins_with_handshake(&self) -> bool {
         true
     }
-}
-
-/// An answer that is all in the output.
-const fn answer(consumed: usize, frames: u64, next: Next) -> Received {
-    Received { consumed, echo: false, frames, next }
 }
 
 /// Appends a close frame. A reason that does not fit is cut; all of those here are short.

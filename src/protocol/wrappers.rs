@@ -1,17 +1,18 @@
 //! Protocols around a protocol pass on every call and every answer that they do not change.
 
-use std::{cell::RefCell, net::SocketAddr, rc::Rc};
+use std::{cell::RefCell, rc::Rc};
 
 use super::{
-    Ending, Next, Output, Protocol, Received,
+    Ending, Next, Output, Protocol, Received, Refusal,
     identity::{Banner, Template, line},
     proxy::{Mode, Proxied},
 };
-use crate::{Peer, Reason, Token};
+use crate::{Ends, Peer, Reason, Token};
 
 const CONNECTION: Token = Token::new(1, 1);
 const HEADER: &[u8] = b"PROXY UNKNOWN\r\n";
-const ANSWER: Received = Received { consumed: 2, echo: true, frames: 7, next: Next::Full };
+const ANSWER: Received = Received::echo(2, 7, Next::Full);
+const REFUSAL: Refusal = Refusal::NotAllowed("test");
 
 /// Notes each call, and answers differently from each default.
 #[derive(Debug, Default, Clone)]
@@ -24,12 +25,9 @@ impl Recorder {
 }
 
 impl Protocol for Recorder {
-    fn arrived(&mut self, _: Token, local: SocketAddr) {
-        self.note(format!("arrived {local}"));
-    }
-
-    fn opened(&mut self, _: Token, peer: &Peer, _: &mut Output) {
-        self.note(format!("opened {peer}"));
+    fn opened(&mut self, _: Token, ends: &Ends, _: &mut Output) -> Result<(), Refusal> {
+        self.note(format!("opened {} {:?}", ends.peer, ends.local));
+        Err(REFUSAL)
     }
 
     fn receive(&mut self, _: Token, input: &[u8], seen: usize, _: &mut Output) -> Received {
@@ -69,11 +67,14 @@ impl Protocol for Recorder {
 /// Makes every call on `wrapper`, after `before` has come in front of everything.
 fn call_all(mut wrapper: impl Protocol, before: &[u8]) {
     let mut out = Output::new(1000);
-    wrapper.arrived(CONNECTION, "127.0.0.1:7".parse().unwrap());
-    wrapper.opened(CONNECTION, &Peer::Unix, &mut out);
-    if !before.is_empty() {
+    let ends = Ends::new(Peer::Unix, "127.0.0.1:7".parse().ok());
+    let opened = wrapper.opened(CONNECTION, &ends, &mut out);
+    if before.is_empty() {
+        assert_eq!(opened, Err(REFUSAL));
+    } else {
+        assert_eq!(opened, Ok(()));
         let received = wrapper.receive(CONNECTION, before, 0, &mut out);
-        assert_eq!((received.consumed, received.echo), (before.len(), false));
+        assert_eq!(received, Received::answered(before.len(), 0, Next::Refuse(REFUSAL)));
     }
     assert_eq!(wrapper.receive(CONNECTION, b"hello", 3, &mut out), ANSWER);
     wrapper.sent(CONNECTION, &mut out);
@@ -101,8 +102,7 @@ fn every_call_reaches_the_protocol_inside() {
         call_all(wrapper, before);
         let calls = recorder.0.take();
         let want = [
-            "arrived 127.0.0.1:7",
-            "opened unix",
+            "opened unix Some(127.0.0.1:7)",
             "receive hello 3",
             "sent",
             "called",

@@ -2,8 +2,17 @@
 
 use std::time::Duration;
 
-/// Limits and timeouts. What a listener speaks and where is not here: that is given to
+/// Limits and timeouts of a reactor. Where a listener listens and what it speaks is an argument of
 /// [`Reactor::listen`](crate::Reactor::listen).
+///
+/// Minor versions of this crate add fields. Write a configuration so that it still compiles then, with the defaults at
+/// the end:
+///
+/// ```
+/// use resound::Config;
+///
+/// let config = Config { max_connections: 1_000, ..Config::default() };
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Connections open at once. Default 10,000.
@@ -69,6 +78,7 @@ impl Default for UdpConfig {
 
 /// What becomes of connections for which there is no room, or no descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Overload {
     /// They wait in the backlog. Their peers do not notice, because the kernel has completed the handshake. When the
     /// backlog is full too, the kernel lets peers try again.

@@ -17,7 +17,7 @@
 //! back-pressure reaches the peer through the kernel's windows, and a slow reader makes the server hold one batch of
 //! replies at most. Only a client's protocol may read while it owes output ([`Protocol::reads_while_owed`]).
 
-use std::{fmt, io::ErrorKind, net::SocketAddr};
+use std::{fmt, io::ErrorKind};
 
 use log::trace;
 
@@ -28,7 +28,7 @@ use super::{
     net::{Readiness, Stream},
 };
 use crate::{
-    Peer, Reason, Token, plural,
+    Ends, Reason, Token, plural,
     protocol::{Ending, Protocol},
 };
 
@@ -208,19 +208,17 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// The connection is open: the protocol may send first.
-    pub(super) fn open(
-        &mut self,
-        peer: &Peer,
-        local: Option<SocketAddr>,
-        cx: &mut Context<'_, impl Protocol>,
-    ) -> Outcome {
-        self.say(cx, |protocol, token, out| {
-            if let Some(local) = local {
-                protocol.arrived(token, local);
-            }
-            protocol.opened(token, peer, out);
-        })
+    /// The connection is open: lets the protocol speak first, or refuse the peer.
+    pub(super) fn open(&mut self, ends: &Ends, cx: &mut Context<'_, impl Protocol>) -> Outcome {
+        cx.shared.output.clear();
+        let opened = cx.protocol.opened(cx.token, ends, &mut cx.shared.output);
+        if self.note_requests(cx.shared)
+            && let Err(refusal) = opened
+        {
+            cx.shared.refuse(refusal);
+            self.state = State::Finishing(Reason::Refused);
+        }
+        self.send_output(cx)
     }
 
     /// Does what can be done now: sends what is owed, reads, shows it to the protocol, replies; until the kernel has no

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use resound::{
-    Peer, Reason, Token,
+    Ends, Peer, Reason, Token,
     protocol::{Next, Output, Protocol, Received},
 };
 
@@ -36,7 +36,8 @@ pub(crate) fn drive<'b>(
     let connection = Token::new(7, 1);
     let mut out = Output::new(high_water);
     let mut driven = Driven { sent: Vec::new(), frames: 0, rest: Vec::new(), end: None };
-    protocol.opened(connection, &Peer::Unix, &mut out);
+    let opened = protocol.opened(connection, &Ends::new(Peer::Unix, None), &mut out);
+    driven.end = opened.err().map(Next::Refuse);
     driven.sent.extend_from_slice(out.bytes());
     out.clear();
 
@@ -45,7 +46,7 @@ pub(crate) fn drive<'b>(
     for chunk in chunks {
         driven.rest.extend_from_slice(chunk);
         while driven.end.is_none() && driven.rest.len() >= need && driven.rest.len() > seen {
-            let Received { consumed, echo, frames, next } =
+            let Received { consumed, echo, frames, next, .. } =
                 protocol.receive(connection, &driven.rest, seen, &mut out);
             driven.sent.extend_from_slice(out.bytes());
             if echo {
@@ -67,6 +68,7 @@ pub(crate) fn drive<'b>(
                     seen = 0;
                 }
                 Next::Finish | Next::Refuse(_) => driven.end = Some(next),
+                other => panic!("unknown: {other:?}"),
             }
             out.clear();
         }

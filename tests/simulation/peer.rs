@@ -8,8 +8,8 @@ use std::{
 };
 
 use resound::{
-    Peer, Reason, Token,
-    protocol::{Next, Output, Protocol, Received},
+    Ends, Reason, Token,
+    protocol::{Next, Output, Protocol, Received, Refusal},
 };
 
 use super::choices::Choices;
@@ -48,8 +48,8 @@ pub(crate) struct Witness<P> {
 }
 
 impl<P: Protocol> Protocol for Witness<P> {
-    fn opened(&mut self, token: Token, peer: &Peer, out: &mut Output) {
-        self.of.opened(token, peer, out);
+    fn opened(&mut self, token: Token, ends: &Ends, out: &mut Output) -> Result<(), Refusal> {
+        self.of.opened(token, ends, out)
     }
 
     fn receive(&mut self, token: Token, input: &[u8], seen: usize, out: &mut Output) -> Received {
@@ -71,8 +71,9 @@ impl<P: Protocol> Protocol for Witness<P> {
 pub(crate) struct Amplifier;
 
 impl Protocol for Amplifier {
-    fn opened(&mut self, _: Token, _: &Peer, out: &mut Output) {
+    fn opened(&mut self, _: Token, _: &Ends, out: &mut Output) -> Result<(), Refusal> {
         out.extend(GREETING);
+        Ok(())
     }
 
     fn receive(&mut self, _: Token, input: &[u8], _: usize, out: &mut Output) -> Received {
@@ -82,7 +83,7 @@ impl Protocol for Amplifier {
             consumed += 1;
         }
         let next = if consumed < input.len() { Next::Full } else { Next::Idle };
-        Received { consumed, echo: false, frames: consumed as u64, next }
+        Received::answered(consumed, consumed as u64, next)
     }
 }
 
@@ -91,15 +92,15 @@ impl Protocol for Amplifier {
 pub(crate) struct Streamer(HashMap<Token, VecDeque<u8>>);
 
 impl Protocol for Streamer {
-    fn opened(&mut self, _: Token, _: &Peer, out: &mut Output) {
+    fn opened(&mut self, _: Token, _: &Ends, out: &mut Output) -> Result<(), Refusal> {
         out.extend(GREETING);
+        Ok(())
     }
 
     fn receive(&mut self, token: Token, input: &[u8], _: usize, out: &mut Output) -> Received {
         self.0.entry(token).or_default().extend(input);
         self.sent(token, out);
-        let frames = input.len() as u64;
-        Received { consumed: input.len(), echo: false, frames, next: Next::Idle }
+        Received::answered(input.len(), input.len() as u64, Next::Idle)
     }
 
     fn sent(&mut self, token: Token, out: &mut Output) {
@@ -137,7 +138,7 @@ impl Protocol for Nibbler {
         let consumed = nibbled(input.len());
         let left = input.len() - consumed;
         let next = Next::Rest { need: (left + 2).min(UNIT + LOOKAHEAD) };
-        Received { consumed, echo: true, frames: (consumed / UNIT) as u64, next }
+        Received::echo(consumed, (consumed / UNIT) as u64, next)
     }
 }
 

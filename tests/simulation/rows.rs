@@ -380,7 +380,7 @@ struct Unfinished;
 impl Protocol for Unfinished {
     fn receive(&mut self, _: Token, input: &[u8], _: usize, out: &mut Output) -> Received {
         input.iter().for_each(|_| out.extend(&[7; 2_000]));
-        Received { consumed: input.len(), echo: false, frames: 0, next: Next::Rest { need: 0 } }
+        Received::answered(input.len(), 0, Next::Rest { need: 0 })
     }
 }
 

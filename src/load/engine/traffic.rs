@@ -6,9 +6,9 @@
 use std::{collections::VecDeque, rc::Rc};
 
 use resound::{
-    Peer, Reason, Token,
+    Ends, Reason, Token,
     plural::bytes,
-    protocol::{Next, Output, Protocol, Received},
+    protocol::{Next, Output, Protocol, Received, Refusal},
 };
 
 use super::opening::Opening;
@@ -429,9 +429,9 @@ impl Flow {
 }
 
 impl Protocol for Load {
-    fn opened(&mut self, token: Token, _: &Peer, out: &mut Output) {
+    fn opened(&mut self, token: Token, _: &Ends, out: &mut Output) -> Result<(), Refusal> {
         let now = self.recorder.now();
-        let Some(Some(flow)) = self.flows.get_mut(token.key()) else { return };
+        let Some(Some(flow)) = self.flows.get_mut(token.key()) else { return Ok(()) };
         flow.open = true;
         self.recorder.connected(flow.began, now);
         self.open += 1;
@@ -446,12 +446,13 @@ impl Protocol for Load {
         if is_idle || self.sending {
             self.begin(token, out);
         }
+        Ok(())
     }
 
     fn receive(&mut self, token: Token, input: &[u8], seen: usize, out: &mut Output) -> Received {
         let all = input.len();
         self.shown += (all - seen) as u64;
-        let received = |consumed, frames, next| Received { consumed, echo: false, frames, next };
+        let received = Received::answered;
         let key = token.key();
         let Some(Some(flow)) = self.flows.get_mut(key) else {
             return received(all, 0, Next::Finish);

@@ -1,9 +1,7 @@
 //! The fields that every answer of a listener has.
 
-use std::net::SocketAddr;
-
 use super::{Clock, date::Date};
-use crate::{Peer, Token, protocol::identity::Tag};
+use crate::{Ends, Token, protocol::identity::Tag};
 
 /// Lets pages of any origin read an answer, and all its fields (Fetch standard, section 3.3.3).
 const ANY_ORIGIN: &[u8] = b"Access-Control-Allow-Origin: *\r\nAccess-Control-Expose-Headers: *\r\n";
@@ -40,17 +38,10 @@ impl Common {
         Always { date: &self.date, tag, cors: self.cors }
     }
 
-    /// To be called by the protocol's [`arrived`](crate::protocol::Protocol::arrived).
-    pub(in crate::protocol) const fn arrived(&mut self, local: SocketAddr) {
-        if let Some(tag) = &mut self.tag {
-            tag.arrived(local);
-        }
-    }
-
     /// To be called by the protocol's [`opened`](crate::protocol::Protocol::opened).
-    pub(in crate::protocol) fn opened(&mut self, connection: Token, peer: &Peer) {
+    pub(in crate::protocol) fn opened(&mut self, connection: Token, ends: &Ends) {
         if let Some(tag) = &mut self.tag {
-            tag.opened(connection, peer);
+            tag.opened(connection, ends);
         }
     }
 

@@ -127,7 +127,7 @@ impl Http {
             }
             seen = 0;
         };
-        Received { consumed, echo: false, frames, next }
+        Received::answered(consumed, frames, next)
     }
 
     /// Takes one step from `place` into `input`, which is not empty.
@@ -329,7 +329,7 @@ pub(super) fn in_place(place: &mut Place, input: &[u8]) -> Option<Received> {
     if ends {
         *place = Place::START;
     }
-    Some(Received { consumed: data, echo: true, frames: u64::from(ends), next })
+    Some(Received::echo(data, u64::from(ends), next))
 }
 
 /// How many bytes of empty lines `input` starts with (RFC 9112, section 2.2); `blank` counts them.

@@ -200,12 +200,18 @@ impl<S: Stream> Connection<S> {
     ) -> Outcome {
         cx.shared.output.clear();
         say(cx.protocol, cx.token, &mut cx.shared.output);
-        let may_stay = self.note_requests(cx.shared);
-        if !may_stay {
+        self.note_requests(cx.shared);
+        self.send_output(cx)
+    }
+
+    /// Sends what is in the output, behind what is owed, and ends the connection if it was refused meanwhile.
+    pub(super) fn send_output(&mut self, cx: &mut Context<'_, impl Protocol>) -> Outcome {
+        let is_ended = self.ended_for().is_some();
+        if is_ended {
             self.end_input(self.state);
         }
         match self.send(Replies::default(), cx) {
-            Ok(()) if self.wants_turn() || !may_stay => Outcome::Again,
+            Ok(()) if self.wants_turn() || is_ended => Outcome::Again,
             Ok(()) => Outcome::Wait,
             Err(reason) => Outcome::Closed(reason),
         }
@@ -238,7 +244,7 @@ impl<S: Stream> Connection<S> {
     /// Notes what the protocol asked for besides sending bytes. Returns whether the peer's address is within its limit;
     /// if not, nothing is sent and the connection ends.
     #[inline(always)]
-    fn note_requests(&mut self, shared: &mut Shared) -> bool {
+    pub(super) fn note_requests(&mut self, shared: &mut Shared) -> bool {
         match shared.output.take_requests() {
             None => true,
             Some(requests) => self.note_each_request(&requests, shared),

@@ -6,7 +6,7 @@ use log::debug;
 
 use super::{Begun, Connection, Outcome, State, shared::Context};
 use crate::{
-    Peer, Reason, Token,
+    Ends, Peer, Reason, Token,
     protocol::{Output, Protocol},
     reactor::net::{Readiness, Stream},
 };
@@ -39,7 +39,7 @@ impl<S: Stream> Connection<S> {
         self.state = State::Open(Begun::Nothing);
         cx.shared.stats.opened.add(1);
         debug!("{}: connected to {peer}", cx.token);
-        match self.open(peer, None, cx) {
+        match self.open(&Ends::new(*peer, None), cx) {
             Outcome::Wait | Outcome::Again => self.turn(Readiness::ALL, scratch, cx),
             closed @ Outcome::Closed(_) => closed,
         }

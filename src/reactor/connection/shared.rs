@@ -59,6 +59,7 @@ impl Shared {
         let counter = match refusal {
             Refusal::TooLong { .. } => &self.stats.too_long,
             Refusal::Malformed(_) => &self.stats.malformed,
+            Refusal::NotAllowed(_) => &self.stats.not_allowed,
         };
         counter.add(1);
         self.news.tell(|news| news.refused = Some(refusal));

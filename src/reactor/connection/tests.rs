@@ -14,7 +14,7 @@ mod protocols;
 
 use super::{shared::Shared, *};
 use crate::{
-    Config, Limits,
+    Config, Limits, Peer,
     protocol::{Frames, Next, Output, Raw, Received},
 };
 
@@ -435,7 +435,7 @@ impl Protocol for Amplifier {
             consumed += 1;
         }
         let next = if consumed < input.len() { Next::Full } else { Next::Idle };
-        Received { consumed, echo: false, frames: consumed as u64, next }
+        Received::answered(consumed, consumed as u64, next)
     }
 }
 
@@ -470,7 +470,7 @@ impl Protocol for Hasty {
     fn receive(&mut self, _: Token, input: &[u8], _: usize, _: &mut Output) -> Received {
         let consumed = (input.len() - 1) / 2 * 2;
         let next = Next::Rest { need: input.len() - consumed + 1 };
-        Received { consumed, echo: true, frames: 1, next }
+        Received::echo(consumed, 1, next)
     }
 }
 
@@ -494,7 +494,7 @@ struct Mistaken;
 impl Protocol for Mistaken {
     fn receive(&mut self, _: Token, input: &[u8], _: usize, _: &mut Output) -> Received {
         let consumed = if input.len() < 3 { 0 } else { input.len() };
-        Received { consumed, echo: true, frames: 1, next: Next::Full }
+        Received::echo(consumed, 1, Next::Full)
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::{
     io::{self, ErrorKind},
-    net::SocketAddr,
     time::Duration,
 };
 
@@ -10,7 +9,7 @@ use log::{Level, debug, log_enabled, warn};
 
 use super::{Dispatcher, KnownPeer, listener_token};
 use crate::{
-    Peer, Reason, Token,
+    Ends, Peer, Reason, Token,
     plural::{and_more, connections},
     protocol::Protocol,
     reactor::{
@@ -62,13 +61,13 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         let accepted = match &self.services[index].listener {
             Some(listener) => self.net.accept(listener).map(|(stream, peer)| {
                 let local = self.net.local(listener, &stream);
-                (stream, peer, local)
+                (stream, Ends::new(peer, local))
             }),
             None => Err(ErrorKind::WouldBlock.into()),
         };
         match accepted {
-            Ok((stream, peer, local)) => {
-                self.admit(index, stream, &peer, local);
+            Ok((stream, ends)) => {
+                self.admit(index, stream, &ends);
                 Attempt::Next
             }
             Err(error) => {
@@ -164,8 +163,9 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         }
     }
 
-    /// Adds a new connection, unless a limit or the kernel forbids it.
-    fn admit(&mut self, index: usize, stream: N::Stream, peer: &Peer, local: Option<SocketAddr>) {
+    /// Takes a new connection in, unless a limit or the kernel forbids it.
+    fn admit(&mut self, index: usize, stream: N::Stream, ends: &Ends) {
+        let peer = &ends.peer;
         let protocol = &self.services[index].protocol;
         let is_counted = match peer {
             Peer::Tcp(address)
@@ -203,7 +203,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         }
         self.insert(connection);
         self.shared.stats.opened.add(1);
-        self.visit(token, |connection, _, cx| connection.open(peer, local, cx));
+        self.visit(token, |connection, _, cx| connection.open(ends, cx));
     }
 
     /// The token of the next connection.

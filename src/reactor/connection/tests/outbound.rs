@@ -1,7 +1,7 @@
 //! Connections that go out: connecting, speaking unasked, and reading on while something is owed.
 
 use super::*;
-use crate::protocol::{Next, Received};
+use crate::protocol::{Next, Received, Refusal};
 
 const PEER: Peer = Peer::Unix;
 
@@ -14,14 +14,15 @@ struct Caller {
 }
 
 impl Protocol for Caller {
-    fn opened(&mut self, _: Token, peer: &Peer, out: &mut Output) {
-        self.opened.push(*peer);
+    fn opened(&mut self, _: Token, ends: &Ends, out: &mut Output) -> Result<(), Refusal> {
+        self.opened.push(ends.peer);
         out.extend(b"hello");
+        Ok(())
     }
 
     fn receive(&mut self, _: Token, input: &[u8], _: usize, _: &mut Output) -> Received {
         self.heard.extend_from_slice(input);
-        Received { consumed: input.len(), echo: false, frames: 1, next: Next::Idle }
+        Received::answered(input.len(), 1, Next::Idle)
     }
 
     fn reads_while_owed(&self) -> bool {

@@ -103,7 +103,7 @@ fn play(index: usize, terms: &Terms, script: Script) -> Played {
     let protocol = offers()[index].protocol(terms).unwrap();
     let mut bench = Bench::speaking(protocol, script);
     let (connection, _, mut cx) = bench.parts();
-    assert_eq!(connection.open(&Peer::Unix, None, &mut cx), Outcome::Wait);
+    assert_eq!(connection.open(&Ends::new(Peer::Unix, None), &mut cx), Outcome::Wait);
     let mut turns = 0;
     while !matches!(bench.turn(Readiness::ALL), Outcome::Closed(_)) {
         turns += 1;
