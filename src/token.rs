@@ -7,29 +7,30 @@
 //! └────────────────┴────────────────┘
 //! ```
 //!
-//! The key alone is not enough. An event may name a connection that an earlier event of the same batch closed, and a
-//! new connection may have the same key by then. The generation tells the two apart. Generation 0 is for reserved
-//! tokens: listeners, the waker and the stop signal.
+//! The key alone would not do. One batch of events may name a connection that an earlier event of the
+//! same batch closed, and whose key a new connection has taken since; the generation tells the two apart.
+//! Generation 0 is reserved: for listeners, the waker and the stop signal.
 
 /// Names one connection. No later connection gets the same token.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Token(u64);
 
 impl Token {
-    /// The token of the connection in slab slot `key`; `generation` counts the connections of the loop.
+    /// The name of the connection with this slab key and generation. The reactor makes these; tests of a protocol make
+    /// their own.
     #[must_use]
     pub const fn new(key: u32, generation: u32) -> Self {
         Self(((generation as u64) << 32) | key as u64)
     }
 
-    /// The slab key. Keys are small and reused, so per-connection state can live in a `Vec` indexed by it
-    ///.
+    /// The slab key. Keys are small and reused, so state for each connection can be in a `Vec` indexed by it, as in
+    /// [`PerConnection`](crate::protocol::PerConnection).
     #[must_use]
     pub const fn key(self) -> usize {
         (self.0 & 0xFFFF_FFFF) as usize
     }
 
-    /// Which of the connections that have had this key; 0 for a reserved token.
+    /// Tells the connections apart that have this key one after the other. 0 for listeners and other reserved tokens.
     #[must_use]
     pub const fn generation(self) -> u32 {
         (self.0 >> 32) as u32

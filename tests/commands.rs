@@ -17,7 +17,7 @@ use std::{
     thread,
 };
 
-use common::{PATIENCE, resound, skip, tool};
+use common::{PATIENCE, built_example, resound, skip, tool};
 
 const SUBCOMMANDS: [&str; 4] = ["serve", "client", "bench", "dialects"];
 
@@ -304,19 +304,6 @@ fn without_taskset(command: &str) -> String {
         }
     }
     words.join(" ")
-}
-
-/// Builds an example, which `cargo test` does only when it runs all tests.
-fn built_example(name: &str) -> PathBuf {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--locked", "--example", name]);
-    if !cfg!(debug_assertions) {
-        cargo.arg("--release");
-    }
-    let output = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    let program = Path::new(env!("CARGO_BIN_EXE_resound"));
-    program.parent().unwrap().join("examples").join(name)
 }
 
 fn quoted(text: &str) -> String {

@@ -57,6 +57,10 @@ use crate::{
 ///     }
 /// }
 /// ```
+///
+/// # Panics
+///
+/// A panic in a handler is not caught: it ends the loop with all its connections, as a panic in a [`Protocol`] does.
 pub trait Handler {
     /// A connection is open. What is put into `greeting` is the first thing that its peer receives.
     ///

@@ -34,6 +34,12 @@ pub use raw::Raw;
 use crate::{Ends, Peer, Reason, Token, plural::bytes};
 
 /// What a listener speaks.
+///
+/// # Panics
+///
+/// A panic in a protocol is not caught. It unwinds out of [`Reactor::turn`](crate::Reactor::turn) and
+/// [`Reactor::run`](crate::Reactor::run), and so it ends the loop with all its connections: the protocol serves all of
+/// them, and its state may be inconsistent. `resound serve` then stops its other loops in order and exits with code 1.
 pub trait Protocol {
     /// A connection is open: it was accepted, or a server has answered
     /// [`Reactor::connect`](crate::Reactor::connect). What is put into `out` is the first thing that its peer receives.

@@ -47,17 +47,19 @@ mod outbound;
 /// How many entries of the run queue get their turn between two polls.
 const TURNS_PER_ROUND: usize = 256;
 
-/// Whether the dispatcher is to go on.
+/// Where a reactor is between start and end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Phase {
     /// It accepts and serves.
     Running,
-    /// It accepts no more, and finishes with the connections that are open until this time.
+    /// It accepts nothing more, and finishes the open connections.
+    #[non_exhaustive]
     Draining {
-        /// In the terms of [`Net::now`].
+        /// When the grace time is over, on the reactor's own monotonic clock.
         until: Duration,
     },
-    /// No connection is left, and no more are accepted.
+    /// No connection is left, and it accepts none.
     Stopped,
 }
 

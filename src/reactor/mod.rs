@@ -258,20 +258,31 @@ impl<P: Protocol> Reactor<P> {
         Arc::clone(self.dispatcher.stats())
     }
 
-    /// Serves until it is stopped and all connections have ended, or the grace time is over.
+    /// Serves until it is stopped, and then until all connections are closed or the [grace time](Config::grace) is over.
     ///
     /// # Errors
     ///
-    /// Only if polling fails, which means that other code closed the epoll descriptor. Errors of peers and of accept(2)
-    /// end connections, never the loop.
+    /// As `epoll_wait`(2), which fails only if other code closed its descriptor. An error of a peer or of accept(2) never
+    /// ends the loop.
+    ///
+    /// # Panics
+    ///
+    /// If a protocol or a handler panics. The panic unwinds out of this call, because one protocol serves all connections
+    /// of its listener and may be left in an inconsistent state. Drop the reactor then: that closes its connections
+    /// without sending what they owe.
     pub fn run(&mut self) -> io::Result<()> {
         while self.turn(None)? != Phase::Stopped {}
         Ok(())
     }
 
-    /// Polls once, for `at_most` this long, and handles all events; for callers that do other work between two polls.
+    /// Polls once, for at most the time `at_most` (`None` is no limit), and serves what is ready. For callers that have
+    /// work of their own between two polls.
     ///
     /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    ///
+    /// # Panics
     ///
     /// As [`run`](Self::run).
     pub fn turn(&mut self, at_most: Option<Duration>) -> io::Result<Phase> {

@@ -10,7 +10,7 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio},
     sync::{
         atomic::{AtomicBool, Ordering},
@@ -96,7 +96,8 @@ impl Daemon {
 
     /// `HOST:PORT` or path of its `index`th listener.
     pub(crate) fn address(&self, index: usize) -> &str {
-        self.listening[index].split_once("://").unwrap().1
+        let place = &self.listening[index];
+        place.split_once("://").map_or(place, |(_, address)| address)
     }
 
     /// A connection to its first listener, with timeouts.
@@ -250,6 +251,19 @@ pub(crate) fn skip(why: &str) {
         std::env::var_os("RESOUND_REQUIRE_TOOLS").is_none(),
         "{why}, and RESOUND_REQUIRE_TOOLS is set"
     );
+}
+
+/// Builds an example, which `cargo test` does only when it runs all tests.
+pub(crate) fn built_example(name: &str) -> PathBuf {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--locked", "--example", name]);
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    let output = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let program = Path::new(env!("CARGO_BIN_EXE_resound"));
+    program.parent().unwrap().join("examples").join(name)
 }
 
 /// `payload` as a frame of the default dialect.

@@ -1,0 +1,160 @@
+//! Each example, run as a program: it does what the comment at its head says.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "in a test a panic is the report")]
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    process::Command,
+};
+
+use common::{Daemon, built_example, frame};
+
+mod common;
+
+/// An example that serves.
+fn serving(name: &str) -> Daemon {
+    let mut command = Command::new(built_example(name));
+    command.arg("127.0.0.1:0");
+    Daemon::spawn(command, 1)
+}
+
+/// Sends `payload` as a frame, and reads the reply.
+fn ask(stream: &mut TcpStream, payload: &[u8]) -> Vec<u8> {
+    stream.write_all(&frame(payload)).unwrap();
+    let mut head = [0; 4];
+    stream.read_exact(&mut head).unwrap();
+    let mut reply = vec![0; u32::from_le_bytes(head) as usize];
+    stream.read_exact(&mut reply).unwrap();
+    reply
+}
+
+#[test]
+fn uppercase_answers_in_capitals() {
+    let example = serving("uppercase");
+    assert_eq!(ask(&mut example.connect(), b"hello"), b"HELLO");
+}
+
+#[test]
+fn json_rpc_multiplies() {
+    let example = serving("json_rpc");
+    let mut stream = example.connect();
+    let request = r#"{"method": "Arith.Multiply", "params": [{"A": 7, "B": 8}], "id": 1}"#;
+    writeln!(stream, "{request}").unwrap();
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer).unwrap();
+    assert_eq!(answer, "{\"error\":null,\"id\":1,\"result\":56}\n");
+}
+
+#[test]
+fn store_remembers_what_was_set_on_another_connection() {
+    let example = serving("store");
+    let mut streams = [example.connect(), example.connect()];
+    for (index, command, reply) in [
+        (0, &b"GET sky"[..], &b"NONE"[..]),
+        (0, b"SET sky light blue", b"OK"),
+        (1, b"GET sky", b"VALUE light blue"),
+        (1, b"SET sky ", b"OK"),
+        (0, b"GET sky", b"VALUE "),
+        (0, b"DEL sky", b"OK"),
+        (1, b"DEL sky", b"NONE"),
+        (1, b"GET sky", b"NONE"),
+        (1, b"HELLO", b"ERROR: write GET key, SET key value, or DEL key"),
+    ] {
+        assert_eq!(ask(&mut streams[index], command), reply, "{}", command.escape_ascii());
+    }
+}
+
+#[test]
+fn store_does_not_grow_without_end() {
+    let example = serving("store");
+    let mut stream = example.connect();
+    let value = "v".repeat(15 << 20);
+    let mut set = |key: u32| ask(&mut stream, format!("SET {key} {value}").as_bytes());
+    for key in 0..4 {
+        assert_eq!(set(key), b"OK");
+    }
+    assert_eq!(set(4), b"FULL");
+    assert_eq!(set(3), b"OK", "the same again needs no more room");
+    assert_eq!(ask(&mut stream, b"DEL 0"), b"OK");
+    let set = ask(&mut stream, format!("SET 4 {value}").as_bytes());
+    assert_eq!(set, b"OK");
+}
+
+#[test]
+fn chat_sends_each_line_to_all_others_and_not_back() {
+    let example = serving("chat");
+    // They are accepted in this order, so all are members when the last one speaks.
+    let mut members: Vec<BufReader<TcpStream>> =
+        (0..3).map(|_| BufReader::new(example.connect())).collect();
+    members[2].get_mut().write_all(b"hello\nthis is ").unwrap();
+    members[2].get_mut().write_all(b"a chat\n").unwrap();
+    let mut read = |index: usize| {
+        let mut line = String::new();
+        members[index].read_line(&mut line).unwrap();
+        line
+    };
+    for index in 0..2 {
+        assert_eq!((read(index), read(index)), ("hello\n".into(), "this is a chat\n".into()));
+    }
+    members[0].get_mut().write_all(b"welcome\n").unwrap();
+    let mut line = String::new();
+    members[2].read_line(&mut line).unwrap();
+    assert_eq!(line, "welcome\n", "not what it said itself");
+}
+
+#[test]
+fn chat_disconnects_a_member_that_does_not_read_and_nobody_else() {
+    const LINES: usize = 2_000;
+    let example = serving("chat");
+    let (mut deaf, mut reader, mut speaker) =
+        (example.connect(), example.connect(), example.connect());
+    let line = [&[b'x'; 32 << 10][..], b"\n"].concat();
+    let expected = LINES * line.len();
+    // Speaks on when the reader has read a line, so that the reader is never the slow one.
+    let mut received = vec![0; line.len()];
+    for _ in 0..LINES {
+        speaker.write_all(&line).unwrap();
+        reader.read_exact(&mut received).unwrap();
+        assert!(received == line);
+    }
+    let mut got = 0;
+    // An end of the stream, or a reset: what it was owed is lost.
+    while let Ok(count @ 1..) = deaf.read(&mut received) {
+        got += count;
+    }
+    assert!(got < expected, "it was owed at most 1 MiB, yet has received all {got} bytes");
+    // Its end comes before the last line, so the others go on without it.
+    reader.write_all(b"bye\n").unwrap();
+    let mut bye = [0; 4];
+    speaker.read_exact(&mut bye).unwrap();
+    assert_eq!(&bye, b"bye\n");
+}
+
+#[test]
+fn client_says_that_all_frames_came_back() {
+    let daemon = Daemon::frames(&[]);
+    let address = daemon.address(0);
+    let output = Command::new(built_example("client")).arg(address).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text, format!("{address}: 1000 frames came back as they were sent\n"));
+    assert!(output.status.success());
+}
+
+#[test]
+fn client_fails_where_a_frame_does_not_come_back_as_it_was_sent() {
+    let example = serving("uppercase");
+    let output = Command::new(built_example("client")).arg(example.address(0)).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("frame 0 is missing or differs"), "{text}");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn client_fails_where_nothing_listens() {
+    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = unused.local_addr().unwrap().to_string();
+    drop(unused);
+    let output = Command::new(built_example("client")).arg(&address).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+}
