@@ -1,5 +1,5 @@
-//! The documents agree with the code: the README's tables what the command says, and every test and file that a
-//! document names is there.
+//! The documents are true: the tables of options agree with `--help`, and every test, file and function that a document
+//! names exists.
 
 use std::{
     fs,
@@ -8,6 +8,7 @@ use std::{
 };
 
 const README: &str = include_str!("../README.md");
+const OPTIONS: &str = include_str!("../docs/options.md");
 
 /// What `resound ARGUMENTS` prints.
 fn printed(arguments: &[&str]) -> String {
@@ -17,11 +18,11 @@ fn printed(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The README's table row that begins with `cell`.
+/// The row that begins with `cell` in a table of `docs/options.md`.
 fn row(cell: &str) -> &'static str {
     let beginnings = [format!("| `{cell}` |"), format!("| `{cell}`, ")];
     let is_it = |line: &&str| beginnings.iter().any(|beginning| line.starts_with(beginning));
-    README.lines().find(is_it).unwrap_or_else(|| panic!("no row for {cell}"))
+    OPTIONS.lines().find(is_it).unwrap_or_else(|| panic!("no row for {cell}"))
 }
 
 /// What stands behind `name` in brackets: `[default: 1m]`.
@@ -55,7 +56,7 @@ fn each_preset_is_named() {
     let names: Vec<&str> = names.filter_map(|line| line.split(' ').next()).collect();
     assert!(names.len() >= 10, "{table}");
     for name in names {
-        assert!(row("preset").contains(&format!("`{name}`")), "no {name} in the README");
+        assert!(row("preset").contains(&format!("`{name}`")), "no {name} in its row");
     }
 }
 
@@ -76,6 +77,7 @@ fn each_protocol_and_each_key_has_a_row() {
             // Names stand further left than their keys, and than what wraps.
             None if line.find(word) == Some(12) => {
                 row(word);
+                assert!(README.contains(&format!("\n| `{word}` |")), "no {word} in the README");
                 protocol = word;
             }
             None => {}
@@ -100,7 +102,8 @@ fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
 fn documents() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut documents = files(&root.join("docs"), ".md");
-    documents.extend(["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|name| root.join(name)));
+    let others = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "fuzz/README.md"];
+    documents.extend(others.map(|name| root.join(name)));
     let read = |path: PathBuf| {
         let text = fs::read_to_string(&path).unwrap();
         (path.parent().unwrap().to_owned(), text)
@@ -108,35 +111,108 @@ fn documents() -> Vec<(PathBuf, String)> {
     documents.into_iter().map(read).collect()
 }
 
+/// What stands between backticks in `text`, outside blocks of code.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split("```").step_by(2).flat_map(|prose| prose.split('`').skip(1).step_by(2))
+}
+
+/// Every Rust file in `folders`, with its path below the root and its text.
+fn sources(folders: &[&str]) -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let paths = folders.iter().flat_map(|folder| files(&root.join(folder), ".rs"));
+    paths
+        .map(|path| {
+            let name = path.strip_prefix(root).unwrap().to_string_lossy().into_owned();
+            (name, fs::read_to_string(path).unwrap())
+        })
+        .collect()
+}
+
+/// Whether `path` is where a test with these modules in its name is: `memory::tests` in `src/memory.rs`, `memory` in
+/// `tests/memory.rs`, `simulation::rows` in `tests/simulation/rows.rs`.
+fn is_in(path: &str, modules: &[&str]) -> bool {
+    let is_unit_test = modules.contains(&"tests");
+    let parts: Vec<&str> = path.trim_end_matches(".rs").split('/').collect();
+    let has = |module: &&str| parts.contains(module) || *module == "tests";
+    let folder = if is_unit_test || modules == ["wrappers"] { "src" } else { "tests" };
+    parts[0] == folder && modules.iter().all(|module| has(&module))
+}
+
 #[test]
 fn each_test_that_a_document_names_is_there() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let sources = ["src", "tests"].map(|folder| files(&root.join(folder), ".rs")).concat();
-    let sources: String = sources.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    let sources = sources(&["src", "tests"]);
     let mut names = 0;
     for (_, text) in documents() {
-        for quoted in text.split('`').skip(1).step_by(2) {
-            let name = quoted.rsplit("::").next().unwrap();
+        for quoted in quoted(&text) {
+            let mut modules: Vec<&str> = quoted.split("::").collect();
+            let name = modules.pop().unwrap();
             // No other name is as long as a test's.
             let is_word =
                 name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
             if is_word && name.matches('_').count() >= 4 {
-                assert!(sources.contains(&format!("fn {name}(")), "no test {quoted}");
+                let function = format!("fn {name}(");
+                let mut paths = sources.iter().filter(|(_, text)| text.contains(&function));
+                let is_there =
+                    paths.any(|(path, _)| modules.is_empty() || is_in(path, &modules));
+                assert!(is_there, "no test {quoted}");
                 names += 1;
             }
         }
     }
-    assert!(names >= 20, "only {names} tests are named");
+    assert!(names >= 100, "only {names} tests are named");
+}
+
+#[test]
+fn each_path_that_a_document_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut paths = 0;
+    for (_, text) in documents() {
+        for quoted in quoted(&text) {
+            let folder = quoted.split('/').next().unwrap();
+            let is_path = ["src", "tests", "docs", "benches", "examples", "fuzz", "deploy", ".ci"]
+                .contains(&folder)
+                && quoted.len() > folder.len()
+                && !quoted.contains(' ');
+            if is_path {
+                assert!(root.join(quoted).exists(), "no {quoted}");
+                paths += 1;
+            }
+        }
+    }
+    assert!(paths >= 50, "only {paths} paths are named");
+}
+
+/// `Type::function`, `Type::field` and `Type::Variant`.
+#[test]
+fn each_symbol_that_the_architecture_names_is_there() {
+    let sources: String = sources(&["src"]).into_iter().map(|(_, text)| text).collect();
+    let mut symbols = 0;
+    for quoted in quoted(include_str!("../docs/architecture.md")) {
+        let Some((owner, name)) = quoted.split_once("::") else { continue };
+        let is_type = owner.starts_with(|first: char| first.is_ascii_uppercase());
+        if is_type {
+            let forms = [format!("fn {name}"), format!("{name}:"), format!(" {name},")];
+            let is_there = forms.iter().any(|form| sources.contains(form));
+            assert!(is_there && sources.contains(owner), "no {quoted}");
+            symbols += 1;
+        }
+    }
+    assert!(symbols >= 30, "only {symbols} symbols are named");
 }
 
 #[test]
 fn no_row_of_the_fault_table_is_missing() {
     let (_, table) =
         include_str!("../docs/reliability.md").split_once("## The fault table").unwrap();
-    let rows = table.lines().filter_map(|line| line.strip_prefix("| ")?.split(' ').next());
-    let numbers: Vec<usize> = rows.filter_map(|number| number.parse().ok()).collect();
+    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    let numbers = rows.iter().filter_map(|row| row.split(' ').nth(1)?.parse().ok());
+    let numbers: Vec<usize> = numbers.collect();
     assert!(numbers.is_sorted_by(|one, next| one < next), "{numbers:?}");
-    assert!((1..=39).eq(numbers.iter().copied().take(39)), "{numbers:?}");
+    assert!((1..=50).eq(numbers.iter().copied().take(50)), "{numbers:?}");
+    for row in rows {
+        let tests = row.split(" | ").nth(3).unwrap_or_default();
+        assert!(quoted(tests).any(|name| name.contains("::")), "no test: {row}");
+    }
 }
 
 #[test]
