@@ -1,12 +1,12 @@
 //! An event-driven echo server on mio: length-prefixed frames in, the same bytes back, for very many connections
-//! on one thread; and the parts to build a framed server of one's own.
+//! on one thread; and the parts to build a framed server of your own.
 //!
 //! ```text
-//!                    ┌───────────────────────────── Dispatcher ─────────────────────────────┐
-//!  epoll ─▶ Reactor ─┤ token ─▶ Connection ── read ──▶ Protocol ── how much is whole ──┐    │
-//!             polls  │          (slab)                                                 │    │
-//!                    │             ▲─────────── written from where it lies ◀───────────┘    │
-//!                    └──────────────────────────────────────────────────────────────────────┘
+//!                    ┌──────────────────────────────────────────────────────────────┐
+//!  epoll ─▶ Reactor ─┤ connection ── read ──▶ Protocol ── how much is complete ──┐  │
+//!             polls  │    ▲                                                      │  │
+//!                    │    └────── written from where the bytes are ◀─────────────┘  │
+//!                    └──────────────────────────────────────────────────────────────┘
 //! ```
 //!
 //! A [`Reactor`] owns the listeners and the connections, polls, and gives each connection its turn. A connection reads,
@@ -20,10 +20,12 @@
 //! | answer frames with frames of your own | [`protocol::Handler`], [`protocol::Framed`] |
 //! | speak something that is not frames | [`protocol::Protocol`] |
 //! | pack and unpack frames in any dialect, without sockets | [`frame`] |
-//! | set limits and timeouts | [`Config`] |
+//! | set limits and timeouts | [`Config`], [`UdpConfig`] |
+//! | share limits among several reactors | [`Limits`], [`Reactor::sharing`] |
 //! | stop from another thread, or on a signal | [`Reactor::handle`], [`Reactor::stop_on`] |
 //! | watch what it does | [`Reactor::stats`], and the `log` crate's levels |
-//! | connect outwards, and speak unasked | [`Reactor::outbound`], [`Reactor::connect`], [`Reactor::speak`] |
+//! | connect outwards, and send without being asked | [`Reactor::outbound`], [`Reactor::connect`], [`Reactor::speak`] |
+//! | send much without holding much | [`protocol::Output::call_when_sent`] |
 //!
 //! An echo server on a port that the kernel chooses, and one frame through it:
 //!
@@ -55,7 +57,7 @@
 //!
 //! # Features
 //!
-//! `cli`, on by default, builds the `resound` command; the library alone is `default-features = false`.
+//! `cli`, on by default, builds the `resound` command. `default-features = false` gives the library alone.
 
 // Not in tests, where a panic is the report.
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
