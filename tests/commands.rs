@@ -243,6 +243,9 @@ serve() {
 fn script(command: &str, place: &str, folder: &Folder) -> String {
     let mut script = SETUP.to_owned();
     let words = words(command);
+    if words.iter().any(|word| word == "--help") {
+        return format!("{script}{command}\n");
+    }
     let subcommand = words.iter().skip_while(|word| *word != "resound").nth(1).unwrap();
     let measures = subcommand == "bench" && !words.iter().any(|word| word == "compare");
     let starts_servers = words.iter().any(|word| word == "--server");

@@ -152,8 +152,7 @@ fn each_test_that_a_document_names_is_there() {
             if is_word && name.matches('_').count() >= 4 {
                 let function = format!("fn {name}(");
                 let mut paths = sources.iter().filter(|(_, text)| text.contains(&function));
-                let is_there =
-                    paths.any(|(path, _)| modules.is_empty() || is_in(path, &modules));
+                let is_there = paths.any(|(path, _)| modules.is_empty() || is_in(path, &modules));
                 assert!(is_there, "no test {quoted}");
                 names += 1;
             }
