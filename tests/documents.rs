@@ -135,7 +135,7 @@ fn is_in(path: &str, modules: &[&str]) -> bool {
     let parts: Vec<&str> = path.trim_end_matches(".rs").split('/').collect();
     let has = |module: &&str| parts.contains(module) || *module == "tests";
     let folder = if is_unit_test || modules == ["wrappers"] { "src" } else { "tests" };
-    parts[0] == folder && modules.iter().all(|module| has(&module))
+    parts[0] == folder && modules.iter().all(has)
 }
 
 #[test]
