@@ -280,7 +280,7 @@ impl fmt::Display for FrameError {
                 write!(f, "a payload of {}, over the limit of {limit}", bytes(*length))
             }
             Self::TooShort { length, least } => {
-                write!(f, "a length of {length}, which must be {least} at least")
+                write!(f, "length {length} is too small: it must be at least {least}")
             }
             Self::Overlong => f.write_str("a varint length of more than 64 bits"),
         }

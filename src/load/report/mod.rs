@@ -36,7 +36,8 @@ pub(crate) struct Report {
     pub(crate) frames_per_s: f64,
     pub(crate) megabytes_per_s: f64,
     pub(crate) latency_us: Latency,
-    /// Among the frames that have a latency, those that never came back.
+    /// Among the frames that have a latency, those that never came back, or that were due and not sent when the run
+    /// ended.
     #[serde(default)]
     pub(crate) unanswered: u64,
     /// For how long the server had ended or hung while it was measured.

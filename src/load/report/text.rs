@@ -125,7 +125,9 @@ fn latency(out: &mut String, report: &Report) -> fmt::Result {
         line(
             out,
             "",
-            format!("{frames} never came back, and count with the time waited for them"),
+            format!(
+                "{frames} did not come back or were not sent in time, and count with the time waited"
+            ),
         )?;
     }
     Ok(())
@@ -228,7 +230,7 @@ mod tests {
         for says in [
             "10 connections, closed loop, depth 1, size 64",
             "1000000 in 10.00 s, the server down for 2.50 s of it",
-            "7 frames never came back, and count with the time waited for them",
+            "7 frames did not come back or were not sent in time, and count with the time waited",
             "100k/s, 6.8 MB/s each way",
             "p99.99",
             "1.50ms",
