@@ -22,7 +22,8 @@
 //! | pack and unpack frames in any dialect, without sockets | [`frame`] |
 //! | set limits and timeouts | [`Config`], [`UdpConfig`] |
 //! | share limits among several reactors | [`Limits`], [`Reactor::sharing`] |
-//! | stop from another thread, or on a signal | [`Reactor::handle`], [`Reactor::stop_on`] |
+//! | control it from another thread: count, list, close, send, stop | [`Handle`] |
+//! | stop on a signal | [`Reactor::stop_on`] |
 //! | watch what it does | [`Reactor::stats`], and the `log` crate's levels |
 //! | connect outwards, and send without being asked | [`Reactor::outbound`], [`Reactor::connect`], [`Reactor::speak`] |
 //! | send much without holding much | [`protocol::Output::call_when_sent`] |
@@ -79,9 +80,16 @@ mod socket;
 mod throttle;
 mod token;
 
-pub use control::stats::{Counter, Stats};
+pub use control::{
+    command::{
+        Accepting, Answer, ConnectionInfo, ConnectionState, ControlError, ListenerInfo, Page,
+        Summary, WaitsFor,
+    },
+    handle::{Commands, Handle, commands},
+    stats::{Counter, Stats},
+};
 pub use reactor::{
-    Handle, Reactor,
+    Reactor,
     config::{Config, Overload, UdpConfig},
     dispatcher::Phase,
     limits::Limits,

@@ -16,6 +16,8 @@
 mod check;
 #[path = "simulation/choices.rs"]
 mod choices;
+#[path = "simulation/commands.rs"]
+mod commands;
 #[path = "simulation/datagrams.rs"]
 mod datagrams;
 #[path = "simulation/kernel.rs"]

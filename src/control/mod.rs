@@ -1,3 +1,5 @@
-//! What a reactor counts.
+//! Commands into a running loop, and what a loop counts.
 
+pub(crate) mod command;
+pub(crate) mod handle;
 pub(crate) mod stats;

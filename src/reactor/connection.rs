@@ -17,7 +17,7 @@
 //! back-pressure reaches the peer through the kernel's windows, and a slow reader makes the server hold one batch of
 //! replies at most. Only a client's protocol may read while it owes output ([`Protocol::reads_while_owed`]).
 
-use std::{fmt, io::ErrorKind};
+use std::{fmt, io::ErrorKind, time::Duration};
 
 use log::trace;
 
@@ -28,7 +28,7 @@ use super::{
     net::{Readiness, Stream},
 };
 use crate::{
-    Ends, Reason, Token, plural,
+    ConnectionInfo, ConnectionState, Ends, Reason, Token, WaitsFor, plural,
     protocol::{Ending, Protocol},
 };
 
@@ -143,6 +143,10 @@ impl<S: Stream> Connection<S> {
         Token::new(key as u32, self.generation)
     }
 
+    pub(super) const fn stream(&self) -> &S {
+        &self.stream
+    }
+
     pub(super) const fn stream_mut(&mut self) -> &mut S {
         &mut self.stream
     }
@@ -186,6 +190,46 @@ impl<S: Stream> Connection<S> {
     /// Whether the protocol wants a turn although no event will come.
     pub(super) fn wants_turn(&self) -> bool {
         self.pending.as_ref().is_some_and(|pending| pending.wants_turn())
+    }
+
+    /// What it waits for now.
+    pub(super) fn waits_for_now(&self) -> WaitsFor {
+        match self.state {
+            State::Lingering(_) => WaitsFor::Fin,
+            State::Connecting => WaitsFor::Peer,
+            _ if self.owes() => WaitsFor::Peer,
+            State::Open(Begun::Frame) => WaitsFor::RestOfFrame,
+            State::Open(Begun::Handshake) => WaitsFor::Handshake,
+            _ => WaitsFor::Frame,
+        }
+    }
+
+    /// What it says of itself to other threads. Its age, its peer and the time that is left are the dispatcher's to add.
+    pub(super) fn describe(&self, token: Token) -> ConnectionInfo {
+        let (held, owed) = self
+            .pending
+            .as_ref()
+            .map_or((0, 0), |pending| (pending.input.len(), pending.output.len()));
+        ConnectionInfo {
+            token,
+            peer: None,
+            listener: self.service.into(),
+            state: match self.state {
+                State::Connecting => ConnectionState::Connecting,
+                State::Open(_) => ConnectionState::Open,
+                State::HalfClosed => ConnectionState::HalfClosed,
+                State::Finishing(_) => ConnectionState::Finishing,
+                State::Lingering(_) => ConnectionState::Lingering,
+            },
+            age: Duration::ZERO,
+            received: self.received,
+            sent: self.sent,
+            frames: self.frames,
+            held,
+            owed,
+            waits_for: self.waits_for_now(),
+            time_left: None,
+        }
     }
 
     /// Its state, for tests.

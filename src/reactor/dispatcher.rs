@@ -19,6 +19,7 @@ use slab::Slab;
 
 use self::{datagrams::DatagramEcho, deadlines::Excuse, drain::Sweep};
 use super::{
+    ages::Ages,
     calls::Calls,
     config::Config,
     connection::{
@@ -39,6 +40,7 @@ use crate::{
 };
 
 mod accept;
+mod control;
 mod datagrams;
 mod deadlines;
 mod drain;
@@ -72,6 +74,7 @@ pub struct Dispatcher<N: Net, P> {
     services: Vec<Service<N::Listener, P>>,
     datagrams: Vec<DatagramEcho<N::DatagramSocket>>,
     connections: Slab<Connection<N::Stream>>,
+    opened: Ages,
     /// The generation of the next connection; never 0, which is for reserved tokens.
     generation: u32,
     /// The run queue: connections and listeners with more to do, for which no event will come. Each is here at most once.
@@ -144,6 +147,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             services: Vec::new(),
             datagrams: Vec::new(),
             connections: Slab::new(),
+            opened: Ages::default(),
             generation: 1,
             run_queue: VecDeque::new(),
             peers: PerConnection::new(),

@@ -1,5 +1,6 @@
 //! The event loop: polls epoll through mio, and passes every event to the [`Dispatcher`].
 
+mod ages;
 mod calls;
 pub(crate) mod config;
 mod connection;
@@ -15,14 +16,10 @@ mod per_address;
 pub(crate) mod service;
 
 use std::{
-    fmt,
     io::{self, ErrorKind},
     net::{IpAddr, SocketAddr},
     os::fd::{AsFd, AsRawFd, OwnedFd},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
@@ -37,7 +34,8 @@ use self::{
     service::Lane,
 };
 use crate::{
-    Endpoint, Listener, Stats, Token,
+    Endpoint, Handle, Listener, Stats, Token,
+    control::handle::{Commands, commands},
     protocol::{Output, Protocol},
     socket::datagrams::Datagrams,
 };
@@ -57,8 +55,8 @@ pub struct Reactor<P> {
     poll: Poll,
     events: Events,
     dispatcher: Dispatcher<Kernel, P>,
-    stop_requested: Arc<AtomicBool>,
-    waker: Arc<Waker>,
+    handle: Handle,
+    commands: Commands,
     stop_source: Option<OwnedFd>,
     backlog: u32,
     share_ports: bool,
@@ -85,15 +83,16 @@ impl<P: Protocol> Reactor<P> {
         let registry = poll.registry().try_clone()?;
         let kernel = Kernel::new(registry, &config)?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER.into())?);
-        let wake = Arc::clone(&waker);
-        limits.on_room(move || {
-            if let Err(error) = wake.wake() {
+        let wake = move || {
+            if let Err(error) = waker.wake() {
                 debug!("wake: {error}");
             }
-        });
+        };
+        limits.on_room(wake.clone());
+        let (handle, commands) = commands(wake);
         Ok(Self {
-            waker,
-            stop_requested: Arc::default(),
+            handle,
+            commands,
             stop_source: None,
             events: Events::with_capacity(EVENTS_PER_POLL),
             backlog: config.backlog,
@@ -246,10 +245,10 @@ impl<P: Protocol> Reactor<P> {
         SourceFd(&descriptor).register(self.poll.registry(), WAKER.into(), Interest::READABLE)
     }
 
-    /// A handle with which other threads can stop it.
+    /// A handle with which other threads control it.
     #[must_use]
     pub fn handle(&self) -> Handle {
-        Handle { stop_requested: Arc::clone(&self.stop_requested), waker: Arc::clone(&self.waker) }
+        self.handle.clone()
     }
 
     /// Its counters. Other threads may keep and read them.
@@ -292,44 +291,23 @@ impl<P: Protocol> Reactor<P> {
             Err(error) if error.kind() == ErrorKind::Interrupted => self.events.clear(),
             Err(error) => return Err(error),
         }
+        let mut is_woken = false;
         for event in &self.events {
             match Token::from(event.token()) {
-                WAKER => self.dispatcher.woken(),
-                STOP_SOURCE => self.stop_requested.store(true, Ordering::Relaxed),
+                WAKER => is_woken = true,
+                STOP_SOURCE => self.commands.request_stop(),
                 token => self.dispatcher.event(token, kernel::readiness(event)),
             }
         }
-        if self.stop_requested.load(Ordering::Relaxed) {
+        if is_woken {
+            self.dispatcher.woken();
+            self.dispatcher.execute(&self.commands);
+        }
+        if self.commands.is_stop_requested() {
             self.dispatcher.stop();
         }
         self.dispatcher.run_queued();
         self.dispatcher.expire();
         Ok(self.dispatcher.phase())
-    }
-}
-
-/// Stops a reactor from another thread.
-#[derive(Clone)]
-pub struct Handle {
-    stop_requested: Arc<AtomicBool>,
-    waker: Arc<Waker>,
-}
-
-impl Handle {
-    /// Stops accepting, answers all whole frames that have been received, closes, and lets
-    /// [`Reactor::run`] return, within the grace time of the [`Config`].
-    pub fn stop(&self) {
-        self.stop_requested.store(true, Ordering::Relaxed);
-        if let Err(error) = self.waker.wake() {
-            debug!("wake: {error}");
-        }
-    }
-}
-
-impl fmt::Debug for Handle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle")
-            .field("stop_requested", &self.stop_requested)
-            .finish_non_exhaustive()
     }
 }

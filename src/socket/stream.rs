@@ -13,7 +13,7 @@ use mio::{
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::{Domain, Socket as RawSocket, Type};
 
-use super::endpoint::Endpoint;
+use super::{endpoint::Endpoint, peer::Peer};
 
 /// A non-blocking stream of bytes in both directions.
 pub trait Stream: Read + Write {
@@ -29,6 +29,11 @@ pub trait Stream: Read + Write {
     /// (unix(7), `SCM_RIGHTS`).
     fn short_read_is_last(&self) -> bool {
         true
+    }
+
+    /// The other end, if the kernel still knows it. A stream without addresses need not implement it.
+    fn peer(&self) -> Option<Peer> {
+        None
     }
 
     /// The result of connecting; `WouldBlock` while it is in progress. A stream that is connected from the beginning need
@@ -126,6 +131,13 @@ impl Stream for Socket {
 
     fn short_read_is_last(&self) -> bool {
         matches!(self, Self::Tcp(_))
+    }
+
+    fn peer(&self) -> Option<Peer> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().ok().map(Peer::Tcp),
+            Self::Unix(_) => Some(Peer::Unix),
+        }
     }
 
     fn connected(&mut self) -> io::Result<()> {

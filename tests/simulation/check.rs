@@ -396,8 +396,9 @@ fn may_have_closed(world: &World, index: usize, before: &Before) -> Vec<Reason> 
         return vec![Reason::Unregistered];
     }
     let is_cut_off = before.is_draining && world.dispatcher.phase() == Phase::Stopped;
+    let is_told = wire.token.is_some_and(|token| world.commander.has_closed(token));
     let is_lingered = wire.fin_sent.is_some_and(|fin| fin.at + world.config.linger <= kernel.now);
-    if closed.unread > 0 && !wire.reset && !is_cut_off {
+    if closed.unread > 0 && !wire.reset && !is_cut_off && !is_told {
         assert!(is_lingered, "closed with unread bytes, so with RST: {client:?}");
     }
     let mut reasons = Vec::new();
@@ -421,6 +422,9 @@ fn may_have_closed(world: &World, index: usize, before: &Before) -> Vec<Reason> 
     }
     if is_cut_off {
         reasons.push(Reason::CutOff);
+    }
+    if is_told {
+        reasons.push(Reason::Closed);
     }
     assert!(!reasons.is_empty(), "closed for no reason: {client:?}, {wire:?}");
     reasons

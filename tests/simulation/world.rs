@@ -13,6 +13,7 @@ use resound::{
 use super::{
     check::{self, Tally},
     choices::Choices,
+    commands::Commander,
     datagrams::Datagrams,
     kernel::{Faults, Kernel, SharedKernel, Simulated},
     peer::{Amplifier, Closed, Finale, Kind, LIMIT, Mood, Nibbler, Plan, Streamer, Witness},
@@ -43,6 +44,7 @@ pub(crate) struct World {
     pub(crate) config: Config,
     pub(crate) clients: Vec<Client>,
     datagrams: Datagrams,
+    pub(crate) commander: Commander,
     pub(crate) tally: Tally,
     /// Why connections were closed, as their protocols were told.
     pub(crate) closed: Closed,
@@ -113,6 +115,7 @@ impl World {
             config,
             clients,
             datagrams,
+            commander: Commander::new(),
             tally,
             closed,
             old_tokens,
@@ -283,9 +286,12 @@ impl World {
         for (token, readiness) in events {
             self.dispatcher.event(token, readiness);
         }
+        let is_commanded = Commander::act(self);
         self.dispatcher.run_queued();
         self.dispatcher.expire();
-        self.check_that_it_does_not_spin(is_idle && self.kernel.borrow().calls == calls);
+        self.check_that_it_does_not_spin(
+            is_idle && !is_commanded && self.kernel.borrow().calls == calls,
+        );
         self.blocks = self.dispatcher.wait() != Some(Duration::ZERO);
         check::check(self, before);
         self.datagrams.check(&self.kernel, &self.dispatcher);

@@ -215,7 +215,8 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     /// Adds a connection under [`next_token`](Self::next_token).
     pub(super) fn insert(&mut self, connection: Connection<N::Stream>) {
         self.generation = self.generation.checked_add(1).unwrap_or(1);
-        self.connections.insert(connection);
+        let key = self.connections.insert(connection);
+        self.opened.open(key, self.net.now());
         self.shared.stats.open.set(self.connections.len() as u64);
     }
 

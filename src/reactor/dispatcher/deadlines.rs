@@ -231,6 +231,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         if self.connections.len() < self.connections.capacity() / 4 {
             self.connections.shrink_to_fit();
         }
+        self.opened.trim(self.connections.capacity());
         self.run_queue.shrink_to(self.connections.len());
         self.excuses.shrink_to(self.excuses.len());
         self.next_trim = None;

@@ -1,0 +1,249 @@
+//! What another thread can ask of a running loop, and what the loop answers.
+
+use std::{
+    fmt,
+    sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel},
+    time::Duration,
+};
+
+use crate::{Peer, Token, protocol::Output};
+
+/// Connections in one [`Page`] at most, and slab slots that are looked at for one.
+pub(crate) const PAGE: usize = 1024;
+
+/// Connections that are looked up by name for one command at most: each takes a system call.
+pub(crate) const LOOKUPS: usize = 256;
+
+/// Something to append to a connection's output.
+pub(crate) type Speech = Box<dyn FnOnce(&mut Output) + Send>;
+
+/// One thing to do between two turns. Each takes a bounded time.
+pub(crate) enum Command {
+    Summarize(Reply<Summary>),
+    List { from: usize, reply: Reply<Page> },
+    LookUp { tokens: Vec<Token>, reply: Reply<Vec<ConnectionInfo>> },
+    Close { token: Token, reply: Reply<bool> },
+    Speak { token: Token, speech: Speech, reply: Reply<Option<usize>> },
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Summarize(_) => write!(f, "Summarize"),
+            Self::List { from, .. } => write!(f, "List from {from}"),
+            Self::LookUp { tokens, .. } => write!(f, "LookUp {tokens:?}"),
+            Self::Close { token, .. } => write!(f, "Close {token}"),
+            Self::Speak { token, .. } => write!(f, "Speak {token}"),
+        }
+    }
+}
+
+/// The loop's end of an [`Answer`].
+#[derive(Debug)]
+pub(crate) struct Reply<T>(SyncSender<T>);
+
+impl<T> Reply<T> {
+    /// Answers. Where nobody waits for the answer any more it is dropped.
+    pub(crate) fn send(self, answer: T) {
+        // There is room: this is the only answer.
+        let _ = self.0.try_send(answer);
+    }
+}
+
+/// An answer that a loop will give between two of its turns.
+#[derive(Debug)]
+#[must_use = "the command may fail, and the answer says so"]
+pub struct Answer<T>(Receiver<T>);
+
+impl<T> Answer<T> {
+    pub(crate) fn pending() -> (Reply<T>, Self) {
+        let (send, receive) = sync_channel(1);
+        (Reply(send), Self(receive))
+    }
+
+    /// Waits for the answer. A command that is not answered in time stays in the queue, and is executed when the loop
+    /// comes to it.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError::NoAnswer`] after `at_most`, [`ControlError::Ended`] if the loop has ended.
+    pub fn wait(self, at_most: Duration) -> Result<T, ControlError> {
+        self.0.recv_timeout(at_most).map_err(|error| match error {
+            RecvTimeoutError::Timeout => ControlError::NoAnswer(at_most),
+            RecvTimeoutError::Disconnected => ControlError::Ended,
+        })
+    }
+
+    /// The answer, if it is there: for callers that must not block. It is given once; then this fails.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError::Ended`] if the loop has ended, or the answer has been given.
+    pub fn poll(&self) -> Result<Option<T>, ControlError> {
+        match self.0.try_recv() {
+            Ok(answer) => Ok(Some(answer)),
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Disconnected) => Err(ControlError::Ended),
+        }
+    }
+}
+
+/// Why a command has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ControlError {
+    /// The queue of commands is full: the loop does not come to them as fast as they are sent.
+    QueueFull,
+    /// The loop has ended.
+    Ended,
+    /// The loop did not answer within this time: something holds up its turn.
+    NoAnswer(Duration),
+}
+
+impl fmt::Display for ControlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::QueueFull => f.write_str("the loop's queue of commands is full; try again later"),
+            Self::Ended => f.write_str("the loop has ended"),
+            Self::NoAnswer(time) => write!(f, "the loop did not answer within {time:?}"),
+        }
+    }
+}
+
+impl std::error::Error for ControlError {}
+
+/// A loop between two turns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Summary {
+    /// Connections that are open.
+    pub open: usize,
+    /// Whether it is stopping: it accepts no more.
+    pub is_draining: bool,
+    /// Connections and listeners that wait for their next turn.
+    pub queued: usize,
+    /// Its listeners, in the order in which they were added.
+    pub listeners: Vec<ListenerInfo>,
+}
+
+/// One listener between two turns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListenerInfo {
+    /// Where it was bound, as [`Endpoint`](crate::Endpoint) shows it.
+    pub name: String,
+    /// Whether it accepts.
+    pub accepting: Accepting,
+}
+
+/// Whether a listener accepts, and why not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Accepting {
+    /// It accepts.
+    Yes,
+    /// As many connections as allowed are open; others wait in the backlog.
+    Full,
+    /// Descriptors or kernel memory ran out; it tries again soon.
+    Paused,
+    /// It is closed.
+    Closed,
+}
+
+/// Some of a loop's connections.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// In the order of their slots, without the peers' addresses.
+    pub connections: Vec<ConnectionInfo>,
+    /// Where the next page begins; `None` behind the last one.
+    pub next: Option<usize>,
+}
+
+/// One connection between two turns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnectionInfo {
+    /// Its name.
+    pub token: Token,
+    /// The other end, where the loop knows it; [`Handle::look_up`](crate::Handle::look_up) asks the kernel.
+    pub peer: Option<Peer>,
+    /// The index of its listener in [`Summary::listeners`].
+    pub listener: usize,
+    /// Where it is in its life.
+    pub state: ConnectionState,
+    /// Time since it was accepted, or since connecting began; in whole seconds.
+    pub age: Duration,
+    /// Bytes received.
+    pub received: u64,
+    /// Bytes sent.
+    pub sent: u64,
+    /// Whole frames received and answered.
+    pub frames: u64,
+    /// Bytes received and not consumed: the beginning of a frame.
+    pub held: usize,
+    /// Bytes that the peer has not taken yet.
+    pub owed: usize,
+    /// What it waits for.
+    pub waits_for: WaitsFor,
+    /// How long it will wait for that; `None` without a limit.
+    pub time_left: Option<Duration>,
+}
+
+/// Where a connection is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConnectionState {
+    /// It goes out, and the peer has not answered yet.
+    Connecting,
+    /// Both directions are open.
+    Open,
+    /// The peer has sent FIN.
+    HalfClosed,
+    /// The server ends it: what is owed goes out, then FIN.
+    Finishing,
+    /// The server has sent FIN, and waits for the peer's.
+    Lingering,
+}
+
+impl ConnectionState {
+    /// In one word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Open => "open",
+            Self::HalfClosed => "half-closed",
+            Self::Finishing => "finishing",
+            Self::Lingering => "lingering",
+        }
+    }
+}
+
+/// What a connection waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WaitsFor {
+    /// The next frame.
+    Frame,
+    /// The rest of a frame.
+    RestOfFrame,
+    /// The rest of a PROXY header, a handshake or the first request.
+    Handshake,
+    /// The peer: it has to take what it is owed, or to answer to connecting.
+    Peer,
+    /// The peer's FIN.
+    Fin,
+}
+
+impl WaitsFor {
+    /// In a few words.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Frame => "next frame",
+            Self::RestOfFrame => "rest of frame",
+            Self::Handshake => "handshake",
+            Self::Peer => "peer",
+            Self::Fin => "FIN",
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Both ends of the queue of commands: [`Handle`] in any thread, [`Commands`] in the loop.
+//!
+//! ```text
+//!  any thread                                     the loop's thread
+//!  Handle ── Command ──▶ queue of 64 ── waker ──▶ between two turns ──▶ Reply
+//!  Answer ◀──────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! The waker's event is what makes the loop look at the queue. A loop that nobody commands neither looks at it nor
+//! wakes up.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    },
+};
+
+use super::command::{
+    Answer, Command, ConnectionInfo, ControlError, LOOKUPS, Page, Reply, Summary,
+};
+use crate::{Token, protocol::Output};
+
+/// Commands that may wait for a loop. It executes as many between two turns at most.
+pub(crate) const QUEUE: usize = 64;
+
+/// Controls a running loop from any thread: [`Reactor::handle`](crate::Reactor::handle).
+///
+/// Commands wait in a queue with room for 64, and are executed between two turns, in order. None of them blocks the
+/// caller or the loop: each returns an [`Answer`] to wait for.
+///
+/// ```
+/// use std::{net::TcpStream, thread, time::Duration};
+///
+/// use resound::{Config, Reactor, protocol::Frames};
+///
+/// let mut reactor = Reactor::new(Config::default())?;
+/// let address = reactor.listen(([127, 0, 0, 1], 0), Frames::default())?;
+/// let handle = reactor.handle();
+/// let server = thread::spawn(move || reactor.run());
+/// let stream = TcpStream::connect(address.to_string())?;
+///
+/// let patience = Duration::from_secs(60);
+/// while handle.summary()?.wait(patience)?.open == 0 {}
+/// for connection in handle.connections(0)?.wait(patience)?.connections {
+///     println!("{} has sent {} frames", connection.token, connection.frames);
+///     handle.close(connection.token)?.wait(patience)?;
+/// }
+/// handle.stop();
+/// server.join().unwrap()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Handle {
+    shared: Arc<Shared>,
+    queue: SyncSender<Command>,
+}
+
+/// The loop's end of the queue.
+pub struct Commands {
+    shared: Arc<Shared>,
+    queue: Receiver<Command>,
+}
+
+struct Shared {
+    is_stop_requested: AtomicBool,
+    wake: Box<dyn Fn() + Send + Sync>,
+}
+
+/// A queue of commands. `wake` ends the poll of the loop at the other end.
+#[must_use]
+pub fn commands(wake: impl Fn() + Send + Sync + 'static) -> (Handle, Commands) {
+    let (send, receive) = sync_channel(QUEUE);
+    let shared =
+        Arc::new(Shared { is_stop_requested: AtomicBool::new(false), wake: Box::new(wake) });
+    (Handle { shared: Arc::clone(&shared), queue: send }, Commands { shared, queue: receive })
+}
+
+impl Handle {
+    /// Stops accepting, answers all whole frames that have been received, closes, and lets
+    /// [`Reactor::run`](crate::Reactor::run) return, within the grace time of the [`Config`](crate::Config). It does
+    /// not wait in the queue, and cannot fail.
+    pub fn stop(&self) {
+        self.shared.is_stop_requested.store(true, Ordering::Relaxed);
+        (self.shared.wake)();
+    }
+
+    /// Asks what the loop is doing. Its answer also tells that the loop is not stuck.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError::QueueFull`], [`ControlError::Ended`].
+    pub fn summary(&self) -> Result<Answer<Summary>, ControlError> {
+        self.send(Command::Summarize)
+    }
+
+    /// Lists connections from slot `from` on, which is 0 for the first page and [`Page::next`] for the others. Each page
+    /// takes the loop a fraction of a millisecond; what opens and closes between two pages may be missing.
+    ///
+    /// # Errors
+    ///
+    /// As [`summary`](Self::summary).
+    pub fn connections(&self, from: usize) -> Result<Answer<Page>, ControlError> {
+        self.send(|reply| Command::List { from, reply })
+    }
+
+    /// Looks up these connections, with their peers' addresses: the first 256 of them, since each takes the loop a
+    /// system call. Those that are gone are left out.
+    ///
+    /// # Errors
+    ///
+    /// As [`summary`](Self::summary).
+    pub fn look_up(
+        &self,
+        mut tokens: Vec<Token>,
+    ) -> Result<Answer<Vec<ConnectionInfo>>, ControlError> {
+        tokens.truncate(LOOKUPS);
+        self.send(|reply| Command::LookUp { tokens, reply })
+    }
+
+    /// Closes a connection at once, with whatever it owes. The answer says whether it was there.
+    ///
+    /// # Errors
+    ///
+    /// As [`summary`](Self::summary).
+    pub fn close(&self, token: Token) -> Result<Answer<bool>, ControlError> {
+        self.send(|reply| Command::Close { token, reply })
+    }
+
+    /// Sends on a connection what `speech` appends to its output, behind all that it owes. The answer says how many bytes
+    /// are owed then; `None`, and `speech` is not called, where the connection is not open.
+    ///
+    /// What the peer does not read is held, up to [`Config::max_memory`](crate::Config::max_memory): a caller that sends
+    /// much waits while much is owed.
+    ///
+    /// # Errors
+    ///
+    /// As [`summary`](Self::summary).
+    pub fn speak(
+        &self,
+        token: Token,
+        speech: impl FnOnce(&mut Output) + Send + 'static,
+    ) -> Result<Answer<Option<usize>>, ControlError> {
+        self.send(|reply| Command::Speak { token, speech: Box::new(speech), reply })
+    }
+
+    fn send<T>(
+        &self,
+        command: impl FnOnce(Reply<T>) -> Command,
+    ) -> Result<Answer<T>, ControlError> {
+        let (reply, answer) = Answer::pending();
+        self.queue.try_send(command(reply)).map_err(|error| match error {
+            TrySendError::Full(_) => ControlError::QueueFull,
+            TrySendError::Disconnected(_) => ControlError::Ended,
+        })?;
+        (self.shared.wake)();
+        Ok(answer)
+    }
+}
+
+impl Commands {
+    /// Whether [`Handle::stop`] has been called.
+    pub fn is_stop_requested(&self) -> bool {
+        self.shared.is_stop_requested.load(Ordering::Relaxed)
+    }
+
+    /// Does what [`Handle::stop`] does, in the loop's own thread.
+    pub(crate) fn request_stop(&self) {
+        self.shared.is_stop_requested.store(true, Ordering::Relaxed);
+    }
+
+    /// The next command.
+    pub(crate) fn next(&self) -> Option<Command> {
+        self.queue.try_recv().ok()
+    }
+
+    /// Ends the next poll at once.
+    pub(crate) fn wake(&self) {
+        (self.shared.wake)();
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Commands {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Commands")
+            .field("is_stop_requested", &self.is_stop_requested())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,94 @@
+//! What other threads ask of the loop ([`Commands`]), done between two turns.
+
+use std::time::Duration;
+
+use super::{Dispatcher, KnownPeer, Phase};
+use crate::{
+    Token,
+    control::{
+        command::{self, Command, ConnectionInfo, ListenerInfo, PAGE, Page, Summary, WaitsFor},
+        handle::{Commands, QUEUE},
+    },
+    protocol::Protocol,
+    reactor::{
+        connection::Connection,
+        net::{Net, Stream},
+        service::Accepting,
+    },
+};
+
+impl<N: Net, P: Protocol> Dispatcher<N, P> {
+    /// Executes the commands that wait, up to a queue's worth. If there may be more, it asks to be called again.
+    pub fn execute(&mut self, commands: &Commands) {
+        for _ in 0..QUEUE {
+            match commands.next() {
+                Some(command) => self.execute_one(command),
+                None => return,
+            }
+        }
+        commands.wake();
+    }
+
+    fn execute_one(&mut self, command: Command) {
+        log::trace!("command: {command:?}");
+        match command {
+            Command::Summarize(reply) => reply.send(self.summary()),
+            Command::List { from, reply } => reply.send(self.page(from)),
+            Command::LookUp { tokens, reply } => {
+                reply.send(tokens.into_iter().filter_map(|token| self.look_up(token)).collect());
+            }
+            Command::Close { token, reply } => reply.send(self.close(token)),
+            Command::Speak { token, speech, reply } => {
+                reply.send(self.speak(token, |_, output| speech(output)));
+            }
+        }
+    }
+
+    fn summary(&self) -> Summary {
+        let listeners = self.services.iter().map(|service| ListenerInfo {
+            name: service.name.clone(),
+            accepting: match service.accepting {
+                _ if service.listener.is_none() => command::Accepting::Closed,
+                Accepting::OnEvent | Accepting::Queued => command::Accepting::Yes,
+                Accepting::Full => command::Accepting::Full,
+                Accepting::Paused(_) => command::Accepting::Paused,
+            },
+        });
+        Summary {
+            open: self.connections.len(),
+            is_draining: self.phase != Phase::Running,
+            queued: self.run_queue.len(),
+            listeners: listeners.collect(),
+        }
+    }
+
+    fn page(&self, from: usize) -> Page {
+        let end = from.saturating_add(PAGE).min(self.connections.capacity());
+        let connections = (from..end)
+            .filter_map(|key| Some(self.describe(key, self.connections.get(key)?)))
+            .collect();
+        Page { connections, next: (end < self.connections.capacity()).then_some(end) }
+    }
+
+    fn look_up(&self, token: Token) -> Option<ConnectionInfo> {
+        let connection = self.find(token)?;
+        let info = self.describe(token.key(), connection);
+        Some(ConnectionInfo { peer: info.peer.or_else(|| connection.stream().peer()), ..info })
+    }
+
+    fn describe(&self, key: usize, connection: &Connection<N::Stream>) -> ConnectionInfo {
+        let token = connection.token(key);
+        let waits_for = connection.waits_for_now();
+        let deadline = match waits_for {
+            WaitsFor::RestOfFrame | WaitsFor::Handshake => self.units.deadline(key),
+            WaitsFor::Frame | WaitsFor::Peer | WaitsFor::Fin => self.waits.deadline(key),
+        };
+        let now = self.net.now();
+        ConnectionInfo {
+            peer: self.peers.get(token).map(|&KnownPeer { peer, .. }| peer),
+            age: Duration::from_secs(self.opened.age(key, now)),
+            time_left: deadline.map(|deadline| deadline.saturating_sub(now)),
+            ..connection.describe(token)
+        }
+    }
+}
