@@ -9,7 +9,11 @@ mod load;
 
 use std::process::ExitCode;
 
+use cli::systemd::sockets::Sockets;
+
 fn main() -> ExitCode {
+    // First, for the reasons that its documentation gives.
+    let sockets = Sockets::take();
     let cli = cli::parse().unwrap_or_else(|error| error.exit());
     let log = match cli.log.start() {
         Ok(log) => log,
@@ -20,7 +24,7 @@ fn main() -> ExitCode {
             return code;
         }
     };
-    cli.command.run().unwrap_or_else(|failure| {
+    cli.command.run(sockets).unwrap_or_else(|failure| {
         let (error, code) = failure.into_error();
         log.report(&error);
         code

@@ -1,14 +1,10 @@
 //! `resound dialects`: the presets, each with the bytes of one frame.
 
-use std::{
-    fmt::Write as _,
-    io::{self, Write as _},
-    process::ExitCode,
-};
+use std::{fmt::Write as _, process::ExitCode};
 
 use resound::frame::{Preset, presets};
 
-use super::Failure;
+use super::{Failure, output::print};
 use crate::common::units::Size;
 
 /// List the presets for preset=, each with an example frame
@@ -21,12 +17,7 @@ pub(crate) struct DialectsArgs {}
 
 impl DialectsArgs {
     pub(crate) fn run(&self) -> Result<ExitCode, Failure> {
-        match io::stdout().write_all(table().as_bytes()) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                Err(Failure::Failed(format!("cannot write to standard output: {error}")))
-            }
-            _ => Ok(ExitCode::SUCCESS),
-        }
+        print(table().as_bytes())
     }
 }
 

@@ -2,16 +2,20 @@
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
-    io,
+    io::{self, Write},
     panic::{self, PanicHookInfo},
     thread,
 };
 
 use anstream::{AutoStream, ColorChoice};
 use env_logger::Target;
-use log::LevelFilter;
+use log::{Level, LevelFilter};
 
-use super::{Failure, output::Output};
+use super::{
+    Failure,
+    format::{self, Format},
+    output::Output,
+};
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Log")]
@@ -31,6 +35,11 @@ pub(crate) struct LogArgs {
                      the server: lines that standard error does not take in time are dropped and counted."
     )]
     log_level: Option<LevelFilter>,
+
+    /// How each line of the log is written
+    #[arg(long, global = true, env = "RESOUND_LOG_FORMAT", hide_env_values = true)]
+    #[arg(value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
+    log_format: Format,
 }
 
 fn level(text: &str) -> Result<LevelFilter, String> {
@@ -41,12 +50,16 @@ fn level(text: &str) -> Result<LevelFilter, String> {
 
 /// Standard error. What is queued for it is written when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Log(Output);
+pub(crate) struct Log {
+    output: Output,
+    format: Format,
+}
 
 impl LogArgs {
     /// Starts the log, and sends the messages of panics the same way: none of them waits for the reader.
     pub(crate) fn start(&self) -> Result<Log, Failure> {
-        let output = Output::start("stderr", io::stderr())?;
+        let format = self.log_format;
+        let output = Output::start("stderr", format, io::stderr())?;
         let mut builder = env_logger::Builder::new();
         builder.filter_level(LevelFilter::Info).format_timestamp_micros();
         builder.target(Target::Pipe(Box::new(output.clone()))).write_style(color().into());
@@ -54,23 +67,42 @@ impl LogArgs {
             Some(level) => builder.filter_level(level),
             None => builder.parse_default_env(),
         };
+        if format == Format::Json {
+            builder.format(|to, record| {
+                let message = record.args().to_string();
+                to.write_all(format::json(record.level(), record.target(), &message).as_bytes())
+            });
+        }
         builder.init();
         let stderr = output.clone();
-        panic::set_hook(Box::new(move |info| stderr.say(&panic_message(info))));
-        Ok(Log(output))
+        panic::set_hook(Box::new(move |info| {
+            let message = panic_message(info);
+            stderr.say(&match format {
+                Format::Text => message,
+                Format::Json => format::json(Level::Error, module_path!(), &message),
+            });
+        }));
+        Ok(Log { output, format })
     }
 }
 
 impl Log {
     /// Writes an error behind the log, at any level.
     pub(crate) fn report(&self, error: &clap::Error) {
-        self.0.say(&rendered(error));
+        self.output.say(&match self.format {
+            Format::Text => rendered(error),
+            Format::Json => {
+                let text = error.render().to_string();
+                let message = text.strip_prefix("error: ").unwrap_or(&text);
+                format::json(Level::Error, module_path!(), message)
+            }
+        });
     }
 }
 
 impl Drop for Log {
     fn drop(&mut self) {
-        self.0.flush();
+        self.output.flush();
     }
 }
 

@@ -5,11 +5,14 @@ mod client;
 mod descriptors;
 mod dialects;
 mod failure;
+mod format;
 mod log;
 mod output;
+mod packaging;
 mod reactors;
 mod serve;
 mod supervisor;
+pub(crate) mod systemd;
 
 use std::{env, process::ExitCode};
 
@@ -18,7 +21,10 @@ use clap::{
     error::{ContextKind, ContextValue},
 };
 
-use self::failure::{Failure, cannot};
+use self::{
+    failure::{Failure, cannot},
+    systemd::sockets::Sockets,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -46,15 +52,22 @@ pub(crate) enum Command {
     Client(client::ClientArgs),
     Bench(Box<bench::BenchArgs>),
     Dialects(dialects::DialectsArgs),
+    #[command(hide = true)]
+    Man(packaging::ManArgs),
+    #[command(hide = true)]
+    Completions(packaging::CompletionsArgs),
 }
 
 impl Command {
-    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+    /// Runs it. `sockets` are those that the process was started with, which only a server has a use for.
+    pub(crate) fn run(self, sockets: Sockets) -> Result<ExitCode, Failure> {
         match self {
-            Self::Serve(args) => args.run(),
+            Self::Serve(args) => args.run(sockets),
             Self::Client(args) => args.run(),
             Self::Bench(args) => args.run(),
             Self::Dialects(args) => args.run(),
+            Self::Man(args) => args.run(),
+            Self::Completions(args) => args.run(),
         }
     }
 }

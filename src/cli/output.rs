@@ -6,12 +6,18 @@
 use std::{
     io::{self, ErrorKind, Write},
     mem,
+    process::ExitCode,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, SystemTime},
 };
 
-use super::Failure;
+use log::Level;
+
+use super::{
+    Failure, cannot,
+    format::{self, Format},
+};
 
 /// Bytes that may wait to be written; while these are written, as many again may come.
 const CAPACITY: usize = 4 << 20;
@@ -49,15 +55,22 @@ struct State {
 }
 
 impl Output {
-    /// Starts the thread `name`, which writes to `stream`.
+    /// Starts the thread `name`, which writes to `stream`; its own line, for those that it dropped, has this format.
     ///
     /// # Errors
     ///
     /// If the thread cannot be started.
-    pub(crate) fn start(name: &str, stream: impl Write + Send + 'static) -> Result<Self, Failure> {
+    pub(crate) fn start(
+        name: &str,
+        format: Format,
+        stream: impl Write + Send + 'static,
+    ) -> Result<Self, Failure> {
         let output = Self(Arc::default());
         let shared = Arc::clone(&output.0);
-        match thread::Builder::new().name(name.to_owned()).spawn(move || shared.write_to(stream)) {
+        match thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || shared.write_to(stream, format))
+        {
             Ok(_) => Ok(output),
             Err(error) => {
                 Err(Failure::no_thread(&format!("the thread that writes to {name}"), &error))
@@ -117,13 +130,13 @@ impl Shared {
     }
 
     /// The thread's loop, which ends with the process.
-    fn write_to(&self, mut stream: impl Write) {
+    fn write_to(&self, mut stream: impl Write, format: Format) {
         let mut batch = Vec::new();
         loop {
             let dropped = self.take(&mut batch);
             write(&mut stream, &batch);
             if dropped > 0 {
-                write(&mut stream, dropped_line(dropped).as_bytes());
+                write(&mut stream, dropped_line(dropped, format).as_bytes());
             }
             batch.clear();
             batch.shrink_to(KEPT);
@@ -146,12 +159,16 @@ impl Shared {
 }
 
 /// In the form of the log's other lines, which the logger cannot make here: it would queue this one behind them.
-fn dropped_line(dropped: u64) -> String {
-    let time = humantime::format_rfc3339_micros(SystemTime::now());
+fn dropped_line(dropped: u64, format: Format) -> String {
     let module = module_path!();
-    format!(
-        "[{time} WARN  {module}] {dropped} log lines dropped: the reader of this log is too slow\n"
-    )
+    let message = format!("{dropped} log lines dropped: the reader of this log is too slow");
+    match format {
+        Format::Json => format::json(Level::Warn, module, &message),
+        Format::Text => {
+            let time = humantime::format_rfc3339_micros(SystemTime::now());
+            format!("[{time} WARN  {module}] {message}\n")
+        }
+    }
 }
 
 /// Writes all of `bytes`, for as long as it takes. The daemon goes on if the reader is gone.
@@ -168,6 +185,16 @@ fn write(stream: &mut impl Write, mut bytes: &[u8]) {
     }
     // It fails as writing does.
     let _ = stream.flush();
+}
+
+/// Writes `text` to standard output. A reader that has read enough is no failure.
+pub(crate) fn print(text: &[u8]) -> Result<ExitCode, Failure> {
+    match io::stdout().write_all(text) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(cannot("write to standard output", &error))
+        }
+        _ => Ok(ExitCode::SUCCESS),
+    }
 }
 
 #[cfg(test)]
@@ -204,7 +231,8 @@ mod tests {
         let (permit, permits) = mpsc::channel();
         let (written, read) = mpsc::channel();
         let refusals = refusals.to_vec();
-        let output = Output::start("gated", Gated { permits, written, refusals }).unwrap();
+        let output =
+            Output::start("gated", Format::Text, Gated { permits, written, refusals }).unwrap();
         (output, permit, read)
     }
 

@@ -1,13 +1,14 @@
 //! `--reactors`: one or several event loops, each with its own listeners. They share the limits, and the counters that
 //! the main thread reads.
 
-use std::{io, net::UdpSocket, sync::Arc, thread};
+use std::{io, net::UdpSocket, os::fd::OwnedFd, sync::Arc, thread};
 
 use resound::{Config, Endpoint, Limits, Listener, Reactor};
 
 use super::{
     Failure, cannot,
     supervisor::{Loop, Supervisor},
+    systemd::notify::Notifier,
 };
 use crate::common::{protocols::Service, signals::Signals};
 
@@ -60,9 +61,38 @@ impl Reactors {
         Ok(bound)
     }
 
-    /// Starts them all.
-    pub(crate) fn start(self, signals: Signals) -> Result<Supervisor, Failure> {
-        Supervisor::start(self.0, signals)
+    /// Lets the loops serve a socket that was passed at the start; returns where it is bound.
+    ///
+    /// All loops accept from copies of a TCP socket: a second socket at its port is not ours to bind, and the other loops
+    /// would have nothing to do. A connection then wakes all that wait, and goes to the one that is first. The first loop
+    /// alone serves a UDP socket, whose limits hold for each loop by itself, and a Unix socket.
+    pub(crate) fn adopt(
+        &mut self,
+        socket: OwnedFd,
+        services: Vec<Service>,
+    ) -> io::Result<Endpoint> {
+        let mut bound = None;
+        for (reactor, service) in self.0.iter_mut().zip(services) {
+            let copy = socket.try_clone()?;
+            let endpoint = match service {
+                Service::Datagrams(config) => {
+                    return reactor.adopt_udp(copy, &config).map(Endpoint::Tcp);
+                }
+                Service::Connections(protocol) => {
+                    reactor.adopt(Listener::inherit(copy)?, protocol)?
+                }
+            };
+            if matches!(endpoint, Endpoint::Unix(_)) {
+                return Ok(endpoint);
+            }
+            bound = Some(endpoint);
+        }
+        bound.ok_or_else(|| io::Error::other("there is no loop"))
+    }
+
+    /// Starts them all; `notifier` is told how they are.
+    pub(crate) fn start(self, signals: Signals, notifier: Notifier) -> Result<Supervisor, Failure> {
+        Supervisor::start(self.0, signals, notifier)
     }
 }
 

@@ -3,7 +3,10 @@
 use std::{
     fs,
     io::{self, ErrorKind},
-    os::unix::fs::FileTypeExt,
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::fs::FileTypeExt,
+    },
     process::ExitCode,
     str::FromStr,
 };
@@ -18,8 +21,10 @@ use resound::{
 
 use super::{
     Failure, cannot, descriptors,
+    format::Format,
     output::Output,
     reactors::{self, Reactors},
+    systemd::{notify::Notifier, sockets::Sockets},
 };
 use crate::common::{
     protocols, resolve,
@@ -165,21 +170,23 @@ Examples:
   RESOUND_LISTEN='frames://:30000 raw://:30007' RESOUND_MAX_FRAME=1MiB resound serve";
 
 impl ServeArgs {
-    pub(crate) fn run(&self) -> Result<ExitCode, Failure> {
+    /// Serves. `sockets` are those that the process was started with.
+    pub(crate) fn run(&self, sockets: Sockets) -> Result<ExitCode, Failure> {
         // First, so that a signal that comes while the daemon starts is not lost.
         let signals = Signals::catch().map_err(|error| cannot("catch signals", &error))?;
-        let output = Output::start("stdout", io::stdout())?;
+        let output = Output::start("stdout", Format::Text, io::stdout())?;
         let listeners: Vec<&Listen> = self.listen.iter().flat_map(|some| &some.0).collect();
         let config = self.config(&listeners);
         let mut reactors = Reactors::new(&config, self.reactors)?;
         let mut ready = String::new();
-        for listen in listeners {
-            let bound = self.listen(&mut reactors, listen)?;
+        for (listen, place) in places(listeners, sockets)? {
+            let bound = self.listen(&mut reactors, listen, place)?;
             let place = Listen { address: bound, keys: Vec::new(), ..listen.clone() };
             ready.push_str(&format!("listening on {place}\n"));
         }
 
-        let mut supervisor = reactors.start(signals)?;
+        let mut supervisor = reactors.start(signals, Notifier::from_env())?;
+        supervisor.ready(&ready);
         output.say(&ready);
         let outcome = supervisor.wait();
         output.say(&format!("served for {}\n", supervisor.summary()));
@@ -224,8 +231,13 @@ impl ServeArgs {
         config
     }
 
-    /// Listens as `listen` says; returns the address with the port that the kernel chose.
-    fn listen(&self, reactors: &mut Reactors, listen: &Listen) -> Result<Address, Failure> {
+    /// Listens at `place` as `listen` says; returns the address with the port that the kernel chose.
+    fn listen(
+        &self,
+        reactors: &mut Reactors,
+        listen: &Listen,
+        place: Place,
+    ) -> Result<Address, Failure> {
         let defaults = Terms {
             max_frame: self.limits.max_frame.0,
             banner: self.banner.clone(),
@@ -236,25 +248,62 @@ impl ServeArgs {
             .map(|_| protocols::service(listen, &defaults))
             .collect::<Result<_, String>>()
             .map_err(|error| Failure::Usage(format!("--listen {listen}: {error}")))?;
-        let endpoint = match &listen.address {
-            Address::Ip(address) => Endpoint::Tcp(*address),
-            Address::Name { host, port } => {
-                let found = resolve::look_up_to_listen(host, *port).map_err(|error| {
-                    Failure::Failed(format!("cannot listen on {listen}: {error}"))
-                })?;
-                Endpoint::Tcp(found)
+        let bound = match place {
+            Place::Bind(endpoint) => reactors
+                .listen(&endpoint, services)
+                .map_err(|error| cannot_listen(listen, &why_not(&endpoint, &error))),
+            Place::Adopt(socket) => {
+                let number = socket.as_raw_fd();
+                reactors.adopt(socket, services).map_err(|error| {
+                    cannot_listen(listen, &format!("descriptor {number} does not fit: {error}"))
+                })
             }
-            Address::Unix(path) => Endpoint::Unix(path.clone()),
         };
-        match reactors.listen(&endpoint, services) {
-            Ok(Endpoint::Tcp(address)) => Ok(Address::Ip(address)),
-            Ok(Endpoint::Unix(path)) => Ok(Address::Unix(path)),
-            Err(error) => Err(Failure::Failed(format!(
-                "cannot listen on {listen}: {}",
-                why_not(&endpoint, &error)
-            ))),
-        }
+        Ok(match bound? {
+            Endpoint::Tcp(address) => Address::Ip(address),
+            Endpoint::Unix(path) => Address::Unix(path),
+        })
     }
+}
+
+/// Where a listener is.
+enum Place {
+    Bind(Endpoint),
+    /// A socket that was passed.
+    Adopt(OwnedFd),
+}
+
+/// Each of `listeners` with its place, or as often as it has places: several sockets may have one name. `sockets` are
+/// those that were passed.
+fn places(listeners: Vec<&Listen>, mut sockets: Sockets) -> Result<Vec<(&Listen, Place)>, Failure> {
+    let mut places = Vec::new();
+    for listen in listeners {
+        let bind = |endpoint| vec![Place::Bind(endpoint)];
+        let here = match &listen.address {
+            Address::Ip(address) => Ok(bind(Endpoint::Tcp(*address))),
+            Address::Name { host, port } => {
+                resolve::look_up_to_listen(host, *port).map(Endpoint::Tcp).map(bind)
+            }
+            Address::Unix(path) => Ok(bind(Endpoint::Unix(path.clone()))),
+            Address::Passed(name) => {
+                sockets.named(name).map(|sockets| sockets.into_iter().map(Place::Adopt).collect())
+            }
+        };
+        let here = here.map_err(|error| cannot_listen(listen, &error))?;
+        places.extend(here.into_iter().map(|place| (listen, place)));
+    }
+    let unused = sockets.unused();
+    if !unused.is_empty() {
+        warn!(
+            "sockets were passed that no --listen names: {unused}. Nobody accepts the connections that come there; \
+             write one like --listen frames://fd:NAME"
+        );
+    }
+    Ok(places)
+}
+
+fn cannot_listen(listen: &Listen, why: &str) -> Failure {
+    Failure::Failed(format!("cannot listen on {listen}: {why}"))
 }
 
 /// Why `endpoint` cannot be listened on, and what to do.

@@ -6,13 +6,19 @@ use std::{
     panic::{self, AssertUnwindSafe},
     sync::{Arc, mpsc},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use log::{error, info};
 use resound::{Handle, Reactor, Stats, protocol::Protocol};
 
-use super::{Failure, cannot};
+use super::{
+    Failure, cannot,
+    systemd::{
+        notify::Notifier,
+        watchdog::{self, Watchdog},
+    },
+};
 use crate::common::{signals::Signals, units::Time};
 
 /// One event loop.
@@ -25,8 +31,11 @@ pub(crate) struct Supervisor {
     handles: Vec<Handle>,
     stats: Vec<Arc<Stats>>,
     start: Instant,
-    /// How each loop ended.
-    ended: mpsc::Receiver<Result<(), Failure>>,
+    notifier: Notifier,
+    /// If the service manager has one.
+    watchdog: Option<Watchdog>,
+    /// Which loop has ended, and how.
+    ended: mpsc::Receiver<(usize, Result<(), Failure>)>,
     /// Loops that have not ended.
     running: usize,
     is_stopping: bool,
@@ -35,18 +44,24 @@ pub(crate) struct Supervisor {
 }
 
 impl Supervisor {
-    /// Starts a thread for each of `loops`.
+    /// Starts a thread for each of `loops`; `notifier` is told how they are.
     ///
     /// # Errors
     ///
     /// If a thread cannot be started. Then no loop runs any more.
-    pub(crate) fn start(loops: Vec<Loop>, signals: Signals) -> Result<Self, Failure> {
+    pub(crate) fn start(
+        loops: Vec<Loop>,
+        signals: Signals,
+        notifier: Notifier,
+    ) -> Result<Self, Failure> {
         let (end, ended) = mpsc::channel();
         let mut supervisor = Self {
             signals,
             handles: loops.iter().map(Reactor::handle).collect(),
             stats: loops.iter().map(Reactor::stats).collect(),
             start: Instant::now(),
+            notifier,
+            watchdog: None,
             ended,
             running: 0,
             is_stopping: false,
@@ -56,7 +71,7 @@ impl Supervisor {
             let (end, waker) = (end.clone(), supervisor.signals.waker());
             let run = move || {
                 // It fails when the supervisor is gone, and the process with it.
-                let _ = end.send(run(index, one));
+                let _ = end.send((index, run(index, one)));
                 waker.wake();
             };
             match thread::Builder::new().name(format!("reactor-{index}")).spawn(run) {
@@ -71,7 +86,21 @@ impl Supervisor {
         if supervisor.failure.is_some() {
             supervisor.wait()?;
         }
+        if let Some(timeout) = watchdog::timeout_from_env() {
+            supervisor.watch(timeout);
+        }
         Ok(supervisor)
+    }
+
+    /// Tells the service manager that all listeners are up; `status` names them.
+    pub(crate) fn ready(&self, status: &str) {
+        self.notifier.ready(status);
+    }
+
+    /// Feeds a watchdog that waits for `timeout` at most.
+    fn watch(&mut self, timeout: Duration) {
+        let loops = self.handles.iter().cloned().zip(self.stats.iter().cloned());
+        self.watchdog = Some(Watchdog::new(timeout, loops));
     }
 
     /// Waits until all loops have ended, which they do when a signal asks for it, or when one of them has ended.
@@ -81,11 +110,15 @@ impl Supervisor {
     /// If a loop has failed.
     pub(crate) fn wait(&mut self) -> Result<(), Failure> {
         while self.running > 0 {
-            self.signals.wait().map_err(|error| cannot("wait for signals", &error))?;
-            while let Ok(outcome) = self.ended.try_recv() {
+            let at_most = self.watchdog.as_ref().map(Watchdog::wait);
+            self.signals.wait(at_most).map_err(|error| cannot("wait for signals", &error))?;
+            while let Ok((index, outcome)) = self.ended.try_recv() {
                 self.running -= 1;
+                if let Some(watchdog) = &mut self.watchdog {
+                    watchdog.forget(index);
+                }
                 match outcome {
-                    Ok(()) => self.stop(),
+                    Ok(()) => self.stop("a loop has ended"),
                     Err(failure) => self.fail(failure),
                 }
             }
@@ -93,7 +126,10 @@ impl Supervisor {
                 info!("serving for {}", self.summary());
             }
             if self.signals.is_stop_requested() {
-                self.stop();
+                self.stop("stopping: a signal asked for it; open connections may finish");
+            }
+            if let Some(watchdog) = &mut self.watchdog {
+                watchdog.look(&self.notifier);
             }
         }
         self.failure.take().map_or(Ok(()), Err)
@@ -108,14 +144,16 @@ impl Supervisor {
     /// Notes a failure, and stops the loops that still run: a daemon must not go on with some of its loops.
     fn fail(&mut self, failure: Failure) {
         error!("{failure}");
+        let status = failure.to_string();
         self.failure.get_or_insert(failure);
-        self.stop();
+        self.stop(&status);
     }
 
-    /// Asks all loops to stop, once: asking again would wake them for nothing.
-    fn stop(&mut self) {
+    /// Asks all loops to stop, once: asking again would wake them for nothing. `why` is for the service manager.
+    fn stop(&mut self, why: &str) {
         if !self.is_stopping {
             self.is_stopping = true;
+            self.notifier.stopping(why);
             self.handles.iter().for_each(Handle::stop);
         }
     }
@@ -174,6 +212,10 @@ mod tests {
         (one, stream)
     }
 
+    fn start(loops: Vec<Loop>) -> Supervisor {
+        Supervisor::start(loops, Signals::new().unwrap(), Notifier::default()).unwrap()
+    }
+
     #[test]
     fn a_protocol_that_panics_ends_all_loops_in_order_with_the_cause() {
         for panics in 0..3 {
@@ -186,7 +228,7 @@ mod tests {
                     })
                 })
                 .unzip();
-            let mut supervisor = Supervisor::start(loops, Signals::new().unwrap()).unwrap();
+            let mut supervisor = start(loops);
             let mut failing = streams.remove(panics);
             for stream in &mut streams {
                 stream.write_all(b"\x05\0\0\0hello").unwrap();
@@ -211,7 +253,7 @@ mod tests {
         let (one, mut stream) = served(Box::new(Frames::default()));
         let (other, mut other_stream) = served(Box::new(Frames::default()));
         let stop = one.handle();
-        let mut supervisor = Supervisor::start(vec![one, other], Signals::new().unwrap()).unwrap();
+        let mut supervisor = start(vec![one, other]);
         stop.stop();
         supervisor.wait().unwrap();
         assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0);

@@ -143,8 +143,11 @@ pub(crate) fn listen_help() -> String {
 Where to listen and what to speak there; repeatable, in any mix
 
 ADDRESS is HOST:PORT, [IPV6]:PORT, or :PORT for 127.0.0.1. Port 0 takes any free one; [::] serves IPv4 as \
-well. PROTOCOL+unix:// takes the path of a Unix socket instead. The variable holds any number of these with \
-spaces between them; so a value has neither spaces nor commas. The protocols and their keys:
+well. PROTOCOL+unix:// takes the path of a Unix socket instead, and fd:NAME or fd:3 is a socket that systemd \
+passed. The variable holds any number of these with \
+spaces between them; so a value has neither spaces nor commas.
+
+The protocols and their keys:
 "
     .to_owned();
     for offer in offers() {

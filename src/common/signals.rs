@@ -8,10 +8,14 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use log::debug;
-use rustix::io::ioctl_fionbio;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::{Errno, ioctl_fionbio},
+};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2},
     flag, low_level,
@@ -105,13 +109,20 @@ impl Signals {
         self.waker.clone()
     }
 
-    /// Blocks until a signal has come or [`Waker::wake`] has been called since the last wait; it may also return
-    /// without either.
+    /// Blocks until a signal has come or [`Waker::wake`] has been called since the last wait, or for `at_most` so long;
+    /// it may also return without any of these.
     ///
     /// # Errors
     ///
-    /// As read(2) on a pipe whose other end is open.
-    pub(crate) fn wait(&self) -> io::Result<()> {
+    /// As poll(2), and read(2) on a pipe whose other end is open.
+    pub(crate) fn wait(&self, at_most: Option<Duration>) -> io::Result<()> {
+        if let Some(at_most) = at_most {
+            let timeout = Timespec::try_from(at_most).map_err(io::Error::other)?;
+            match poll(&mut [PollFd::new(&self.wake_ups, PollFlags::IN)], Some(&timeout)) {
+                Ok(0) | Err(Errno::INTR) => return Ok(()),
+                polled => polled.map(drop)?,
+            }
+        }
         match (&self.wake_ups).read(&mut [0; 64]) {
             Err(error) if error.kind() != ErrorKind::Interrupted => Err(error),
             _ => Ok(()),

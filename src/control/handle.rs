@@ -87,6 +87,12 @@ impl Handle {
         (self.shared.wake)();
     }
 
+    /// Lets a loop that waits for events make a turn at once, which [`Stats::turns`](crate::Stats::turns) counts. A loop
+    /// that counts none after this is stuck in a turn.
+    pub fn wake(&self) {
+        (self.shared.wake)();
+    }
+
     /// Asks what the loop is doing. Its answer also tells that the loop is not stuck.
     ///
     /// # Errors

@@ -40,6 +40,8 @@ pub struct Stats {
     pub opened: Counter,
     /// Connections open now; a gauge.
     pub open: Counter,
+    /// Times that the loop has polled.
+    pub turns: Counter,
     /// Whole frames (lines, messages, requests, datagrams) received and answered.
     pub frames: Counter,
     /// Bytes received.
@@ -93,6 +95,7 @@ impl Stats {
         let Self {
             opened,
             open,
+            turns,
             frames,
             received,
             sent,
@@ -111,6 +114,7 @@ impl Stats {
         let single = [
             opened,
             open,
+            turns,
             frames,
             received,
             sent,
@@ -185,7 +189,7 @@ mod tests {
         two.count_closed(Reason::Idle);
         let sum = Stats::sum([&one, &two]);
         assert_eq!(sum.opened.value(), 1);
-        assert_eq!(sum.frames.value(), 1003);
+        assert_eq!(sum.frames.value(), 1004);
         assert_eq!(sum.closed(Reason::Idle), one.closed(Reason::Idle) + 1);
     }
 }

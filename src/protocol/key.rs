@@ -11,8 +11,7 @@ pub type Key = (&'static str, &'static str);
 pub const COMMON: &[Key] =
     &[("proxy", "v1, v2 or any: require a PROXY protocol header, and take the peer from it")];
 
-pub(super) const BANNER: Key =
-    ("banner", "the first frame, line or message to each connection; default --banner");
+pub(super) const BANNER: Key = ("banner", "what each connection receives first; default --banner");
 pub(super) const TAG: Key = ("tag", "in every answer's X-Served-By; default --tag");
 
 /// A wrong value of a key. The text names the key and says what is right.

@@ -181,9 +181,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         let is_it = |service: &&mut Service<_, _>| service.name == name;
         let listening = self.services.iter_mut().filter(|service| service.listener.is_some());
         let Some(service) = listening.into_iter().find(is_it) else { return false };
-        if let Some(mut listener) = service.listener.take() {
-            self.net.unlisten(&mut listener);
-        }
+        service.close_listener(&mut self.net);
         true
     }
 

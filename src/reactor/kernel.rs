@@ -65,6 +65,10 @@ impl Net for Kernel {
         }
     }
 
+    fn is_inherited(&self, listener: &Listener) -> bool {
+        listener.is_inherited()
+    }
+
     fn accept(&mut self, listener: &Listener) -> io::Result<(Socket, Peer)> {
         listener.accept()
     }

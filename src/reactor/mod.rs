@@ -113,7 +113,9 @@ impl<P: Protocol> Reactor<P> {
         self.adopt(listener, protocol)
     }
 
-    /// As [`listen`](Self::listen), from a socket that is listening already.
+    /// As [`listen`](Self::listen), from a socket that is listening already: bound elsewhere, or
+    /// [inherited](Listener::inherit). Several reactors may adopt copies of one socket; each connection is accepted by one
+    /// of them.
     ///
     /// # Errors
     ///
@@ -212,6 +214,24 @@ impl<P: Protocol> Reactor<P> {
         config: &UdpConfig,
     ) -> io::Result<SocketAddr> {
         let socket = Datagrams::bind(address, self.share_ports)?;
+        self.echo_datagrams(socket, config)
+    }
+
+    /// As [`listen_udp`](Self::listen_udp), from a socket that another process has bound and passed.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput`, with a text that says what the socket is, unless it is a UDP socket. As `epoll_ctl`(2).
+    pub fn adopt_udp(
+        &mut self,
+        socket: impl Into<OwnedFd>,
+        config: &UdpConfig,
+    ) -> io::Result<SocketAddr> {
+        let socket = Datagrams::inherit(socket)?;
+        self.echo_datagrams(socket, config)
+    }
+
+    fn echo_datagrams(&mut self, socket: Datagrams, config: &UdpConfig) -> io::Result<SocketAddr> {
         let bound = socket.address();
         self.dispatcher.echo_datagrams(socket, config)?;
         Ok(bound)
@@ -292,6 +312,7 @@ impl<P: Protocol> Reactor<P> {
             Err(error) => return Err(error),
         }
         let mut is_woken = false;
+        self.dispatcher.stats().turns.add(1);
         for event in &self.events {
             match Token::from(event.token()) {
                 WAKER => is_woken = true,

@@ -30,6 +30,13 @@ pub trait Net {
         let _ = listener;
     }
 
+    /// Whether another process has `listener` open too and serves its queue when this one no longer does. A reactor that
+    /// stops leaves the connections in that queue alone; it accepts those of all other listeners first.
+    fn is_inherited(&self, listener: &Self::Listener) -> bool {
+        let _ = listener;
+        false
+    }
+
     /// Takes the next waiting connection; `WouldBlock` when there is none. Never blocks.
     ///
     /// # Errors

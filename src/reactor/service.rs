@@ -2,6 +2,8 @@
 
 use std::{io, time::Duration};
 
+use super::net::Net;
+
 /// Names one protocol for outbound connections: [`Reactor::outbound`](crate::Reactor::outbound).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lane(pub(crate) u8);
@@ -20,6 +22,13 @@ pub(super) struct Service<L, P> {
 impl<L, P> Service<L, P> {
     pub(super) const fn new(listener: Option<L>, protocol: P, name: String) -> Self {
         Self { listener, protocol, name, accepting: Accepting::OnEvent }
+    }
+
+    /// Accepts nothing any more.
+    pub(super) fn close_listener<N: Net<Listener = L>>(&mut self, net: &mut N) {
+        if let Some(mut listener) = self.listener.take() {
+            net.unlisten(&mut listener);
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! UDP sockets.
 
-use std::{convert::Infallible, io, net::SocketAddr};
+use std::{convert::Infallible, io, net::SocketAddr, os::fd::OwnedFd};
 
 use log::debug;
 use mio::{Interest, Registry, Token, net::UdpSocket};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use super::inherited;
 
 /// The size of the receive queue that the kernel is asked for, in bytes. It grants at most `net.core.rmem_max`. The
 /// usual default holds three of the longest datagrams.
@@ -60,10 +62,29 @@ impl Datagrams {
         if address.is_ipv6() {
             socket.set_only_v6(false)?;
         }
-        if let Err(error) = socket.set_recv_buffer_size(QUEUE) {
-            debug!("{address}: SO_RCVBUF: {error}");
-        }
+        enlarge_queue(&socket);
         socket.bind(&SockAddr::from(address))?;
+        Self::new(socket)
+    }
+
+    /// Takes over a bound socket that another process passed. `O_NONBLOCK` and a larger receive queue are set.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput`, with a text that says what the socket is, unless it is a UDP socket.
+    pub(crate) fn inherit(socket: impl Into<OwnedFd>) -> io::Result<Self> {
+        let socket = Socket::from(socket.into());
+        let is_ip = [Domain::IPV4, Domain::IPV6].contains(&socket.domain()?);
+        let is_udp = is_ip && socket.protocol()? == Some(Protocol::UDP);
+        if !is_udp || socket.r#type()? != Type::DGRAM {
+            return Err(inherited::unsuitable(&socket, "a UDP socket"));
+        }
+        socket.set_nonblocking(true)?;
+        enlarge_queue(&socket);
+        Self::new(socket)
+    }
+
+    fn new(socket: Socket) -> io::Result<Self> {
         let socket = UdpSocket::from_std(socket.into());
         Ok(Self { address: socket.local_addr()?, socket })
     }
@@ -75,6 +96,12 @@ impl Datagrams {
 
     pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         registry.register(&mut self.socket, token, Interest::READABLE | Interest::WRITABLE)
+    }
+}
+
+fn enlarge_queue(socket: &Socket) {
+    if let Err(error) = socket.set_recv_buffer_size(QUEUE) {
+        debug!("a UDP socket: SO_RCVBUF: {error}");
     }
 }
 

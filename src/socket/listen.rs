@@ -51,6 +51,9 @@ pub enum Address {
     },
     /// A Unix socket's path, never empty.
     Unix(PathBuf),
+    /// `fd:NAME`, `fd:3`: sockets that the process was started with (`sd_listen_fds`(3)), by the name that they were given or
+    /// by the number of a descriptor. The text behind `fd:`, never empty. (A host called fd is `fd.:3`.)
+    Passed(String),
 }
 
 /// What is wrong with a description; the text says what would be right.
@@ -62,6 +65,8 @@ pub enum ListenError {
     Protocol(String),
     /// There is nothing between `://` and the first comma.
     NoAddress,
+    /// Nothing that could be a name stands behind `fd:`.
+    Passed(String),
     /// The address has no port.
     NoPort(String),
     /// The port is not a number from 0 to 65535.
@@ -117,6 +122,14 @@ fn is_word(text: &str) -> bool {
 }
 
 fn internet_address(text: &str) -> Result<Address, ListenError> {
+    if let Some(name) = text.strip_prefix("fd:") {
+        // As systemd.socket(5) allows in FileDescriptorName=.
+        let is_name = !name.is_empty() && !name.contains(|c: char| c == ':' || c.is_control());
+        return match is_name {
+            true => Ok(Address::Passed(name.to_owned())),
+            false => Err(ListenError::Passed(name.to_owned())),
+        };
+    }
     if let Ok(address) = text.parse() {
         return Ok(Address::Ip(address));
     }
@@ -149,7 +162,7 @@ impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let transport = match self.address {
             Address::Unix(_) => "+unix",
-            Address::Ip(_) | Address::Name { .. } => "",
+            Address::Ip(_) | Address::Name { .. } | Address::Passed(_) => "",
         };
         write!(f, "{}{transport}://{}", self.protocol, self.address)?;
         self.keys.iter().try_for_each(|(key, value)| write!(f, ",{key}={value}"))
@@ -162,6 +175,7 @@ impl fmt::Display for Address {
             Self::Ip(address) => address.fmt(f),
             Self::Name { host, port } => write!(f, "{host}:{port}"),
             Self::Unix(path) => path.display().fmt(f),
+            Self::Passed(name) => write!(f, "fd:{name}"),
         }
     }
 }
@@ -180,6 +194,11 @@ impl fmt::Display for ListenError {
             Self::NoAddress => f.write_str(
                 "no address after ://; write HOST:PORT or a path, like frames://127.0.0.1:30000 or \
                  frames+unix:///run/resound.sock",
+            ),
+            Self::Passed(name) => write!(
+                f,
+                "{name:?} is not the name of a passed socket; write fd:NAME as in FileDescriptorName= of the .socket \
+                 unit, or the number of a descriptor, like fd:3"
             ),
             Self::NoPort(host) => {
                 write!(f, "no port in {host:?}; write HOST:PORT, like {host}:30000")
@@ -231,6 +250,9 @@ mod tests {
                 Address::Unix("/run/resound.sock".into()),
             ),
             ("raw+unix://here:7", "raw", Address::Unix("here:7".into())),
+            ("frames://fd:resound.socket", "frames", Address::Passed("resound.socket".into())),
+            ("udp://fd:3", "udp", Address::Passed("3".into())),
+            ("raw://fd.:3", "raw", name("fd.", 3)),
         ] {
             let listen: Listen = text.parse().unwrap();
             assert_eq!((listen.protocol.as_str(), &listen.address), (protocol, &address));
@@ -258,6 +280,9 @@ mod tests {
             ("+unix://a", E::Protocol("+unix".into())),
             ("frames://", E::NoAddress),
             ("frames+unix://,max=1", E::NoAddress),
+            ("frames://fd:", E::Passed(String::new())),
+            ("frames://fd:a:b", E::Passed("a:b".into())),
+            ("frames://fd:a\n", E::Passed("a\n".into())),
             ("frames://127.0.0.1", E::NoPort("127.0.0.1".into())),
             ("frames://a:", E::Port(String::new())),
             ("frames://a:+1", E::Port("+1".into())),

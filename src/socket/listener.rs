@@ -3,7 +3,14 @@
 use std::{
     io::{self, ErrorKind},
     net::SocketAddr,
-    os::unix::fs::{FileTypeExt, MetadataExt},
+    os::{
+        fd::OwnedFd,
+        linux::net::SocketAddrExt,
+        unix::{
+            fs::{FileTypeExt, MetadataExt},
+            net::SocketAddr as SocketAddress,
+        },
+    },
     path::{Path, PathBuf},
 };
 
@@ -14,11 +21,15 @@ use mio::{
 };
 use socket2::{Domain, Protocol, SockAddr, Socket as RawSocket, Type};
 
-use super::{endpoint::Endpoint, peer::Peer, stream::Socket};
+use super::{endpoint::Endpoint, inherited, peer::Peer, stream::Socket};
 
 /// A listening, non-blocking socket.
 #[derive(Debug)]
-pub struct Listener(Kind);
+pub struct Listener {
+    kind: Kind,
+    /// The process that passed this socket keeps it open.
+    is_inherited: bool,
+}
 
 #[derive(Debug)]
 enum Kind {
@@ -59,7 +70,7 @@ impl Listener {
                 socket.listen(backlog)?;
                 let listener = TcpListener::from_std(socket.into());
                 let bound = listener.local_addr()?;
-                Ok(Self(Kind::Tcp(listener, bound)))
+                Ok(Self::own(Kind::Tcp(listener, bound)))
             }
             Endpoint::Unix(path) => {
                 let socket = RawSocket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -73,15 +84,57 @@ impl Listener {
                 }
                 socket.listen(backlog)?;
                 let path = UnixPath::of_bound(path)?;
-                Ok(Self(Kind::Unix(path, UnixListener::from_std(socket.into()))))
+                Ok(Self::own(Kind::Unix(path, UnixListener::from_std(socket.into()))))
             }
         }
     }
 
-    /// The bound endpoint, with the port that the kernel chose.
+    const fn own(kind: Kind) -> Self {
+        Self { kind, is_inherited: false }
+    }
+
+    /// Takes over a socket that is bound and listening: one that a service manager passed at the start
+    /// (`sd_listen_fds`(3)), or that another process sent.
+    ///
+    /// The socket belongs to the process that passed it. So its backlog stays as it is, a Unix socket's path is not
+    /// removed when this is dropped, and a reactor that stops leaves the connections in the queue to the next process.
+    /// `O_NONBLOCK` and, for TCP, `TCP_NODELAY` are set.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput`, with a text that says what the socket is, unless it is a listening stream socket of TCP or a Unix
+    /// socket. Otherwise as getsockopt(2) and setsockopt(2).
+    pub fn inherit(socket: impl Into<OwnedFd>) -> io::Result<Self> {
+        let socket = RawSocket::from(socket.into());
+        let (domain, is_stream) = (socket.domain()?, socket.r#type()? == Type::STREAM);
+        let is_known = [Domain::IPV4, Domain::IPV6, Domain::UNIX].contains(&domain);
+        if !is_known || !is_stream || !socket.is_listener()? {
+            return Err(inherited::unsuitable(&socket, "a listening TCP or Unix stream socket"));
+        }
+        socket.set_nonblocking(true)?;
+        let kind = if domain == Domain::UNIX {
+            let listener = UnixListener::from_std(socket.into());
+            let path = UnixPath::of_inherited(&listener.local_addr()?);
+            Kind::Unix(path, listener)
+        } else {
+            socket.set_tcp_nodelay(true)?;
+            let listener = TcpListener::from_std(socket.into());
+            let bound = listener.local_addr()?;
+            Kind::Tcp(listener, bound)
+        };
+        Ok(Self { kind, is_inherited: true })
+    }
+
+    /// Whether another process passed the socket, and keeps it open.
+    pub(crate) const fn is_inherited(&self) -> bool {
+        self.is_inherited
+    }
+
+    /// The bound endpoint, with the port that the kernel chose. The name of an abstract Unix socket (unix(7)) has an @ in
+    /// front.
     #[must_use]
     pub fn endpoint(&self) -> Endpoint {
-        match &self.0 {
+        match &self.kind {
             Kind::Tcp(_, bound) => Endpoint::Tcp(*bound),
             Kind::Unix(path, _) => Endpoint::Unix(path.path.clone()),
         }
@@ -89,7 +142,7 @@ impl Listener {
 
     /// The local address of `stream`. Only a listener on all addresses has to ask the kernel.
     pub(crate) fn local(&self, stream: &Socket) -> Option<SocketAddr> {
-        match (&self.0, stream) {
+        match (&self.kind, stream) {
             (Kind::Tcp(_, bound), _) if !bound.ip().is_unspecified() => Some(*bound),
             (_, Socket::Tcp(stream)) => stream.local_addr().ok(),
             (_, Socket::Unix(_)) => None,
@@ -98,7 +151,7 @@ impl Listener {
 
     /// Accepts the next waiting connection.
     pub(crate) fn accept(&self) -> io::Result<(Socket, Peer)> {
-        match &self.0 {
+        match &self.kind {
             Kind::Tcp(listener, _) => {
                 let (stream, peer) = listener.accept()?;
                 Ok((Socket::Tcp(stream), Peer::Tcp(peer)))
@@ -112,7 +165,7 @@ impl Listener {
 
     /// Reports from now on under `token` that connections wait.
     pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        match &mut self.0 {
+        match &mut self.kind {
             Kind::Tcp(listener, _) => listener.register(registry, token, Interest::READABLE),
             Kind::Unix(_, listener) => listener.register(registry, token, Interest::READABLE),
         }
@@ -120,7 +173,7 @@ impl Listener {
 
     /// Stops reporting.
     pub(crate) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        match &mut self.0 {
+        match &mut self.kind {
             Kind::Tcp(listener, _) => listener.deregister(registry),
             Kind::Unix(_, listener) => listener.deregister(registry),
         }
@@ -132,7 +185,8 @@ impl Listener {
 #[derive(Debug)]
 struct UnixPath {
     path: PathBuf,
-    file: FileId,
+    /// The file to remove; `None` if it is another process's.
+    file: Option<FileId>,
 }
 
 /// The device and the inode of a file. No other file gets the same inode while the socket is open: it holds on to the file
@@ -152,15 +206,25 @@ impl FileId {
 
 impl UnixPath {
     fn of_bound(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), file: FileId::of(path)? })
+        Ok(Self { path: path.to_owned(), file: Some(FileId::of(path)?) })
+    }
+
+    fn of_inherited(address: &SocketAddress) -> Self {
+        let path = match (address.as_pathname(), address.as_abstract_name()) {
+            (Some(path), _) => path.to_owned(),
+            (_, Some(name)) => PathBuf::from(format!("@{}", name.escape_ascii())),
+            (None, None) => PathBuf::new(),
+        };
+        Self { path, file: None }
     }
 }
 
 impl Drop for UnixPath {
     fn drop(&mut self) {
+        let Some(own) = self.file else { return };
         let path = self.path.display();
         match FileId::of(&self.path) {
-            Ok(file) if file == self.file => {
+            Ok(file) if file == own => {
                 if let Err(error) = std::fs::remove_file(&self.path) {
                     log::debug!("{path}: remove: {error}");
                 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod datagrams;
 pub(crate) mod endpoint;
+mod inherited;
 pub mod listen;
 pub(crate) mod listener;
 pub(crate) mod peer;

@@ -33,6 +33,11 @@ impl Socket {
                 connect_to_first(&addresses, timeout)
             }
             Address::Unix(path) => UnixStream::connect(path).map(Self::Unix),
+            Address::Passed(_) => {
+                return Err(Failure::Usage(format!(
+                    "cannot connect to {address}: a server listens on such sockets; write HOST:PORT or unix:PATH"
+                )));
+            }
         };
         connected.map_err(|error| Failure::Failed(explain(address, &error, timeout)))
     }

@@ -39,6 +39,11 @@ impl FromStr for Target {
             _ => &whole,
         };
         let listen: Listen = with_address(whole).parse().map_err(|error| format!("{error}"))?;
+        if matches!(listen.address, Address::Passed(_)) {
+            return Err(format!(
+                "{listen}: passed sockets are for listening; write HOST:PORT or a path"
+            ));
+        }
         let is_unix = matches!(listen.address, Address::Unix(_));
         let wire = match listen.protocol.as_str() {
             "frames" => Wire::Frames(protocols::dialect(&listen, protocols::DEFAULT_MAX_FRAME)?),
@@ -81,6 +86,7 @@ impl Target {
             Address::Ip(address) => address.port() != 0,
             Address::Name { port, .. } => *port != 0,
             Address::Unix(_) => true,
+            Address::Passed(_) => false,
         }
     }
 
@@ -105,6 +111,7 @@ impl Target {
                 resolve::look_up_to_listen(host, *port).map(Endpoint::Tcp)
             }
             Address::Unix(path) => Ok(Endpoint::Unix(path.clone())),
+            Address::Passed(_) => Err(format!("{self} is not an address to connect to")),
         }
     }
 }

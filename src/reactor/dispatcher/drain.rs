@@ -47,8 +47,19 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         self.phase = Phase::Draining { until };
         self.last_call = Some(until.saturating_sub(self.config.linger.min(self.config.grace / 2)));
         self.shared.draining = true;
+        self.leave_inherited_listeners();
         self.sweep = Some(Sweep::Backlog { batches_left: LAST_BATCHES });
         self.queue_datagrams();
+    }
+
+    /// Accepts nothing more where another process has the listener open too: what waits there is that one's to serve.
+    fn leave_inherited_listeners(&mut self) {
+        for service in &mut self.services {
+            if service.listener.as_ref().is_some_and(|listener| self.net.is_inherited(listener)) {
+                service.accepting = Accepting::OnEvent;
+                service.close_listener(&mut self.net);
+            }
+        }
     }
 
     /// Does the next slice.
@@ -78,8 +89,8 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             }
             let service = &mut self.services[index];
             if batches_left == 0 || service.accepting != Accepting::Queued {
-                service.listener = None;
                 service.accepting = Accepting::OnEvent;
+                service.close_listener(&mut self.net);
             }
         }
         let is_accepting = self.services.iter().any(|service| service.listener.is_some());
@@ -128,7 +139,9 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     }
 
     fn close_listeners(&mut self) {
-        self.services.iter_mut().for_each(|service| service.listener = None);
+        for service in &mut self.services {
+            service.close_listener(&mut self.net);
+        }
     }
 
     pub(super) fn stop_if_done(&mut self) {
