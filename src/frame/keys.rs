@@ -9,7 +9,7 @@ use super::{Dialect, KeyError, Preset, Width, key_error::NAMES};
 ///
 /// | key | value | default |
 /// |---|---|---|
-/// | `preset` | one of [`presets`] | `go-tutorial` |
+/// | `preset` | one of [`presets`](super::presets) | `go-tutorial` |
 /// | `length` | one of [`Width::ALL`] | `u32le` |
 /// | `offset` | bytes before the length field, 0 to 255 | 0 |
 /// | `adjust` | added to the length to give the bytes that follow it, -2147483648 to 2147483647 | 0 |
