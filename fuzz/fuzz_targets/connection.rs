@@ -6,6 +6,8 @@
 mod check;
 #[path = "../../tests/simulation/choices.rs"]
 mod choices;
+#[path = "../../tests/simulation/commands.rs"]
+mod commands;
 #[path = "../../tests/simulation/datagrams.rs"]
 mod datagrams;
 #[path = "../../tests/simulation/kernel.rs"]
