@@ -34,6 +34,7 @@ mod exchange;
 pub(super) mod head;
 pub(super) mod request;
 pub(super) mod response;
+pub mod service;
 
 use std::time::SystemTime;
 

@@ -336,7 +336,7 @@ pub(super) fn in_place(place: &mut Place, input: &[u8]) -> Option<Received> {
 ///
 /// # Errors
 /// More than [`BLANK_LINES`] of them.
-fn skip_blank_lines(input: &[u8], blank: &mut u8) -> Result<usize, Problem> {
+pub(super) fn skip_blank_lines(input: &[u8], blank: &mut u8) -> Result<usize, Problem> {
     let mut rest = input;
     while let Some(behind) = rest.strip_prefix(b"\n").or_else(|| rest.strip_prefix(b"\r\n")) {
         if *blank == BLANK_LINES {
