@@ -323,6 +323,7 @@ pub(crate) struct Requests {
     pub(crate) peer: Option<Peer>,
     pub(crate) call_when_sent: bool,
     pub(crate) call_after: Option<Duration>,
+    pub(crate) finish: bool,
 }
 
 impl Output {
@@ -332,7 +333,13 @@ impl Output {
         Self {
             bytes: Vec::new(),
             high_water,
-            requests: Requests { any: false, peer: None, call_when_sent: false, call_after: None },
+            requests: Requests {
+                any: false,
+                peer: None,
+                call_when_sent: false,
+                call_after: None,
+                finish: false,
+            },
         }
     }
 
@@ -394,6 +401,12 @@ impl Output {
     /// counts in milliseconds, so it comes up to one late.
     pub const fn call_after(&mut self, delay: Duration) {
         (self.requests.any, self.requests.call_after) = (true, Some(delay));
+    }
+
+    /// Ends the connection once what it is owed has been sent, as [`Next::Finish`] does. For the calls other than
+    /// [`Protocol::receive`], which return no [`Next`].
+    pub const fn finish(&mut self) {
+        (self.requests.any, self.requests.finish) = (true, true);
     }
 
     /// The peer that was introduced since this was last asked.

@@ -354,6 +354,7 @@ impl<S: HttpService> Protocol for Serve<S> {
             Some(response) => {
                 self.respond(connection, &response, head_only, Persistence::Close, out);
                 self.places.insert(connection, Place::Closing);
+                out.finish();
             }
         }
     }

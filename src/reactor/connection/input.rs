@@ -237,12 +237,13 @@ impl<S: Stream> Connection<S> {
         if self.note_requests(cx.shared) {
             received
         } else {
-            Received { echo: false, next: Next::Finish, ..received }
+            let echo = received.echo && self.ended_for() == Some(Reason::Finished);
+            Received { echo, next: Next::Finish, ..received }
         }
     }
 
-    /// Notes what the protocol asked for besides sending bytes. Returns whether the peer's address is within its limit;
-    /// if not, nothing is sent and the connection ends.
+    /// Notes what the protocol asked for besides sending bytes. Returns whether the connection goes on. It ends if the
+    /// protocol asked for that, or, without sending anything, if the peer's address is over its limit.
     #[inline(always)]
     pub(super) fn note_requests(&mut self, shared: &mut Shared) -> bool {
         match shared.output.take_requests() {
@@ -263,7 +264,9 @@ impl<S: Stream> Connection<S> {
         if !may_stay {
             shared.output.clear();
             self.state = State::Finishing(Reason::Refused);
+        } else if requests.finish && self.is_open() {
+            self.state = State::Finishing(Reason::Finished);
         }
-        may_stay
+        may_stay && !requests.finish
     }
 }
