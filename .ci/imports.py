@@ -33,6 +33,7 @@ import tempfile
 
 LAYERS = [
     ["cli", "load"],
+    ["admin"],
     ["common"],
     ["reactor"],
     ["control"],

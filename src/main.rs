@@ -3,6 +3,7 @@
 // Not in tests, where a panic is the report.
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
 
+mod admin;
 mod cli;
 mod common;
 mod load;

@@ -300,6 +300,13 @@ impl Manager {
         String::from_utf8(message[..length].to_vec()).unwrap()
     }
 
+    /// Throws away what has come.
+    fn discard(&self) {
+        self.0.set_nonblocking(true).unwrap();
+        while self.0.recv(&mut [0; 100]).is_ok() {}
+        self.0.set_nonblocking(false).unwrap();
+    }
+
     /// The next message that is not for the watchdog.
     fn next_news(&self) -> String {
         std::iter::repeat_with(|| self.next()).find(|message| message != "WATCHDOG=1\n").unwrap()
@@ -379,6 +386,43 @@ fn the_watchdog_is_fed_while_nothing_happens_and_while_it_stops() {
         assert_eq!(manager.next(), "WATCHDOG=1\n");
     }
     drop(held);
+    assert!(daemon.wait().status.success());
+}
+
+#[test]
+fn a_stop_with_a_drain_delay_is_told_when_it_is_announced_and_when_it_begins() {
+    let scratch = Scratch::new("delay");
+    let path = scratch.path("notify");
+    let manager = Manager::at(&SocketAddr::from_pathname(&path).unwrap());
+    let start = |delay: &str| {
+        let mut command = resound();
+        command.args(["serve", "-l", "frames://127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+        command.args(["--reactors", "2", "--drain-delay", delay]);
+        command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "200000");
+        let daemon = Daemon::spawn(command, 2);
+        let ready = manager.next();
+        let admin = format!("; listening on {}\n", daemon.listening[1]);
+        assert!(ready.starts_with("READY=1\n") && ready.ends_with(&admin), "{ready}");
+        daemon.signal(Signal::TERM);
+        let announced = manager.next_news();
+        let status = format!("STOPPING=1\nSTATUS=about to stop in {delay}: ");
+        assert!(announced.starts_with(&status), "{announced}");
+        daemon
+    };
+
+    // The delay is not over before the test is.
+    let mut daemon = start("1h");
+    for _ in 0..10 {
+        assert_eq!(manager.next(), "WATCHDOG=1\n");
+    }
+    echoed(daemon.connect());
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.wait().status.code(), Some(1), "the second signal ends it at once");
+    manager.discard();
+
+    let mut daemon = start("100ms");
+    let stopping = manager.next_news();
+    assert!(stopping.starts_with("STOPPING=1\nSTATUS=stopping: the drain delay"), "{stopping}");
     assert!(daemon.wait().status.success());
 }
 

@@ -4,12 +4,13 @@ use std::{
     backtrace::{Backtrace, BacktraceStatus},
     io::{self, Write},
     panic::{self, PanicHookInfo},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
     thread,
 };
 
 use anstream::{AutoStream, ColorChoice};
 use env_logger::Target;
-use log::{Level, LevelFilter};
+use log::{Level, LevelFilter, Metadata, Record};
 
 use super::{
     Failure,
@@ -48,6 +49,42 @@ fn level(text: &str) -> Result<LevelFilter, String> {
     })
 }
 
+/// Whether [`set_level`] has been called.
+static IS_CHANGED: AtomicBool = AtomicBool::new(false);
+
+/// Logs what is of this level or above from now on, in all modules: `--log-level` and `RUST_LOG` no longer count.
+pub(crate) fn set_level(level: LevelFilter) {
+    IS_CHANGED.store(true, Relaxed);
+    log::set_max_level(level);
+}
+
+/// The log as it was configured, until [`set_level`] changes it.
+struct Logger {
+    configured: env_logger::Logger,
+    /// Without a filter: the `log` crate's own level is enough.
+    all: env_logger::Logger,
+}
+
+impl Logger {
+    fn current(&self) -> &env_logger::Logger {
+        if IS_CHANGED.load(Relaxed) { &self.all } else { &self.configured }
+    }
+}
+
+impl log::Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.current().enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        self.current().log(record);
+    }
+
+    fn flush(&self) {
+        self.current().flush();
+    }
+}
+
 /// Standard error. What is queued for it is written when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Log {
@@ -60,20 +97,29 @@ impl LogArgs {
     pub(crate) fn start(&self) -> Result<Log, Failure> {
         let format = self.log_format;
         let output = Output::start("stderr", format, io::stderr())?;
-        let mut builder = env_logger::Builder::new();
-        builder.filter_level(LevelFilter::Info).format_timestamp_micros();
-        builder.target(Target::Pipe(Box::new(output.clone()))).write_style(color().into());
-        match self.log_level {
-            Some(level) => builder.filter_level(level),
-            None => builder.parse_default_env(),
+        let builder = || {
+            let mut builder = env_logger::Builder::new();
+            builder.filter_level(LevelFilter::Info).format_timestamp_micros();
+            builder.target(Target::Pipe(Box::new(output.clone()))).write_style(color().into());
+            if format == Format::Json {
+                builder.format(|to, record| {
+                    let message = record.args().to_string();
+                    to.write_all(format::json(record.level(), record.target(), &message).as_bytes())
+                });
+            }
+            builder
         };
-        if format == Format::Json {
-            builder.format(|to, record| {
-                let message = record.args().to_string();
-                to.write_all(format::json(record.level(), record.target(), &message).as_bytes())
-            });
-        }
-        builder.init();
+        let mut configured = builder();
+        match self.log_level {
+            Some(level) => configured.filter_level(level),
+            None => configured.parse_default_env(),
+        };
+        let configured = configured.build();
+        let all = builder().filter_level(LevelFilter::Trace).build();
+        log::set_max_level(configured.filter());
+        let logger = Logger { configured, all };
+        log::set_boxed_logger(Box::new(logger))
+            .map_err(|error| Failure::Failed(format!("cannot start the log: {error}")))?;
         let stderr = output.clone();
         panic::set_hook(Box::new(move |info| {
             let message = panic_message(info);

@@ -1,6 +1,8 @@
 //! The command line: arguments in, the library's types out; one file or folder for each subcommand.
 
+mod admin;
 mod bench;
+mod bind_error;
 mod client;
 mod descriptors;
 mod dialects;

@@ -1,7 +1,7 @@
 //! `--reactors`: one or several event loops, each with its own listeners. They share the limits, and the counters that
 //! the main thread reads.
 
-use std::{io, net::UdpSocket, os::fd::OwnedFd, sync::Arc, thread};
+use std::{io, net::UdpSocket, os::fd::OwnedFd, sync::Arc, thread, time::Duration};
 
 use resound::{Config, Endpoint, Limits, Listener, Reactor};
 
@@ -90,9 +90,14 @@ impl Reactors {
         bound.ok_or_else(|| io::Error::other("there is no loop"))
     }
 
-    /// Starts them all; `notifier` is told how they are.
-    pub(crate) fn start(self, signals: Signals, notifier: Notifier) -> Result<Supervisor, Failure> {
-        Supervisor::start(self.0, signals, notifier)
+    /// Starts them all; `notifier` is told how they are. A stop that is asked for begins `drain_delay` later.
+    pub(crate) fn start(
+        self,
+        signals: Signals,
+        notifier: Notifier,
+        drain_delay: Duration,
+    ) -> Result<Supervisor, Failure> {
+        Supervisor::start(self.0, signals, notifier, drain_delay)
     }
 }
 

@@ -1,17 +1,14 @@
 //! `resound serve`: its arguments become listeners and a [`Config`], and then the event loops run.
 
 use std::{
-    fs,
-    io::{self, ErrorKind},
-    os::{
-        fd::{AsRawFd, OwnedFd},
-        unix::fs::FileTypeExt,
-    },
+    io,
+    os::fd::{AsRawFd, OwnedFd},
     process::ExitCode,
     str::FromStr,
+    time::Duration,
 };
 
-use log::{debug, info, warn};
+use ::log::{debug, info, warn};
 use resound::{
     Config, Endpoint, Overload,
     listen::{Address, Listen},
@@ -20,16 +17,22 @@ use resound::{
 };
 
 use super::{
-    Failure, cannot, descriptors,
+    Failure,
+    admin::{self, AdminArgs},
+    bind_error, cannot, descriptors,
     format::Format,
+    log,
     output::Output,
     reactors::{self, Reactors},
     systemd::{notify::Notifier, sockets::Sockets},
 };
-use crate::common::{
-    protocols, resolve,
-    signals::Signals,
-    units::{Size, Time, TimeLimit},
+use crate::{
+    admin::Daemon,
+    common::{
+        protocols, resolve,
+        signals::Signals,
+        units::{Size, Time, TimeLimit},
+    },
 };
 
 /// Run the echo server
@@ -59,6 +62,12 @@ pub(crate) struct ServeArgs {
     #[arg(default_value_t = Time(Config::default().grace))]
     grace: Time,
 
+    /// How long to go on accepting after SIGTERM, SIGINT, SIGHUP or POST /drain, while /readyz of --admin says 503, so that
+    /// load balancers send their connections elsewhere; then --grace
+    #[arg(long, env = "RESOUND_DRAIN_DELAY", hide_env_values = true, value_name = "TIME")]
+    #[arg(default_value_t = Time(Duration::ZERO))]
+    drain_delay: Time,
+
     /// Event loops, a thread each; auto is one for each processor
     ///
     /// Each has its own listeners on the same ports, among which the kernel spreads connections by address. All limits
@@ -82,6 +91,8 @@ pub(crate) struct ServeArgs {
     limits: LimitArgs,
     #[command(flatten)]
     timeouts: TimeoutArgs,
+    #[command(flatten)]
+    admin: AdminArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -178,14 +189,32 @@ impl ServeArgs {
         let listeners: Vec<&Listen> = self.listen.iter().flat_map(|some| &some.0).collect();
         let config = self.config(&listeners);
         let mut reactors = Reactors::new(&config, self.reactors)?;
-        let mut ready = String::new();
+        let (mut ready, mut shown) = (String::new(), Vec::new());
         for (listen, place) in places(listeners, sockets)? {
             let bound = self.listen(&mut reactors, listen, place)?;
             let place = Listen { address: bound, keys: Vec::new(), ..listen.clone() };
             ready.push_str(&format!("listening on {place}\n"));
+            shown.push((place.address.to_string(), place.to_string()));
         }
 
-        let mut supervisor = reactors.start(signals, Notifier::from_env())?;
+        let admin = self.admin.bind()?;
+        let mut supervisor = reactors.start(signals, Notifier::from_env(), self.drain_delay.0)?;
+        if let Some((port, access)) = admin {
+            ready.push_str(&format!("listening on {}\n", admin::place(&port.endpoint())));
+            let (loops, lifecycle, start) = supervisor.observed();
+            let (max_connections, max_memory) = (config.max_connections, config.max_memory);
+            let set_log_level = log::set_level;
+            let daemon = Daemon {
+                loops,
+                listeners: shown,
+                max_connections,
+                max_memory,
+                start,
+                lifecycle,
+                set_log_level,
+            };
+            supervisor.serve_admin(port, access, daemon)?;
+        }
         supervisor.ready(&ready);
         output.say(&ready);
         let outcome = supervisor.wait();
@@ -198,7 +227,8 @@ impl ServeArgs {
         let Self { limits, timeouts, .. } = self;
         let limit = descriptors::raise_limit();
         let of_each = Config::OWN_DESCRIPTORS + listeners.len() as u64;
-        let own = descriptors::count_open() + self.reactors as u64 * of_each;
+        let own =
+            descriptors::count_open() + self.reactors as u64 * of_each + self.admin.descriptors();
         let config = Config {
             max_connections: descriptors::max_connections(limits.max_connections, limit, own),
             backlog: self.backlog,
@@ -249,9 +279,9 @@ impl ServeArgs {
             .collect::<Result<_, String>>()
             .map_err(|error| Failure::Usage(format!("--listen {listen}: {error}")))?;
         let bound = match place {
-            Place::Bind(endpoint) => reactors
-                .listen(&endpoint, services)
-                .map_err(|error| cannot_listen(listen, &why_not(&endpoint, &error))),
+            Place::Bind(endpoint) => reactors.listen(&endpoint, services).map_err(|error| {
+                cannot_listen(listen, &bind_error::explain(&endpoint, &error, "--listen"))
+            }),
             Place::Adopt(socket) => {
                 let number = socket.as_raw_fd();
                 reactors.adopt(socket, services).map_err(|error| {
@@ -304,48 +334,6 @@ fn places(listeners: Vec<&Listen>, mut sockets: Sockets) -> Result<Vec<(&Listen,
 
 fn cannot_listen(listen: &Listen, why: &str) -> Failure {
     Failure::Failed(format!("cannot listen on {listen}: {why}"))
-}
-
-/// Why `endpoint` cannot be listened on, and what to do.
-fn why_not(endpoint: &Endpoint, error: &io::Error) -> String {
-    match (endpoint, error.kind()) {
-        (Endpoint::Tcp(address), ErrorKind::AddrInUse) => format!(
-            "the address is in use. Stop what listens there (ss -lntup 'sport = :{}' shows it), or choose \
-             another port with --listen (0 takes any free one)",
-            address.port()
-        ),
-        (Endpoint::Tcp(address), ErrorKind::PermissionDenied) => format!(
-            "port {} needs privileges. Choose one from 1024 up, or allow it with: setcap \
-             cap_net_bind_service=+ep $(command -v resound)",
-            address.port()
-        ),
-        (Endpoint::Tcp(address), ErrorKind::AddrNotAvailable) => format!(
-            "{} is not an address of this machine (ip addr lists them). Use one of those, or 0.0.0.0 or [::] \
-             for all",
-            address.ip()
-        ),
-        (Endpoint::Unix(path), ErrorKind::AddrInUse) => {
-            let is_socket =
-                fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
-            if is_socket {
-                "the socket is in use. Stop the server behind it, or choose another path".to_owned()
-            } else {
-                "a file is there, and it is not a socket. Move it away, or choose another path"
-                    .to_owned()
-            }
-        }
-        (Endpoint::Unix(_), ErrorKind::InvalidInput) => {
-            "the path of a socket may have 107 bytes. Choose a shorter one".to_owned()
-        }
-        (Endpoint::Unix(_), ErrorKind::NotFound) => {
-            "no such directory. Create it, or choose another path".to_owned()
-        }
-        (Endpoint::Unix(_), ErrorKind::PermissionDenied) => {
-            "no permission to create a socket there. Choose a directory that you may write to"
-                .to_owned()
-        }
-        _ => error.to_string(),
-    }
 }
 
 /// One `--listen`, or all of `RESOUND_LISTEN`: descriptions with spaces between them.

@@ -3,9 +3,10 @@
 
 use std::{
     any::Any,
+    io,
     panic::{self, AssertUnwindSafe},
     sync::{Arc, mpsc},
-    thread,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -19,7 +20,10 @@ use super::{
         watchdog::{self, Watchdog},
     },
 };
-use crate::common::{signals::Signals, units::Time};
+use crate::{
+    admin::{Access, Daemon, Lifecycle, Observed, Port, Stage},
+    common::{signals::Signals, units::Time},
+};
 
 /// One event loop.
 pub(crate) type Loop = Reactor<Box<dyn Protocol + Send>>;
@@ -28,19 +32,33 @@ pub(crate) type Loop = Reactor<Box<dyn Protocol + Send>>;
 #[derive(Debug)]
 pub(crate) struct Supervisor {
     signals: Signals,
-    handles: Vec<Handle>,
-    stats: Vec<Arc<Stats>>,
+    loops: Vec<Observed>,
+    admin: Option<(Handle, JoinHandle<()>)>,
     start: Instant,
     notifier: Notifier,
     /// If the service manager has one.
     watchdog: Option<Watchdog>,
-    /// Which loop has ended, and how.
-    ended: mpsc::Receiver<(usize, Result<(), Failure>)>,
+    /// How the threads end.
+    ended: mpsc::Receiver<Ended>,
+    end: mpsc::Sender<Ended>,
     /// Loops that have not ended.
     running: usize,
-    is_stopping: bool,
+    lifecycle: Arc<Lifecycle>,
+    /// How long it goes on accepting once a stop has been asked for.
+    drain_delay: Duration,
+    /// When that time is over.
+    drain_at: Option<Instant>,
     /// The first failure.
     failure: Option<Failure>,
+}
+
+/// A thread that has ended.
+#[derive(Debug)]
+enum Ended {
+    /// The loop with that index.
+    Loop(usize, Result<(), Failure>),
+    /// The admin port failed. Otherwise it ends only when it is stopped.
+    Admin(Failure),
 }
 
 impl Supervisor {
@@ -53,25 +71,32 @@ impl Supervisor {
         loops: Vec<Loop>,
         signals: Signals,
         notifier: Notifier,
+        drain_delay: Duration,
     ) -> Result<Self, Failure> {
         let (end, ended) = mpsc::channel();
         let mut supervisor = Self {
+            lifecycle: Arc::new(Lifecycle::new(signals.waker())),
             signals,
-            handles: loops.iter().map(Reactor::handle).collect(),
-            stats: loops.iter().map(Reactor::stats).collect(),
+            loops: loops
+                .iter()
+                .map(|one| Observed { handle: one.handle(), stats: one.stats() })
+                .collect(),
+            admin: None,
             start: Instant::now(),
             notifier,
             watchdog: None,
             ended,
+            end,
             running: 0,
-            is_stopping: false,
+            drain_delay,
+            drain_at: None,
             failure: None,
         };
         for (index, one) in loops.into_iter().enumerate() {
-            let (end, waker) = (end.clone(), supervisor.signals.waker());
+            let (end, waker) = (supervisor.end.clone(), supervisor.signals.waker());
             let run = move || {
                 // It fails when the supervisor is gone, and the process with it.
-                let _ = end.send((index, run(index, one)));
+                let _ = end.send(Ended::Loop(index, run(index, one)));
                 waker.wake();
             };
             match thread::Builder::new().name(format!("reactor-{index}")).spawn(run) {
@@ -99,8 +124,44 @@ impl Supervisor {
 
     /// Feeds a watchdog that waits for `timeout` at most.
     fn watch(&mut self, timeout: Duration) {
-        let loops = self.handles.iter().cloned().zip(self.stats.iter().cloned());
+        let loops = self.loops.iter().map(|one| (one.handle.clone(), Arc::clone(&one.stats)));
         self.watchdog = Some(Watchdog::new(timeout, loops));
+    }
+
+    /// What another thread may know of the loops, and tell the main thread.
+    pub(crate) fn observed(&self) -> (Vec<Observed>, Arc<Lifecycle>, Instant) {
+        (self.loops.clone(), Arc::clone(&self.lifecycle), self.start)
+    }
+
+    /// Starts the thread of the admin port.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be started. Then no loop runs any more.
+    pub(crate) fn serve_admin(
+        &mut self,
+        port: Port,
+        access: Access,
+        daemon: Daemon,
+    ) -> Result<(), Failure> {
+        let (end, waker, handle) = (self.end.clone(), self.signals.waker(), port.handle());
+        let run = move || {
+            let outcome = catch("the admin port", || port.run(access, Arc::new(daemon)));
+            if let Err(failure) = outcome {
+                let _ = end.send(Ended::Admin(failure));
+                waker.wake();
+            }
+        };
+        match thread::Builder::new().name("admin".to_owned()).spawn(run) {
+            Ok(thread) => {
+                self.admin = Some((handle, thread));
+                Ok(())
+            }
+            Err(error) => {
+                self.fail(Failure::no_thread("the thread of the admin port", &error));
+                self.wait()
+            }
+        }
     }
 
     /// Waits until all loops have ended, which they do when a signal asks for it, or when one of them has ended.
@@ -110,34 +171,60 @@ impl Supervisor {
     /// If a loop has failed.
     pub(crate) fn wait(&mut self) -> Result<(), Failure> {
         while self.running > 0 {
-            let at_most = self.watchdog.as_ref().map(Watchdog::wait);
+            let at_most = self.next_deadline();
             self.signals.wait(at_most).map_err(|error| cannot("wait for signals", &error))?;
-            while let Ok((index, outcome)) = self.ended.try_recv() {
-                self.running -= 1;
-                if let Some(watchdog) = &mut self.watchdog {
-                    watchdog.forget(index);
-                }
-                match outcome {
-                    Ok(()) => self.stop("a loop has ended"),
-                    Err(failure) => self.fail(failure),
+            while let Ok(ended) = self.ended.try_recv() {
+                match ended {
+                    Ended::Loop(index, outcome) => self.loop_ended(index, outcome),
+                    Ended::Admin(failure) => self.fail(failure),
                 }
             }
             if self.signals.take_report() {
                 info!("serving for {}", self.summary());
             }
             if self.signals.is_stop_requested() {
-                self.stop("stopping: a signal asked for it; open connections may finish");
+                self.announce_stop("a signal asked for it");
+            } else if self.lifecycle.is_drain_requested() {
+                self.announce_stop("POST /drain asked for it");
+            }
+            if self.drain_at.is_some_and(|at| at <= Instant::now()) {
+                info!("the drain delay is over");
+                self.stop("stopping: the drain delay is over; open connections may finish");
             }
             if let Some(watchdog) = &mut self.watchdog {
                 watchdog.look(&self.notifier);
             }
         }
+        if let Some((admin, thread)) = self.admin.take() {
+            admin.stop();
+            // A panic has been reported.
+            let _ = thread.join();
+        }
         self.failure.take().map_or(Ok(()), Err)
+    }
+
+    /// How long until the watchdog looks at the loops or the drain delay is over.
+    fn next_deadline(&self) -> Option<Duration> {
+        let look = self.watchdog.as_ref().map(Watchdog::wait);
+        let drain = self.drain_at.map(|at| at.saturating_duration_since(Instant::now()));
+        look.into_iter().chain(drain).min()
+    }
+
+    /// Notes that a loop has ended, which ends the others.
+    fn loop_ended(&mut self, index: usize, outcome: Result<(), Failure>) {
+        self.running -= 1;
+        if let Some(watchdog) = &mut self.watchdog {
+            watchdog.forget(index);
+        }
+        match outcome {
+            Ok(()) => self.stop("a loop has ended"),
+            Err(failure) => self.fail(failure),
+        }
     }
 
     /// How long it has been serving, and what all loops have done together.
     pub(crate) fn summary(&self) -> String {
-        let stats = Stats::sum(self.stats.iter().map(|stats| &**stats));
+        let stats = Stats::sum(self.loops.iter().map(|one| &*one.stats));
         format!("{}: {stats}", Time::rounded(self.start.elapsed()))
     }
 
@@ -149,23 +236,45 @@ impl Supervisor {
         self.stop(&status);
     }
 
+    /// Stops after the drain delay, because of `cause`: load balancers that ask `/readyz` meanwhile stop sending
+    /// connections here.
+    fn announce_stop(&mut self, cause: &str) {
+        if self.lifecycle.stage() != Stage::Serving {
+            return;
+        }
+        if self.drain_delay.is_zero() {
+            return self.stop(&format!("stopping: {cause}; open connections may finish"));
+        }
+        let delay = Time(self.drain_delay);
+        info!("about to stop: /readyz says 503, and connections are accepted for {delay} more");
+        self.lifecycle.enter(Stage::Announced);
+        self.notifier.stopping(&format!("about to stop in {delay}: {cause}"));
+        self.drain_at = Instant::now().checked_add(self.drain_delay);
+    }
+
     /// Asks all loops to stop, once: asking again would wake them for nothing. `why` is for the service manager.
     fn stop(&mut self, why: &str) {
-        if !self.is_stopping {
-            self.is_stopping = true;
+        if self.lifecycle.stage() != Stage::Draining {
+            self.drain_at = None;
+            self.lifecycle.enter(Stage::Draining);
             self.notifier.stopping(why);
-            self.handles.iter().for_each(Handle::stop);
+            self.loops.iter().for_each(|one| one.handle.stop());
         }
     }
 }
 
 /// Runs one loop until it ends, and closes what it has open.
 fn run(index: usize, mut one: Loop) -> Result<(), Failure> {
+    catch(&format!("reactor {index}"), move || one.run())
+}
+
+/// Runs a loop until it ends. Errors and panics are failures of `name`.
+fn catch(name: &str, run: impl FnOnce() -> io::Result<()>) -> Result<(), Failure> {
     // After a panic the loop is in an unknown state. It is dropped with the closure, and not used again.
-    let failure = match panic::catch_unwind(AssertUnwindSafe(move || one.run())) {
+    let failure = match panic::catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(())) => return Ok(()),
-        Ok(Err(error)) => format!("reactor {index} failed: polling failed: {error}"),
-        Err(payload) => format!("reactor {index} panicked: {}", message(&*payload)),
+        Ok(Err(error)) => format!("{name} failed: polling failed: {error}"),
+        Err(payload) => format!("{name} panicked: {}", message(&*payload)),
     };
     Err(Failure::Failed(failure))
 }
@@ -213,7 +322,8 @@ mod tests {
     }
 
     fn start(loops: Vec<Loop>) -> Supervisor {
-        Supervisor::start(loops, Signals::new().unwrap(), Notifier::default()).unwrap()
+        let (signals, notifier) = (Signals::new().unwrap(), Notifier::default());
+        Supervisor::start(loops, signals, notifier, Duration::ZERO).unwrap()
     }
 
     #[test]

@@ -1,0 +1,200 @@
+//! `GET /metrics`: the counters in the text formats of `OpenMetrics` 1.0 and Prometheus (0.0.4).
+
+use std::{
+    fmt::{Display, Write},
+    fs,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use resound::{
+    Reason,
+    protocol::http::service::{HttpRequest, HttpResponse},
+};
+
+use super::{Daemon, Stage};
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// All metrics, in the format that `Accept` asks for: Prometheus' own unless it names `OpenMetrics`.
+pub(super) fn response(daemon: &Daemon, request: &HttpRequest<'_>) -> HttpResponse {
+    let accept = request.field("Accept").unwrap_or_default();
+    let is_open = accept.contains("application/openmetrics-text");
+    let mut exposition = Exposition { text: String::new(), is_open };
+    write(daemon, &mut exposition);
+    if is_open {
+        exposition.text.push_str("# EOF\n");
+    }
+    HttpResponse {
+        status: "200 OK",
+        content_type: if is_open { OPEN_METRICS } else { PROMETHEUS },
+        fields: "Cache-Control: no-store\r\n",
+        body: exposition.text.into_bytes(),
+    }
+}
+
+/// A text in one of the two formats.
+struct Exposition {
+    text: String,
+    is_open: bool,
+}
+
+impl Exposition {
+    /// A counter, whose `name` is without `_total`, with a sample for each set of labels.
+    fn counter<V: Display>(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (String, V)>,
+    ) {
+        // OpenMetrics names the family without the suffix, Prometheus with it.
+        let family = if self.is_open { name.to_owned() } else { format!("{name}_total") };
+        self.family(&family, "counter", help);
+        for (labels, value) in samples {
+            self.sample(&format!("{name}_total"), &labels, &value);
+        }
+    }
+
+    fn gauge<V: Display>(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (String, V)>,
+    ) {
+        self.family(name, "gauge", help);
+        for (labels, value) in samples {
+            self.sample(name, &labels, &value);
+        }
+    }
+
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn sample(&mut self, name: &str, labels: &str, value: &impl Display) {
+        let _ = match labels {
+            "" => writeln!(self.text, "{name} {value}"),
+            labels => writeln!(self.text, "{name}{{{labels}}} {value}"),
+        };
+    }
+}
+
+/// A sample without labels.
+fn one<V>(value: V) -> [(String, V); 1] {
+    [(String::new(), value)]
+}
+
+fn write(daemon: &Daemon, to: &mut Exposition) {
+    let stats = daemon.stats();
+    let open = daemon
+        .loops
+        .iter()
+        .enumerate()
+        .map(|(index, one)| (format!("reactor=\"{index}\""), one.stats.open.value()));
+    to.gauge("resound_connections_open", "Connections open now.", open);
+    to.gauge(
+        "resound_connections_limit",
+        "Connections that may be open at once, in all reactors.",
+        one(daemon.max_connections),
+    );
+    to.counter("resound_connections_accepted", "Connections accepted.", one(stats.opened.value()));
+    to.counter(
+        "resound_connections_refused",
+        "Connections closed as soon as they were accepted, because a limit was reached.",
+        one(stats.refused.value()),
+    );
+    let closed = Reason::ALL
+        .iter()
+        .map(|&reason| (format!("reason=\"{}\"", reason.as_str()), stats.closed(reason)));
+    to.counter("resound_connections_closed", "Connections closed, by reason.", closed);
+    to.counter("resound_received_bytes", "Bytes received.", one(stats.received.value()));
+    to.counter("resound_sent_bytes", "Bytes sent.", one(stats.sent.value()));
+    to.counter(
+        "resound_frames",
+        "Frames, lines, messages, requests and datagrams answered.",
+        one(stats.frames.value()),
+    );
+    to.gauge(
+        "resound_buffered_bytes",
+        "Memory of the connections' own buffers.",
+        one(stats.buffered.value()),
+    );
+    to.gauge(
+        "resound_buffered_limit_bytes",
+        "Memory that the connections' own buffers may have (--max-memory).",
+        one(daemon.max_memory),
+    );
+    let rejected = [
+        ("truncated", &stats.truncated),
+        ("too long", &stats.too_long),
+        ("malformed", &stats.malformed),
+    ];
+    to.counter(
+        "resound_frames_rejected",
+        "Frames cut short by the peer, or refused, by reason.",
+        rejected.map(|(reason, counter)| (format!("reason=\"{reason}\""), counter.value())),
+    );
+    to.counter(
+        "resound_datagrams_dropped",
+        "UDP datagrams that got no answer.",
+        one(stats.datagrams_dropped.value()),
+    );
+    to.counter(
+        "resound_accept_pauses",
+        "Times that accepting paused because descriptors or kernel memory ran out.",
+        one(stats.accept_pauses.value()),
+    );
+    to.counter(
+        "resound_accept_waits",
+        "Times that accepting waited because the limit of connections was reached.",
+        one(stats.accept_waits.value()),
+    );
+    let stage = daemon.lifecycle.stage();
+    to.gauge(
+        "resound_stage",
+        "1 for the stage that the daemon is in, 0 for the others.",
+        Stage::ALL.map(|of| (format!("stage=\"{}\"", of.as_str()), u8::from(of == stage))),
+    );
+    to.gauge(
+        "resound_build_info",
+        "Always 1; the version is a label.",
+        [(format!("version=\"{}\"", env!("CARGO_PKG_VERSION")), 1)],
+    );
+    process(daemon, to);
+}
+
+/// What Prometheus' client libraries tell of a process. What /proc does not tell is left out.
+fn process(daemon: &Daemon, to: &mut Exposition) {
+    let uptime = daemon.start.elapsed();
+    if let Ok(now) = SystemTime::now().duration_since(UNIX_EPOCH) {
+        to.gauge(
+            "process_start_time_seconds",
+            "When the daemon started, in seconds since 1970.",
+            one(now.saturating_sub(uptime).as_secs_f64()),
+        );
+    }
+    // proc_pid_stat(5): the command in parentheses may have spaces in it; utime is field 14.
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let behind_command = stat.rsplit(") ").next().unwrap_or_default();
+    let number = |field: usize| {
+        behind_command.split(' ').nth(field - 3).and_then(|text| text.parse::<u64>().ok())
+    };
+    if let (Some(user), Some(system)) = (number(14), number(15)) {
+        #[expect(clippy::cast_precision_loss, reason = "ticks since the start stay far below 2^52")]
+        let seconds = (user + system) as f64 / rustix::param::clock_ticks_per_second() as f64;
+        to.counter("process_cpu_seconds", "CPU time, user and system.", one(seconds));
+    }
+    if let (Some(size), Some(pages)) = (number(23), number(24)) {
+        let resident = pages * rustix::param::page_size() as u64;
+        to.gauge("process_virtual_memory_bytes", "Virtual memory.", one(size));
+        to.gauge("process_resident_memory_bytes", "Resident memory.", one(resident));
+    }
+    if let Ok(open) = fs::read_dir("/proc/self/fd") {
+        to.gauge("process_open_fds", "Open file descriptors.", one(open.count()));
+    }
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    if let Some(limit) = limit {
+        to.gauge("process_max_fds", "File descriptors that may be open.", one(limit));
+    }
+}

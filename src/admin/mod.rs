@@ -1,0 +1,194 @@
+//! The admin port: what is asked and told over HTTP while the daemon runs.
+//!
+//! It is a reactor of its own in a thread of its own. It knows the daemon's loops by their handles and counters only, so
+//! it answers while a loop is busy, and can tell that a loop is stuck.
+
+mod access;
+mod connections;
+mod gather;
+mod metrics;
+mod responses;
+mod routes;
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU8, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use log::LevelFilter;
+use resound::{
+    Config, Endpoint, Handle, Overload, Reactor, Stats,
+    protocol::http::service::{HttpAnswer, HttpRequest, HttpService, Serve},
+};
+
+pub(crate) use self::access::{Access, Token};
+use crate::common::signals::Waker;
+
+/// Connections that the admin port holds at most; more are closed at once.
+const MAX_CONNECTIONS: usize = 64;
+
+/// Descriptors that the admin port may have open.
+pub(crate) const DESCRIPTORS: u64 = Config::OWN_DESCRIPTORS + 1 + MAX_CONNECTIONS as u64;
+
+/// How far the daemon is on its way to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Stage {
+    /// It serves.
+    Serving,
+    /// It still accepts, and `/readyz` says that it will stop.
+    Announced,
+    /// Its listeners are closed or about to be.
+    Draining,
+}
+
+impl Stage {
+    const ALL: [Self; 3] = [Self::Serving, Self::Announced, Self::Draining];
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Serving => "serving",
+            Self::Announced => "announced",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// What the main thread and the admin port tell each other.
+#[derive(Debug)]
+pub(crate) struct Lifecycle {
+    stage: AtomicU8,
+    is_drain_requested: AtomicBool,
+    main_thread: Waker,
+}
+
+impl Lifecycle {
+    /// `main_thread` is woken when a drain is requested.
+    pub(crate) const fn new(main_thread: Waker) -> Self {
+        let (stage, is_drain_requested) =
+            (AtomicU8::new(Stage::Serving as u8), AtomicBool::new(false));
+        Self { stage, is_drain_requested, main_thread }
+    }
+
+    pub(crate) fn stage(&self) -> Stage {
+        Stage::ALL[usize::from(self.stage.load(Relaxed))]
+    }
+
+    pub(crate) fn enter(&self, stage: Stage) {
+        self.stage.store(stage as u8, Relaxed);
+    }
+
+    /// Asks the main thread to do what it does on SIGTERM.
+    fn request_drain(&self) {
+        self.is_drain_requested.store(true, Relaxed);
+        self.main_thread.wake();
+    }
+
+    pub(crate) fn is_drain_requested(&self) -> bool {
+        self.is_drain_requested.load(Relaxed)
+    }
+}
+
+/// One loop of the daemon, as another thread sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct Observed {
+    pub(crate) handle: Handle,
+    pub(crate) stats: Arc<Stats>,
+}
+
+/// All that the admin port knows.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    pub(crate) loops: Vec<Observed>,
+    /// The endpoint of each listener, and how `listening on` shows it.
+    pub(crate) listeners: Vec<(String, String)>,
+    pub(crate) max_connections: usize,
+    pub(crate) max_memory: usize,
+    pub(crate) start: Instant,
+    pub(crate) lifecycle: Arc<Lifecycle>,
+    pub(crate) set_log_level: fn(LevelFilter),
+}
+
+impl Daemon {
+    /// What all loops have done together.
+    fn stats(&self) -> Stats {
+        Stats::sum(self.loops.iter().map(|one| &*one.stats))
+    }
+
+    /// How `listening on` shows the listener at `endpoint`.
+    fn listener<'l>(&'l self, endpoint: &'l str) -> &'l str {
+        let found = self.listeners.iter().find(|(known, _)| known == endpoint);
+        found.map_or(endpoint, |(_, shown)| shown)
+    }
+}
+
+/// Checks who asks, and answers.
+#[derive(Debug)]
+pub(crate) struct Admin {
+    access: Access,
+    daemon: Arc<Daemon>,
+}
+
+impl HttpService for Admin {
+    fn answer(&mut self, request: &HttpRequest<'_>) -> HttpAnswer {
+        match self.access.check(request) {
+            Ok(()) => routes::answer(&self.daemon, request),
+            Err(refusal) => HttpAnswer::Now(refusal),
+        }
+    }
+}
+
+/// The loop of the admin port, bound and not yet serving.
+#[derive(Debug)]
+pub(crate) struct Port {
+    reactor: Reactor<Serve<Admin>>,
+    listener: resound::Listener,
+}
+
+impl Port {
+    /// Binds `endpoint`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reactor::new`] and [`resound::Listener::bind`].
+    pub(crate) fn bind(endpoint: &Endpoint) -> io::Result<Self> {
+        let config = Config {
+            max_connections: MAX_CONNECTIONS,
+            overload: Overload::Refuse,
+            backlog: 64,
+            max_memory: 64 << 20,
+            idle_timeout: Some(Duration::from_secs(120)),
+            frame_timeout: Some(Duration::from_secs(10)),
+            handshake_timeout: Some(Duration::from_secs(10)),
+            write_timeout: Some(Duration::from_secs(10)),
+            linger: Duration::from_millis(500),
+            grace: Duration::from_millis(500),
+            ..Config::default()
+        };
+        let listener = resound::Listener::bind(endpoint, config.backlog, false)?;
+        Ok(Self { reactor: Reactor::new(config)?, listener })
+    }
+
+    /// Where it is bound, with the port that the kernel chose.
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        self.listener.endpoint()
+    }
+
+    pub(crate) fn handle(&self) -> Handle {
+        self.reactor.handle()
+    }
+
+    /// Serves until it is stopped.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reactor::run`].
+    pub(crate) fn run(mut self, access: Access, daemon: Arc<Daemon>) -> io::Result<()> {
+        self.reactor.adopt(self.listener, Serve::new(Admin { access, daemon }))?;
+        self.reactor.run()
+    }
+}

@@ -1,0 +1,18 @@
+//! Responses that several paths give.
+
+use resound::protocol::http::service::HttpResponse;
+use serde_json::Value;
+
+pub(super) fn json_response(status: &'static str, value: &Value) -> HttpResponse {
+    let mut response = HttpResponse::text(status, format!("{value:#}\n"));
+    response.content_type = "application/json";
+    response
+}
+
+pub(super) fn bad_request(what: &str) -> HttpResponse {
+    HttpResponse::text("400 Bad Request", format!("{what}\n"))
+}
+
+pub(super) fn unavailable(why: &str) -> HttpResponse {
+    HttpResponse::text("503 Service Unavailable", format!("{why}\n"))
+}

@@ -1,0 +1,97 @@
+//! `--admin`: where the admin port is, and who may use it.
+
+use std::path::PathBuf;
+
+use resound::{
+    Endpoint,
+    listen::{Address, Listen},
+};
+
+use super::{Failure, bind_error};
+use crate::{
+    admin::{Access, DESCRIPTORS, Port, Token},
+    common::resolve,
+};
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Admin")]
+pub(crate) struct AdminArgs {
+    /// Serve metrics, health checks, lists of connections and controls over HTTP at HOST:PORT, :PORT (127.0.0.1) or
+    /// unix:PATH [default: off]
+    #[arg(long, env = "RESOUND_ADMIN", hide_env_values = true, value_name = "ADDRESS")]
+    #[arg(value_parser = address)]
+    admin: Option<Address>,
+
+    /// A file whose first line every request must show as Authorization: Bearer TOKEN, except for /healthz and /readyz;
+    /// required if --admin is not on loopback
+    #[arg(long, env = "RESOUND_ADMIN_TOKEN_FILE", hide_env_values = true, value_name = "FILE")]
+    #[arg(requires = "admin")]
+    admin_token_file: Option<PathBuf>,
+}
+
+/// Parses `--admin`.
+pub(crate) fn address(text: &str) -> Result<Address, String> {
+    let remedy = "write HOST:PORT, :PORT for 127.0.0.1, or unix:PATH";
+    match text.strip_prefix("unix:") {
+        Some("") => Err(format!("no path behind unix:; {remedy}")),
+        Some(path) => Ok(Address::Unix(path.into())),
+        // The rules for addresses are those of --listen, which names a protocol first.
+        None => match format!("admin://{text}").parse::<Listen>() {
+            Ok(listen) if listen.keys.is_empty() => Ok(listen.address),
+            _ => Err(format!("not an address; {remedy}")),
+        },
+    }
+}
+
+/// As the line `listening on` shows it.
+pub(crate) fn place(endpoint: &Endpoint) -> String {
+    match endpoint {
+        Endpoint::Tcp(address) => format!("admin://{address}"),
+        Endpoint::Unix(path) => format!("admin+unix://{}", path.display()),
+    }
+}
+
+impl AdminArgs {
+    /// Descriptors that it needs at most.
+    pub(crate) const fn descriptors(&self) -> u64 {
+        if self.admin.is_some() { DESCRIPTORS } else { 0 }
+    }
+
+    /// Binds the admin port, if there is to be one.
+    pub(crate) fn bind(&self) -> Result<Option<(Port, Access)>, Failure> {
+        let Some(address) = &self.admin else { return Ok(None) };
+        let endpoint = match address {
+            Address::Ip(address) => Endpoint::Tcp(*address),
+            Address::Unix(path) => Endpoint::Unix(path.clone()),
+            Address::Name { host, port } => resolve::look_up_to_listen(host, *port)
+                .map(Endpoint::Tcp)
+                .map_err(|error| Failure::Failed(format!("--admin {address}: {error}")))?,
+            Address::Passed(_) => {
+                return Err(Failure::Usage(format!(
+                    "--admin {address}: the admin port binds its own socket; write HOST:PORT, :PORT or unix:PATH"
+                )));
+            }
+        };
+        let is_local = match &endpoint {
+            Endpoint::Tcp(address) => address.ip().is_loopback(),
+            Endpoint::Unix(_) => true,
+        };
+        if !is_local && self.admin_token_file.is_none() {
+            return Err(Failure::Usage(format!(
+                "--admin {address} can be reached from other machines: give --admin-token-file with a secret, or use \
+                 an address on loopback, like 127.0.0.1:30900"
+            )));
+        }
+        let token = match &self.admin_token_file {
+            None => None,
+            Some(file) => Some(Token::read(file).map_err(|error| {
+                Failure::Failed(format!("--admin-token-file {}: {error}", file.display()))
+            })?),
+        };
+        let port = Port::bind(&endpoint).map_err(|error| {
+            let why = bind_error::explain(&endpoint, &error, "--admin");
+            Failure::Failed(format!("cannot listen on --admin {address}: {why}"))
+        })?;
+        Ok(Some((port, Access { token })))
+    }
+}

@@ -1,0 +1,393 @@
+//! The admin port: what it tells, what it changes, and whom it refuses.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "in a test a panic is the report")]
+
+#[path = "common/mod.rs"]
+mod common;
+
+use std::{
+    io::{BufRead, ErrorKind, Read, Write},
+    net::{Shutdown, TcpStream},
+    os::unix::net::UnixStream,
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use common::{Daemon, PATIENCE, eventually, frame, ping, resound};
+use rustix::process::Signal;
+use serde_json::Value;
+
+/// A daemon of frames with an admin port, which is its second listener.
+fn start(arguments: &[&str]) -> Daemon {
+    let mut command = resound();
+    command.args(["serve", "--listen", "frames://127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    command.args(arguments);
+    Daemon::spawn(command, 2)
+}
+
+/// Status line, header and body of the answer to `request`, whose head lacks only its last line.
+fn exchange(mut stream: impl Read + Write, request: &str, body: &str) -> (String, String) {
+    let length = body.len();
+    let whole = format!("{request}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}");
+    stream.write_all(whole.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    (head.to_owned(), body.to_owned())
+}
+
+fn open(daemon: &Daemon) -> TcpStream {
+    let stream = TcpStream::connect(daemon.address(1)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Code and body of the answer.
+fn ask(daemon: &Daemon, method: &str, path: &str, fields: &str, body: &str) -> (u16, String) {
+    let host = daemon.address(1);
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: {host}{fields}");
+    let (head, body) = exchange(open(daemon), &request, body);
+    (code(&head), body)
+}
+
+fn code(head: &str) -> u16 {
+    head.split(' ').nth(1).expect("a status line").parse().unwrap()
+}
+
+const JSON: &str = "\r\nContent-Type: application/json";
+
+fn get(daemon: &Daemon, path: &str) -> (u16, String) {
+    ask(daemon, "GET", path, "", "")
+}
+
+fn json(daemon: &Daemon, path: &str) -> Value {
+    let (code, body) = get(daemon, path);
+    assert_eq!(code, 200, "{body}");
+    serde_json::from_str(&body).unwrap()
+}
+
+/// The value of a sample, with its labels as they are written.
+fn sample(metrics: &str, name: &str) -> f64 {
+    let found = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    found.unwrap_or_else(|| panic!("no {name} in {metrics}")).parse().unwrap()
+}
+
+#[test]
+fn metrics_count_what_was_done_in_both_formats() {
+    let daemon = start(&["--reactors", "2"]);
+    let mut stream = daemon.connect();
+    for _ in 0..3 {
+        ping(&mut stream);
+    }
+    let (code, text) = get(&daemon, "/metrics");
+    assert_eq!(code, 200);
+    assert_eq!(sample(&text, "resound_frames_total"), 3.0);
+    assert_eq!(sample(&text, "resound_received_bytes_total"), 24.0);
+    assert_eq!(sample(&text, "resound_sent_bytes_total"), 24.0);
+    assert_eq!(sample(&text, "resound_connections_accepted_total"), 1.0);
+    let open = |index| sample(&text, &format!("resound_connections_open{{reactor=\"{index}\"}}"));
+    assert_eq!(open(0) + open(1), 1.0);
+    assert_eq!(sample(&text, "resound_stage{stage=\"serving\"}"), 1.0);
+    assert!(sample(&text, "process_resident_memory_bytes") > 100_000.0);
+    assert!(sample(&text, "process_open_fds") > 5.0);
+    assert!(text.contains("# TYPE resound_frames_total counter\n") && !text.contains("# EOF"));
+
+    let accept = "\r\nAccept: application/openmetrics-text; version=1.0.0";
+    let host = daemon.address(1);
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: {host}{accept}");
+    let (head, text) = exchange(open_at(host), &request, "");
+    assert!(head.contains("Content-Type: application/openmetrics-text; version=1.0.0"), "{head}");
+    assert!(text.contains("# TYPE resound_frames counter\n") && text.ends_with("# EOF\n"));
+    drop(stream);
+    assert_eq!(daemon.stop().status.code(), Some(0));
+}
+
+fn open_at(address: &str) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+#[test]
+fn promtool_finds_nothing_wrong_with_the_metrics() {
+    let Some(promtool) = common::tool("promtool") else { return };
+    let daemon = start(&[]);
+    let (_, text) = get(&daemon, "/metrics");
+    let mut child = Command::new(promtool)
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn connections_are_listed_and_closed_by_name() {
+    let daemon = start(&["--reactors", "2"]);
+    let mut streams: Vec<TcpStream> = (0..5).map(|_| daemon.connect()).collect();
+    streams.iter_mut().for_each(ping);
+    for _ in 0..3 {
+        ping(&mut streams[2]);
+    }
+    streams[4].write_all(&frame(b"begun")[..6]).unwrap();
+    eventually("the beginning of a frame is held", || {
+        json(&daemon, "/connections?sort=held&limit=1")["connections"][0]["held_bytes"] == 6
+    });
+    let list = json(&daemon, "/connections?sort=frames&limit=2");
+    assert_eq!(list["total"], 5);
+    let connections = list["connections"].as_array().unwrap();
+    assert_eq!(connections.len(), 2);
+    let busiest = &connections[0];
+    assert_eq!(busiest["frames"], 4);
+    assert_eq!(busiest["peer"], streams[2].local_addr().unwrap().to_string());
+    assert_eq!((&busiest["state"], &busiest["waits_for"]), (&"open".into(), &"next frame".into()));
+    let listener = daemon.listening[0].clone();
+    assert_eq!(busiest["listener"], listener);
+    let escaped = listener.replace(':', "%3A").replace('/', "%2F");
+    assert_eq!(json(&daemon, &format!("/connections?listener={escaped}"))["total"], 5);
+    assert_eq!(json(&daemon, "/connections?listener=frames://elsewhere:1")["total"], 0);
+
+    let path = format!("/connections/{}/close", busiest["name"].as_str().unwrap());
+    assert_eq!(ask(&daemon, "POST", &path, JSON, "").0, 200);
+    assert_eq!(streams[2].read(&mut [0; 1]).unwrap(), 0);
+    assert_eq!(ask(&daemon, "POST", &path, JSON, "").0, 404);
+    assert_eq!(json(&daemon, "/stats")["connections"]["closed"]["by the program"], 1);
+    ping(&mut streams[0]);
+    for (wrong, expected) in [
+        ("/connections/x/close", 400),
+        ("/connections/9.1.1/close", 404),
+        ("/connections/0.1/close", 400),
+    ] {
+        assert_eq!(ask(&daemon, "POST", wrong, JSON, "").0, expected, "{wrong}");
+    }
+    for wrong in ["/connections?sort=size", "/connections?limit=0", "/connections?limit=1000"] {
+        assert_eq!(get(&daemon, wrong).0, 400, "{wrong}");
+    }
+}
+
+#[test]
+fn a_drain_by_post_ends_it_in_order_and_does_not_wait_for_a_scraper() {
+    let mut daemon = start(&["--grace", "60s"]);
+    // It has asked once and keeps its connection; another one has sent half a request.
+    let mut scraper = open(&daemon);
+    scraper.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut half = open(&daemon);
+    half.write_all(b"GET /metr").unwrap();
+    let mut client = daemon.connect();
+    ping(&mut client);
+    assert_eq!(get(&daemon, "/readyz"), (200, "ready\n".to_owned()));
+    assert_eq!(ask(&daemon, "POST", "/drain", JSON, "{}").0, 202);
+    let mut rest = Vec::new();
+    client.read_to_end(&mut rest).unwrap();
+    assert!(rest.is_empty());
+    let ended = daemon.wait();
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    assert!(ended.stdout.contains("1 connection, 1 frame"), "{ended:?}");
+}
+
+#[test]
+fn during_the_drain_delay_it_accepts_and_is_not_ready() {
+    let mut daemon = start(&["--drain-delay", "3s", "--grace", "60s"]);
+    ping(&mut daemon.connect());
+    assert_eq!(get(&daemon, "/readyz").0, 200);
+    daemon.signal(Signal::TERM);
+    eventually("it is not ready", || get(&daemon, "/readyz").0 == 503);
+    assert_eq!(get(&daemon, "/healthz").0, 200, "it is still healthy");
+    let (_, metrics) = get(&daemon, "/metrics");
+    let stage = |of| sample(&metrics, &format!("resound_stage{{stage=\"{of}\"}}"));
+    if stage("announced") == 1.0 {
+        // Well within the three seconds, unless the machine is very slow.
+        ping(&mut daemon.connect());
+    }
+    let ended = daemon.wait();
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    for stage in ["about to stop", "the drain delay is over", "stopping:"] {
+        assert!(ended.stderr.contains(stage), "{stage}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn web_pages_are_refused() {
+    let daemon = start(&[]);
+    let host = daemon.address(1);
+    let evil = "evil.example:30900";
+    for (request, expected) in [
+        // A host name that was made to resolve to loopback.
+        (format!("GET /stats HTTP/1.1\r\nHost: {evil}"), 403),
+        (format!("POST /drain HTTP/1.1\r\nHost: {evil}\r\nOrigin: http://{evil}{JSON}"), 403),
+        // What a form or a simple fetch can send.
+        (format!("POST /drain HTTP/1.1\r\nHost: {host}\r\nContent-Type: text/plain"), 403),
+        (format!("POST /drain HTTP/1.1\r\nHost: {host}"), 403),
+        (format!("POST /drain HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{evil}{JSON}"), 403),
+        (format!("POST /drain HTTP/1.1\r\nHost: {host}\r\nOrigin: null{JSON}"), 403),
+        (format!("POST /drain HTTP/1.0{JSON}"), 403),
+        // The preflight of a fetch with a JSON content type.
+        (format!("OPTIONS /drain HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{evil}"), 403),
+        (format!("GET /drain HTTP/1.1\r\nHost: {host}"), 405),
+        (format!("PUT /drain HTTP/1.1\r\nHost: {host}{JSON}"), 405),
+        (format!("GET /nothing HTTP/1.1\r\nHost: {host}"), 404),
+        // HAProxy's check has no Host field.
+        ("GET /readyz HTTP/1.0".to_owned(), 200),
+        (format!("PUT /log-level HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}{JSON}"), 400),
+    ] {
+        let (head, body) = exchange(open(&daemon), &request, "");
+        assert_eq!(code(&head), expected, "{request}: {body}");
+        assert!(!head.contains("Access-Control"), "{head}");
+    }
+    assert_eq!(json(&daemon, "/stats")["stage"], "serving");
+}
+
+#[test]
+fn beyond_loopback_a_token_is_required() {
+    let mut command = resound();
+    command.args(["serve", "--listen", "frames://127.0.0.1:0", "--admin", "0.0.0.0:0"]);
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("--admin-token-file"), "{text}");
+
+    let file = std::env::temp_dir().join(format!("resound-token-{}", std::process::id()));
+    let path = file.to_str().unwrap();
+    let serve = |admin: &str| {
+        let mut command = resound();
+        command.args(["serve", "--listen", "frames://127.0.0.1:0", "--admin", admin]);
+        command.args(["--admin-token-file", path]);
+        command
+    };
+    std::fs::write(&file, "short\n").unwrap();
+    let output = serve("127.0.0.1:0").output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && text.contains("16 letters"), "{text}");
+
+    std::fs::write(&file, "0123456789abcdef\n").unwrap();
+    let daemon = Daemon::spawn(serve("0.0.0.0:0"), 2);
+    std::fs::remove_file(&file).unwrap();
+    let address = daemon.address(1).replace("0.0.0.0", "127.0.0.1");
+    let ask = |path: &str, field: &str| {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}{field}");
+        code(&exchange(open_at(&address), &request, "").0)
+    };
+    assert_eq!(ask("/stats", ""), 401);
+    assert_eq!(ask("/stats", "\r\nAuthorization: Bearer 0123456789abcdeX"), 401);
+    assert_eq!(ask("/stats", "\r\nAuthorization: Basic 0123456789abcdef"), 401);
+    assert_eq!(ask("/stats", "\r\nAuthorization: Bearer 0123456789abcdef"), 200);
+    assert_eq!((ask("/healthz", ""), ask("/readyz", "")), (200, 200), "probes need none");
+}
+
+#[test]
+fn a_passed_socket_is_no_admin_port() {
+    let mut command = resound();
+    command.args(["serve", "--listen", "frames://127.0.0.1:0", "--admin", "fd:web"]);
+    let output = command.output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("--admin fd:web: the admin port binds its own socket"), "{text}");
+}
+
+#[test]
+fn the_log_level_changes_while_it_runs() {
+    for format in ["text", "json"] {
+        the_log_level_changes_in(format);
+    }
+}
+
+fn the_log_level_changes_in(format: &str) {
+    let mut daemon = start(&["--log-format", format]);
+    let put = |daemon: &Daemon, body: &str| ask(daemon, "PUT", "/log-level", JSON, body);
+    assert_eq!(put(&daemon, r#"{"level": "debug"}"#).0, 200);
+    for wrong in ["", "debug", "{}", r#"{"level": "loud"}"#, r#"{"level": 3}"#] {
+        assert_eq!(put(&daemon, wrong).0, 400, "{wrong}");
+    }
+    let stderr = daemon.take_stderr();
+    let stream = daemon.connect();
+    let peer = stream.local_addr().unwrap().to_string();
+    let found = stderr.lines().any(|line| {
+        let line = line.unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&line).is_ok(), format == "json", "{line}");
+        line.contains("opened") && line.contains(&peer)
+    });
+    assert!(found, "no line of the connection");
+}
+
+#[test]
+fn a_unix_socket_serves_it_too() {
+    let path = std::env::temp_dir().join(format!("resound-admin-{}", std::process::id()));
+    let mut command = resound();
+    command.args(["serve", "--listen", "frames://127.0.0.1:0"]);
+    command.args(["--admin", &format!("unix:{}", path.display())]);
+    let daemon = Daemon::spawn(command, 2);
+    assert_eq!(daemon.listening[1], format!("admin+unix://{}", path.display()));
+    let stream = UnixStream::connect(&path).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let (head, body) = exchange(stream, "GET /healthz HTTP/1.1\r\nHost: localhost", "");
+    assert_eq!((code(&head), body.as_str()), (200, "ok\n"));
+    assert_eq!(daemon.stop().status.code(), Some(0));
+    assert!(!path.exists());
+}
+
+#[test]
+fn slow_huge_and_garbage_requests_do_not_disturb_the_loop() {
+    let daemon = start(&["--max-connections", "2"]);
+    let mut client = daemon.connect();
+    ping(&mut client);
+    // More than it holds: the surplus is closed.
+    let mut slow: Vec<TcpStream> = (0..100).map(|_| open(&daemon)).collect();
+    for stream in &mut slow {
+        // It may be closed already.
+        let _ = stream.write_all(b"GET / HT");
+    }
+    let mut is_closed = |index: usize| {
+        let end = slow[index].read(&mut [0; 1]).map_err(|error| error.kind());
+        matches!(end, Ok(0) | Err(ErrorKind::ConnectionReset))
+    };
+    assert!((70..100).all(&mut is_closed));
+    ping(&mut client);
+    drop(slow);
+    eventually("there is room again", || {
+        let mut stream = open(&daemon);
+        let _ = stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n");
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        answer.starts_with("HTTP/1.1 200")
+    });
+    let long = format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}", "x".repeat(20_000));
+    for (garbage, expected) in [
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01".to_vec(), "400"),
+        (b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n".to_vec(), "413"),
+        (long.into_bytes(), "431"),
+    ] {
+        let mut stream = open(&daemon);
+        // It answers and closes while this is written.
+        let _ = stream.write_all(&garbage);
+        let _ = stream.shutdown(Shutdown::Write);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        assert_eq!(answer.split(' ').nth(1), Some(expected), "{answer}");
+    }
+    ping(&mut client);
+    // Admin connections have not taken any of the two places.
+    ping(&mut daemon.connect());
+}
+
+#[test]
+fn it_answers_while_the_loop_is_busy() {
+    let daemon = start(&[]);
+    common::pinging_beside(&daemon, |beside| {
+        beside.has_begun();
+        let mut answers = 0;
+        while answers < 50 || !beside.is_enough() {
+            for path in ["/metrics", "/stats", "/healthz", "/connections?limit=5"] {
+                assert_eq!(get(&daemon, path).0, 200, "{path}");
+            }
+            answers += 1;
+            beside.has_lasted();
+            thread::sleep(Duration::ZERO);
+        }
+    });
+}
