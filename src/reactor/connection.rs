@@ -17,7 +17,7 @@
 //! back-pressure reaches the peer through the kernel's windows, and a slow reader makes the server hold one batch of
 //! replies at most. Only a client's protocol may read while it owes output ([`Protocol::reads_while_owed`]).
 
-use std::{fmt, io::ErrorKind, time::Duration};
+use std::{collections::VecDeque, fmt, io::ErrorKind, mem, time::Duration};
 
 use log::trace;
 
@@ -149,6 +149,13 @@ impl<S: Stream> Connection<S> {
 
     pub(super) const fn stream_mut(&mut self) -> &mut S {
         &mut self.stream
+    }
+
+    /// Gives it another turn, if it is not on the run queue already.
+    pub(super) fn queue_in(&mut self, run_queue: &mut VecDeque<Token>, token: Token) {
+        if !mem::replace(&mut self.queued, true) {
+            run_queue.push_back(token);
+        }
     }
 
     pub(super) const fn progress(&self) -> Progress {

@@ -291,11 +291,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         let mut cx = Context { token, protocol, shared: &mut self.shared };
         match act(connection, &mut self.scratch, &mut cx) {
             Outcome::Wait => {}
-            Outcome::Again => {
-                if !mem::replace(&mut connection.queued, true) {
-                    self.run_queue.push_back(token);
-                }
-            }
+            Outcome::Again => connection.queue_in(&mut self.run_queue, token),
             Outcome::Closed(reason) => {
                 self.hear_news(token);
                 return self.remove(token, reason);
@@ -368,9 +364,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             let shared = &mut self.shared;
             connection.end_for_memory(&mut Context { token: victim, protocol, shared });
             // FIN and the rest of its end follow in its next turn.
-            if !mem::replace(&mut connection.queued, true) {
-                self.run_queue.push_back(victim);
-            }
+            connection.queue_in(&mut self.run_queue, victim);
         }
         self.shared.stats.buffered.set(self.shared.pool.lent() as u64);
     }
