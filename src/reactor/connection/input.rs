@@ -5,16 +5,16 @@ use std::io;
 use log::trace;
 
 use super::{
-    Begun, Connection, Outcome, State,
+    Begun, Connection, State,
     output::{Held, Replies},
     pending::Pending,
     shared::{Context, Shared},
 };
 use crate::{
-    Reason, Token,
+    Reason,
     memory::Pool,
     plural::frames,
-    protocol::{Next, Output, Protocol, Received, Requests},
+    protocol::{Next, Protocol, Received, Requests},
     reactor::net::Stream,
 };
 
@@ -190,31 +190,6 @@ impl<S: Stream> Connection<S> {
             self.end_input(self.state);
         }
         self.send(Replies::default(), cx)
-    }
-
-    /// Sends what `say` puts into the output, behind what is owed.
-    pub(super) fn say<P: Protocol>(
-        &mut self,
-        cx: &mut Context<'_, P>,
-        say: impl FnOnce(&mut P, Token, &mut Output),
-    ) -> Outcome {
-        cx.shared.output.clear();
-        say(cx.protocol, cx.token, &mut cx.shared.output);
-        self.note_requests(cx.shared);
-        self.send_output(cx)
-    }
-
-    /// Sends what is in the output, behind what is owed, and ends the connection if it was refused meanwhile.
-    pub(super) fn send_output(&mut self, cx: &mut Context<'_, impl Protocol>) -> Outcome {
-        let is_ended = self.ended_for().is_some();
-        if is_ended {
-            self.end_input(self.state);
-        }
-        match self.send(Replies::default(), cx) {
-            Ok(()) if self.wants_turn() || is_ended => Outcome::Again,
-            Ok(()) => Outcome::Wait,
-            Err(reason) => Outcome::Closed(reason),
-        }
     }
 
     /// Enters the protocol's answer into the connection's state and the counters. Returns the answer, or another one if

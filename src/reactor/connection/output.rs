@@ -4,11 +4,11 @@ use std::io::{self, ErrorKind, IoSlice, Write};
 
 use log::trace;
 
-use super::{Connection, shared::Context};
+use super::{Connection, Outcome, shared::Context};
 use crate::{
     Reason, Token,
     memory::{Buffer, Pool},
-    protocol::{Protocol, Received},
+    protocol::{Output, Protocol, Received},
     reactor::net::Stream,
 };
 
@@ -36,6 +36,31 @@ impl Held {
 }
 
 impl<S: Stream> Connection<S> {
+    /// Sends what `say` appends to the output, after what is still to be sent.
+    pub(super) fn say<P: Protocol>(
+        &mut self,
+        cx: &mut Context<'_, P>,
+        say: impl FnOnce(&mut P, Token, &mut Output),
+    ) -> Outcome {
+        cx.shared.output.clear();
+        say(cx.protocol, cx.token, &mut cx.shared.output);
+        self.note_requests(cx.shared);
+        self.send_output(cx)
+    }
+
+    /// Sends what is in the output, after what is still to be sent, and ends the connection if it was refused meanwhile.
+    pub(super) fn send_output(&mut self, cx: &mut Context<'_, impl Protocol>) -> Outcome {
+        let is_ended = self.ended_for().is_some();
+        if is_ended {
+            self.end_input(self.state);
+        }
+        match self.send(Replies::default(), cx) {
+            Ok(()) if self.wants_turn() || is_ended => Outcome::Again,
+            Ok(()) => Outcome::Wait,
+            Err(reason) => Outcome::Closed(reason),
+        }
+    }
+
     /// Sends replies, behind what is owed. What the kernel does not take is owed.
     #[inline(always)]
     pub(super) fn send(
