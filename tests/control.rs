@@ -170,8 +170,8 @@ impl Protocol for Blocks {
     }
 }
 
-#[test]
-fn a_loop_that_is_stuck_answers_nothing_and_its_queue_has_an_end() {
+/// A loop that is blocked by the byte of a connection, the connection, and what lets the loop go on.
+fn stuck() -> (Running, TcpStream, mpsc::Sender<()>) {
     let (has_begun, begun) = mpsc::channel();
     let (go_on, may_go_on) = mpsc::channel();
     let running = Running::start(Config::default(), Blocks { has_begun, may_go_on });
@@ -179,7 +179,12 @@ fn a_loop_that_is_stuck_answers_nothing_and_its_queue_has_an_end() {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(b"x").unwrap();
     begun.recv_timeout(PATIENCE).unwrap();
+    (running, stream, go_on)
+}
 
+#[test]
+fn a_loop_that_is_stuck_answers_nothing_and_its_queue_has_an_end() {
+    let (running, stream, go_on) = stuck();
     let at_most = Duration::from_millis(1);
     let unanswered = running.handle.summary().unwrap();
     assert_eq!(unanswered.wait(at_most).unwrap_err(), ControlError::NoAnswer(at_most));
@@ -204,13 +209,7 @@ fn a_loop_that_is_stuck_answers_nothing_and_its_queue_has_an_end() {
 
 #[test]
 fn stopping_does_not_wait_in_the_queue_and_commands_to_an_ended_loop_fail() {
-    let (has_begun, begun) = mpsc::channel();
-    let (go_on, may_go_on) = mpsc::channel();
-    let running = Running::start(Config::default(), Blocks { has_begun, may_go_on });
-    let mut stream = TcpStream::connect(&running.address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(b"x").unwrap();
-    begun.recv_timeout(PATIENCE).unwrap();
+    let (running, mut stream, go_on) = stuck();
     let waiting: Vec<_> = std::iter::from_fn(|| running.handle.summary().ok()).collect();
     running.handle.stop();
     go_on.send(()).unwrap();
