@@ -67,7 +67,9 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         };
         match accepted {
             Ok((stream, ends)) => {
-                self.admit(index, stream, &ends);
+                if !self.admit(index, stream, &ends) {
+                    self.limits.leave();
+                }
                 Attempt::Next
             }
             Err(error) => {
@@ -163,47 +165,59 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         }
     }
 
-    /// Takes a new connection in, unless a limit or the kernel forbids it.
-    fn admit(&mut self, index: usize, stream: N::Stream, ends: &Ends) {
-        let peer = &ends.peer;
-        let protocol = &self.services[index].protocol;
-        let is_counted = match peer {
+    /// Opens a new connection, unless a limit or the kernel forbids it. Returns whether it is open.
+    fn admit(&mut self, index: usize, stream: N::Stream, ends: &Ends) -> bool {
+        let peer = ends.peer;
+        let counted = match peer {
             Peer::Tcp(address)
-                if self.limits.counts_addresses() && !protocol.introduces_peers() =>
+                if self.limits.counts_addresses()
+                    && !self.services[index].protocol.introduces_peers() =>
             {
                 if !self.limits.enter_from(address.ip()) {
-                    self.limits.leave();
-                    return self.refuse_address(index, peer);
+                    self.refuse_address(index, &peer);
+                    return false;
                 }
-                true
+                Some(address.ip())
             }
-            _ => false,
+            _ => None,
         };
-        let Ok(service) = u8::try_from(index) else { return };
-        let Ok(token) = self.next_token() else { return };
-        let mut connection = Connection::accepted(stream, token.generation(), service, protocol);
-        if let Err(error) = self.net.register(connection.stream_mut(), token) {
-            if let (Peer::Tcp(address), true) = (peer, is_counted) {
-                self.limits.leave_from(address.ip());
+        let token = match self.add(index, stream) {
+            Ok(token) => token,
+            Err(error) => {
+                if let Some(address) = counted {
+                    self.limits.leave_from(address);
+                }
+                self.registering_failed(index, &peer, &error);
+                return false;
             }
-            self.limits.leave();
-            self.shared.stats.count_closed(Reason::Unregistered);
-            if let Some(more) = self.warnings.unregistered.admit(self.net.now()) {
-                let name = &self.services[index].name;
-                warn!(
-                    "{name}: closed the connection from {peer}: register: {error}{}",
-                    and_more(more)
-                );
-            }
-            return;
-        }
+        };
         debug!("{token}: opened: {peer} to {}", self.services[index].name);
+        let is_counted = counted.is_some();
         if is_counted || log_enabled!(Level::Debug) {
-            self.peers.insert(token, KnownPeer { peer: *peer, is_counted });
+            self.peers.insert(token, KnownPeer { peer, is_counted });
         }
-        self.insert(connection);
         self.shared.stats.opened.add(1);
         self.visit(token, |connection, _, cx| connection.open(ends, cx));
+        true
+    }
+
+    /// Adds a connection that was accepted, once the poll reports its events.
+    fn add(&mut self, index: usize, stream: N::Stream) -> io::Result<Token> {
+        let service = u8::try_from(index).map_err(io::Error::other)?;
+        let token = self.next_token()?;
+        let protocol = &self.services[index].protocol;
+        let mut connection = Connection::accepted(stream, token.generation(), service, protocol);
+        self.net.register(connection.stream_mut(), token)?;
+        self.insert(connection);
+        Ok(token)
+    }
+
+    fn registering_failed(&mut self, index: usize, peer: &Peer, error: &io::Error) {
+        self.shared.stats.count_closed(Reason::Unregistered);
+        if let Some(more) = self.warnings.unregistered.admit(self.net.now()) {
+            let name = &self.services[index].name;
+            warn!("{name}: closed the connection from {peer}: register: {error}{}", and_more(more));
+        }
     }
 
     /// The token of the next connection.
