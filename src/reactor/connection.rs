@@ -17,7 +17,7 @@
 //! back-pressure reaches the peer through the kernel's windows, and a slow reader makes the server hold one batch of
 //! replies at most. Only a client's protocol may read while it owes output ([`Protocol::reads_while_owed`]).
 
-use std::{collections::VecDeque, fmt, io::ErrorKind, mem, time::Duration};
+use std::{collections::VecDeque, fmt, io::ErrorKind, time::Duration};
 
 use log::trace;
 
@@ -153,7 +153,8 @@ impl<S: Stream> Connection<S> {
 
     /// Gives it another turn, if it is not on the run queue already.
     pub(super) fn queue_in(&mut self, run_queue: &mut VecDeque<Token>, token: Token) {
-        if !mem::replace(&mut self.queued, true) {
+        if !self.queued {
+            self.queued = true;
             run_queue.push_back(token);
         }
     }

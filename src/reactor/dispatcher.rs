@@ -28,7 +28,7 @@ use super::{
     },
     deadlines::{Timers, Unit, Wait},
     inspect::{self, Inspected, Inspection},
-    limits::Limits,
+    limits::{Limits, LoopId},
     net::{Net, Readiness},
     service::{Accepting, Service},
 };
@@ -71,6 +71,8 @@ pub struct Dispatcher<N: Net, P> {
     net: N,
     config: Config,
     limits: Arc<Limits>,
+    /// Which of the loops it is that wait for room in `limits`.
+    own: Option<LoopId>,
     services: Vec<Service<N::Listener, P>>,
     datagrams: Vec<DatagramEcho<N::DatagramSocket>>,
     connections: Slab<Connection<N::Stream>>,
@@ -144,6 +146,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             calls: Calls::default(),
             config,
             limits,
+            own: None,
             services: Vec::new(),
             datagrams: Vec::new(),
             connections: Slab::new(),
@@ -157,6 +160,12 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             next_trim: None,
             warnings: Warnings::default(),
         }
+    }
+
+    /// Calls `wake`, from another thread, when a loop that shares the limits has made room for another connection while this
+    /// one waits for room. Then [`woken`](Self::woken) must be called.
+    pub(super) fn wake_for_room(&mut self, wake: impl Fn() + Send + Sync + 'static) {
+        self.own = Some(self.limits.on_room(wake));
     }
 
     /// Accepts from `listener` and speaks `protocol` on its connections; `name` is for the log.
@@ -391,7 +400,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             self.limits.leave_from(address.ip());
         }
         connection.close(token, &mut self.shared);
-        self.limits.leave();
+        self.limits.leave(self.own);
         self.shared.stats.buffered.set(self.shared.pool.lent() as u64);
         if self.next_trim.is_none() {
             self.schedule_trim();
@@ -437,7 +446,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
 impl<N: Net, P> Drop for Dispatcher<N, P> {
     fn drop(&mut self) {
         for (key, connection) in &self.connections {
-            self.limits.leave();
+            self.limits.leave(self.own);
             if let Some(KnownPeer { peer: Peer::Tcp(address), is_counted: true }) =
                 self.peers.get(connection.token(key))
             {

@@ -30,6 +30,10 @@ pub struct Limits {
     pub(crate) memory: Arc<Budget>,
 }
 
+/// One of the loops that share limits and wait for room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LoopId(usize);
+
 /// Wakes the poll of a loop that waits for room.
 struct Wake(Box<dyn Fn() + Send + Sync>);
 
@@ -56,9 +60,12 @@ impl Limits {
         }
     }
 
-    /// Calls `wake` from now on whenever a connection closes while a loop waits for room.
-    pub(crate) fn on_room(&self, wake: impl Fn() + Send + Sync + 'static) {
-        self.wakers().push(Wake(Box::new(wake)));
+    /// Calls `wake` from now on whenever a connection of another loop closes while a loop waits for room. Returns which
+    /// loop the caller is.
+    pub(crate) fn on_room(&self, wake: impl Fn() + Send + Sync + 'static) -> LoopId {
+        let mut wakers = self.wakers();
+        wakers.push(Wake(Box::new(wake)));
+        LoopId(wakers.len() - 1)
     }
 
     fn wakers(&self) -> std::sync::MutexGuard<'_, Vec<Wake>> {
@@ -71,11 +78,14 @@ impl Limits {
         self.open.fetch_update(SeqCst, SeqCst, add).is_ok()
     }
 
-    /// Counts one connection less.
-    pub(crate) fn leave(&self) {
+    /// Counts one connection of `own` less, and wakes the other loops if one waits for room. `own` knows that there is
+    /// room, without being woken.
+    pub(crate) fn leave(&self, own: Option<LoopId>) {
         self.open.fetch_sub(1, SeqCst);
         if self.is_awaited.load(SeqCst) && self.is_awaited.swap(false, SeqCst) {
-            self.wakers().iter().for_each(|Wake(wake)| wake());
+            let wakers = self.wakers();
+            let others = (0..).zip(wakers.iter()).filter(|&(index, _)| own != Some(LoopId(index)));
+            others.for_each(|(_, Wake(wake))| wake());
         }
     }
 
@@ -131,21 +141,31 @@ impl Limits {
 mod tests {
     use super::*;
 
+    /// A loop that shares `limits`, and how often it has been woken.
+    fn join(limits: &Limits) -> (Option<LoopId>, Arc<AtomicUsize>) {
+        let woken = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&woken);
+        let own = limits.on_room(move || {
+            count.fetch_add(1, SeqCst);
+        });
+        (Some(own), woken)
+    }
+
     #[test]
     fn room_that_another_loop_makes_wakes_the_one_that_waits() {
         let limits = Limits::new(&Config { max_connections: 1, ..Config::default() });
-        let woken = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&woken);
-        limits.on_room(move || {
-            count.fetch_add(1, SeqCst);
-        });
+        let (one, woken) = join(&limits);
+        let (other, _) = join(&limits);
         assert!(limits.enter());
-        limits.leave();
+        limits.leave(other);
         assert_eq!(woken.load(SeqCst), 0, "no loop waits");
         assert!(limits.enter());
         assert!(!limits.enter() && !limits.await_room());
-        limits.leave();
+        limits.leave(other);
         assert_eq!(woken.load(SeqCst), 1);
         assert!(limits.await_room(), "closed before it was awaited");
+        assert!(limits.enter());
+        limits.leave(one);
+        assert_eq!(woken.load(SeqCst), 1, "it knows of its own connections");
     }
 }

@@ -82,22 +82,24 @@ impl<P: Protocol> Reactor<P> {
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
         let kernel = Kernel::new(registry, &config)?;
+        let Config { backlog, share_ports, .. } = config;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER.into())?);
         let wake = move || {
             if let Err(error) = waker.wake() {
                 debug!("wake: {error}");
             }
         };
-        limits.on_room(wake.clone());
+        let mut dispatcher = Dispatcher::sharing(kernel, config, limits);
+        dispatcher.wake_for_room(wake.clone());
         let (handle, commands) = commands(wake);
         Ok(Self {
             handle,
             commands,
             stop_source: None,
             events: Events::with_capacity(EVENTS_PER_POLL),
-            backlog: config.backlog,
-            share_ports: config.share_ports,
-            dispatcher: Dispatcher::sharing(kernel, config, limits),
+            backlog,
+            share_ports,
+            dispatcher,
             poll,
         })
     }

@@ -68,12 +68,12 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         match accepted {
             Ok((stream, ends)) => {
                 if !self.admit(index, stream, &ends) {
-                    self.limits.leave();
+                    self.limits.leave(self.own);
                 }
                 Attempt::Next
             }
             Err(error) => {
-                self.limits.leave();
+                self.limits.leave(self.own);
                 self.accept_failed(index, &error)
             }
         }

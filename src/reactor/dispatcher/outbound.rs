@@ -51,7 +51,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         }
         let begun = self.begin_to_connect(lane, endpoint, from);
         if begun.is_err() {
-            self.limits.leave();
+            self.limits.leave(self.own);
         }
         begun
     }
