@@ -3,13 +3,14 @@
 use std::{
     cell::Cell,
     io::{self, Read, Write},
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
 use resound::{
-    Config, Endpoint, Ends, Lane, Peer, Reactor, Reason, Token,
+    Config, Endpoint, Ends, Lane, Limits, Peer, Reactor, Reason, Token,
     dispatcher::Dispatcher,
     net::{Net, Readiness, Stream},
     protocol::{Next, Output, Protocol, Raw, Received, Refusal},
@@ -210,6 +211,34 @@ fn no_more_connections_than_allowed_and_none_while_stopping() {
     reactor.turn(Some(Duration::ZERO)).unwrap();
     let error = reactor.connect(lane, &server, None).unwrap_err();
     assert!(error.to_string().contains("stopping"), "{error}");
+}
+
+/// An outbound connection may take the room for which another loop was woken.
+#[test]
+fn a_loop_that_waits_for_room_is_woken_again_if_another_loop_took_it() {
+    let config = Config { max_connections: 1, ..Config::default() };
+    let limits = Arc::new(Limits::new(&config));
+    let mut accepting = Reactor::sharing(config.clone(), Arc::clone(&limits)).unwrap();
+    let address = accepting.listen(ANY, Raw).unwrap();
+    let mut other = Reactor::sharing(config, limits).unwrap();
+    let lane = other.outbound(Raw).unwrap();
+    let listener = TcpListener::bind(ANY).unwrap();
+    let server = Endpoint::Tcp(listener.local_addr().unwrap());
+
+    let first = other.connect(lane, &server, None).unwrap();
+    let _waiting = TcpStream::connect(address.to_string()).unwrap();
+    let stats = accepting.stats();
+    let patience = Some(Duration::from_secs(120));
+    while stats.accept_waits.value() == 0 {
+        accepting.turn(patience).unwrap();
+    }
+    assert!(other.close(first));
+    let second = other.connect(lane, &server, None).expect("there is room");
+    accepting.turn(patience).unwrap();
+    assert_eq!(stats.opened.value(), 0, "the room is taken");
+    assert!(other.close(second));
+    accepting.turn(patience).unwrap();
+    assert_eq!(stats.opened.value(), 1);
 }
 
 /// Sockets whose peers never answer, and a clock that is set by hand.

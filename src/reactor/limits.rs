@@ -90,7 +90,7 @@ impl Limits {
     }
 
     /// Whether there is room for another connection.
-    pub(crate) fn has_room(&self) -> bool {
+    fn has_room(&self) -> bool {
         self.open.load(SeqCst) < self.max_connections
     }
 

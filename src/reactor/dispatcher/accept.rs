@@ -281,7 +281,9 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
 
     /// Another loop has made room where limits are shared.
     pub fn woken(&mut self) {
-        if self.limits.has_room() {
+        let is_full = |service: &Service<_, _>| service.accepting == Accepting::Full;
+        // If the room is taken already, it must be woken for the next.
+        if self.services.iter().any(is_full) && self.limits.await_room() {
             self.reopen_full_listeners();
         }
     }
