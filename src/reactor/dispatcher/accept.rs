@@ -38,10 +38,9 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             if self.services[index].listener.is_none() {
                 return;
             }
-            let attempt = if self.limits.enter() {
-                self.accept_one(index)
-            } else {
-                self.accept_over_limit(index)
+            let attempt = match self.config.overload {
+                Overload::Wait => self.accept_within_limit(index),
+                Overload::Refuse => self.accept_or_refuse(index),
             };
             match attempt {
                 Attempt::Next => {}
@@ -56,20 +55,14 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         self.run_queue.push_back(listener_token(index));
     }
 
-    /// Accepts the next connection, which is counted already.
-    fn accept_one(&mut self, index: usize) -> Attempt {
-        let accepted = match &self.services[index].listener {
-            Some(listener) => self.net.accept(listener).map(|(stream, peer)| {
-                let local = self.net.local(listener, &stream);
-                (stream, Ends::new(peer, local))
-            }),
-            None => Err(ErrorKind::WouldBlock.into()),
-        };
-        match accepted {
+    /// Counts the next connection before it accepts it, so that one over the limit stays in the backlog.
+    fn accept_within_limit(&mut self, index: usize) -> Attempt {
+        if !self.limits.enter() {
+            return self.await_room(index);
+        }
+        match self.accept_next(index) {
             Ok((stream, ends)) => {
-                if !self.admit(index, stream, &ends) {
-                    self.limits.leave(self.own);
-                }
+                self.admit(index, stream, &ends);
                 Attempt::Next
             }
             Err(error) => {
@@ -77,6 +70,29 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
                 self.accept_failed(index, &error)
             }
         }
+    }
+
+    /// Counts the next connection when it has accepted it. A loop that counted one before it knows whether there is one
+    /// would make another loop refuse one for which there is room.
+    fn accept_or_refuse(&mut self, index: usize) -> Attempt {
+        match self.accept_next(index) {
+            Ok((stream, ends)) => {
+                if self.limits.enter() {
+                    self.admit(index, stream, &ends);
+                } else {
+                    self.refuse(index, &ends.peer);
+                }
+                Attempt::Next
+            }
+            Err(error) => self.accept_failed(index, &error),
+        }
+    }
+
+    fn accept_next(&mut self, index: usize) -> io::Result<(N::Stream, Ends)> {
+        let listener = self.services[index].listener.as_ref().ok_or(ErrorKind::WouldBlock)?;
+        let (stream, peer) = self.net.accept(listener)?;
+        let local = self.net.local(listener, &stream);
+        Ok((stream, Ends::new(peer, local)))
     }
 
     fn accept_failed(&mut self, index: usize, error: &io::Error) -> Attempt {
@@ -130,43 +146,46 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         }
     }
 
-    fn accept_over_limit(&mut self, index: usize) -> Attempt {
+    /// Stops accepting until a connection closes.
+    fn await_room(&mut self, index: usize) -> Attempt {
         let service = &mut self.services[index];
-        let (name, limit) = (&service.name, connections(self.config.max_connections));
-        match (self.config.overload, &service.listener) {
-            (Overload::Refuse, Some(listener)) => match self.net.accept(listener) {
-                Ok((stream, peer)) => {
-                    drop(stream);
-                    self.shared.stats.refused.add(1);
-                    if let Some(more) = self.warnings.full.admit(self.net.now()) {
-                        warn!(
-                            "{name}: refused {peer}: {limit} open, the limit of --max-connections{}",
-                            and_more(more)
-                        );
-                    }
-                    Attempt::Next
-                }
-                Err(error) => self.accept_failed(index, &error),
-            },
-            (Overload::Wait | Overload::Refuse, _) => {
-                service.accepting = Accepting::Full;
-                self.shared.stats.accept_waits.add(1);
-                if let Some(more) = self.warnings.full.admit(self.net.now()) {
-                    warn!(
-                        "{name}: {limit} open, the limit of --max-connections; others wait in the backlog{}",
-                        and_more(more)
-                    );
-                }
-                if self.limits.await_room() {
-                    self.queue_listener(index);
-                }
-                Attempt::Stop
-            }
+        service.accepting = Accepting::Full;
+        self.shared.stats.accept_waits.add(1);
+        if let Some(more) = self.warnings.full.admit(self.net.now()) {
+            let (name, limit) = (&service.name, connections(self.config.max_connections));
+            warn!(
+                "{name}: {limit} open, the limit of --max-connections; others wait in the backlog{}",
+                and_more(more)
+            );
+        }
+        if self.limits.await_room() {
+            self.queue_listener(index);
+        }
+        Attempt::Stop
+    }
+
+    /// A connection over the limit was accepted, and is closed at once.
+    fn refuse(&mut self, index: usize, peer: &Peer) {
+        self.shared.stats.refused.add(1);
+        if let Some(more) = self.warnings.full.admit(self.net.now()) {
+            let name = &self.services[index].name;
+            let limit = connections(self.config.max_connections);
+            warn!(
+                "{name}: refused {peer}: {limit} open, the limit of --max-connections{}",
+                and_more(more)
+            );
+        }
+    }
+
+    /// Opens a new connection that is counted, or counts it off.
+    fn admit(&mut self, index: usize, stream: N::Stream, ends: &Ends) {
+        if !self.open(index, stream, ends) {
+            self.limits.leave(self.own);
         }
     }
 
     /// Opens a new connection, unless a limit or the kernel forbids it. Returns whether it is open.
-    fn admit(&mut self, index: usize, stream: N::Stream, ends: &Ends) -> bool {
+    fn open(&mut self, index: usize, stream: N::Stream, ends: &Ends) -> bool {
         let peer = ends.peer;
         let counted = match peer {
             Peer::Tcp(address)
@@ -285,6 +304,58 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         // If the room is taken already, it must be woken for the next.
         if self.services.iter().any(is_full) && self.limits.await_room() {
             self.reopen_full_listeners();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, sync::Arc};
+
+    use super::*;
+    use crate::{Config, Limits, net::Readiness, protocol::Raw, socket::stream::Socket};
+
+    /// A kernel in which no connection waits. It notes how many connections are counted when accept(2) is called.
+    struct NoneWaits {
+        limits: Arc<Limits>,
+        counted: Vec<usize>,
+    }
+
+    impl Net for NoneWaits {
+        type Listener = ();
+        type Stream = Socket;
+        type DatagramSocket = Infallible;
+
+        fn listen(&mut self, (): &mut (), _: Token) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn accept(&mut self, (): &()) -> io::Result<(Socket, Peer)> {
+            self.counted.push(self.limits.open());
+            Err(ErrorKind::WouldBlock.into())
+        }
+
+        fn register(&mut self, _: &mut Socket, _: Token) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn now(&self) -> Duration {
+            Duration::ZERO
+        }
+    }
+
+    /// Otherwise another loop would refuse a connection although there is room for it.
+    #[test]
+    fn a_loop_that_refuses_over_the_limit_counts_only_connections_that_it_has_accepted() {
+        for (overload, counted) in [(Overload::Refuse, 0), (Overload::Wait, 1)] {
+            let config = Config { overload, ..Config::default() };
+            let limits = Arc::new(Limits::new(&config));
+            let net = NoneWaits { limits: Arc::clone(&limits), counted: Vec::new() };
+            let mut dispatcher = Dispatcher::sharing(net, config, Arc::clone(&limits));
+            dispatcher.listen((), "test".to_owned(), Raw).unwrap();
+            dispatcher.event(listener_token(0), Readiness::ALL);
+            assert_eq!(dispatcher.net().counted, [counted], "{overload:?}");
+            assert_eq!(limits.open(), 0);
         }
     }
 }
