@@ -17,7 +17,11 @@ use std::{
 use log::{debug, info, trace, warn};
 use slab::Slab;
 
-use self::{datagrams::DatagramEcho, deadlines::Excuse, drain::Sweep};
+use self::{
+    datagrams::DatagramEcho,
+    deadlines::Excuse,
+    drain::{Drain, Sweep},
+};
 use super::{
     ages::Ages,
     calls::Calls,
@@ -49,7 +53,7 @@ mod outbound;
 /// How many entries of the run queue get their turn between two polls.
 const TURNS_PER_ROUND: usize = 256;
 
-/// Where a reactor is between start and end.
+/// Where a reactor is between start and end: [`Reactor::turn`](crate::Reactor::turn) returns it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Phase {
@@ -58,8 +62,8 @@ pub enum Phase {
     /// It accepts nothing more, and finishes the open connections.
     #[non_exhaustive]
     Draining {
-        /// When the grace time is over, on the reactor's own monotonic clock.
-        until: Duration,
+        /// What is left of the grace time ([`Config::grace`]). After it, the connections that are still open are closed.
+        time_left: Duration,
     },
     /// No connection is left, and it accepts none.
     Stopped,
@@ -91,7 +95,7 @@ pub struct Dispatcher<N: Net, P> {
     shared: Shared,
     /// Peers' addresses, if the log or a limit needs them.
     peers: PerConnection<KnownPeer>,
-    phase: Phase,
+    drain: Drain,
     /// While draining: what is being done to each connection in turn.
     sweep: Option<Sweep>,
     /// While draining: when connections that have not ended by themselves are ended.
@@ -154,7 +158,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             generation: 1,
             run_queue: VecDeque::new(),
             peers: PerConnection::new(),
-            phase: Phase::Running,
+            drain: Drain::NotBegun,
             sweep: None,
             last_call: None,
             next_trim: None,
@@ -220,15 +224,19 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         &mut self.net
     }
 
-    /// Whether it is to go on.
-    pub const fn phase(&self) -> Phase {
-        self.phase
+    /// Where it is between start and end.
+    pub fn phase(&self) -> Phase {
+        match self.drain {
+            Drain::NotBegun => Phase::Running,
+            Drain::Until(end) => Phase::Draining { time_left: end.saturating_sub(self.net.now()) },
+            Drain::Finished => Phase::Stopped,
+        }
     }
 
     /// How long a poll may block; `None` is without end.
     pub fn wait(&self) -> Option<Duration> {
         let is_busy = !self.run_queue.is_empty() || self.sweep.is_some();
-        if is_busy || self.phase == Phase::Stopped {
+        if is_busy || self.drain == Drain::Finished {
             return Some(Duration::ZERO);
         }
         self.next_deadline().map(|deadline| deadline.saturating_sub(self.net.now()))

@@ -127,9 +127,12 @@ fn check_totals(world: &World, inspection: &Inspection) {
         let deadlines = [c.deadline, c.unit_deadline];
         assert!(deadlines.iter().flatten().all(|&at| at > kernel.now), "a late deadline: {c:?}");
     }
-    if let Phase::Draining { until, .. } = world.dispatcher.phase() {
+    if let Phase::Draining { time_left, .. } = world.dispatcher.phase() {
         let is_closing = world.dispatcher.wait() == Some(Duration::ZERO);
-        assert!(kernel.now < until || is_closing, "it drains for longer than the grace time");
+        assert!(
+            time_left > Duration::ZERO || is_closing,
+            "it drains for longer than the grace time"
+        );
     }
 }
 
@@ -375,8 +378,8 @@ fn may_have_ended(world: &World, kernel: &Kernel, client: &Client, before: &Befo
     if before.is_draining && is_answered && !left_unread {
         reasons.push(Reason::Drained);
     }
-    if let Phase::Draining { until, .. } = world.dispatcher.phase()
-        && until.saturating_sub(world.config.linger) <= kernel.now
+    if let Phase::Draining { time_left, .. } = world.dispatcher.phase()
+        && time_left <= world.config.linger
     {
         reasons.push(Reason::CutOff);
     }

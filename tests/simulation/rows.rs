@@ -171,6 +171,8 @@ fn a_firehose_is_ended_in_good_order_before_the_grace_time_is_over() {
     calm.dispatcher.stop();
     calm.pass(8 * SECOND - MILLISECOND);
     assert!(!calm.has_sent_fin(firehose), "it may still come to an end by itself");
+    let Phase::Draining { time_left, .. } = calm.dispatcher.phase() else { panic!("no drain") };
+    assert_eq!(time_left, 2 * SECOND + MILLISECOND);
     calm.pass(MILLISECOND);
     assert!(calm.has_sent_fin(firehose) && !calm.is_closed(firehose));
     assert_eq!(calm.written(firehose) % 9, 0, "whole frames");

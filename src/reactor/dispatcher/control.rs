@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Dispatcher, KnownPeer, Phase};
+use super::{Dispatcher, KnownPeer, drain::Drain};
 use crate::{
     Token,
     control::{
@@ -56,7 +56,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         });
         Summary {
             open: self.connections.len(),
-            is_draining: self.phase != Phase::Running,
+            is_draining: self.drain != Drain::NotBegun,
             queued: self.run_queue.len(),
             listeners: listeners.collect(),
         }

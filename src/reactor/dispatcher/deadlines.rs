@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use log::debug;
 
-use super::{Dispatcher, Phase, drain::Sweep};
+use super::{
+    Dispatcher,
+    drain::{Drain, Sweep},
+};
 use crate::{
     Reason, Token,
     protocol::{Ending, Protocol},
@@ -44,9 +47,9 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             Accepting::Paused(until) => Some(until),
             _ => None,
         });
-        let end = match self.phase {
-            Phase::Draining { until } => Some(until),
-            Phase::Running | Phase::Stopped => None,
+        let end = match self.drain {
+            Drain::Until(end) => Some(end),
+            Drain::NotBegun | Drain::Finished => None,
         };
         paused
             .chain(self.waits.next())
@@ -95,7 +98,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         if self.last_call.is_some_and(|due| due <= now) {
             self.call_last();
         }
-        if matches!(self.phase, Phase::Draining { until } if until <= now) {
+        if matches!(self.drain, Drain::Until(end) if end <= now) {
             self.cut_off();
         }
     }

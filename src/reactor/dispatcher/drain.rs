@@ -1,9 +1,11 @@
 //! Draining: accepts the connections in the backlog and then no more, answers what was received, ends the connections
 //! in order, and closes the unfinished ones when the grace time is over. All of it happens in slices.
 
+use std::time::Duration;
+
 use log::{info, warn};
 
-use super::{Dispatcher, Phase};
+use super::Dispatcher;
 use crate::{
     Reason, Token,
     plural::connections,
@@ -20,6 +22,16 @@ const SLICE: usize = 256;
 /// Batches that each listener still accepts when the reactor stops: a full backlog of the largest usual size. As many
 /// turns are left for each UDP socket.
 const LAST_BATCHES: usize = 64;
+
+/// Whether the reactor is stopping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Drain {
+    NotBegun,
+    /// Until this time at most, on the clock of [`Net::now`]: then the grace time is over.
+    Until(Duration),
+    /// No connection is left, and it accepts none.
+    Finished,
+}
 
 /// What a drain is doing, one listener or connection after the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,13 +51,13 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     /// Stops accepting and finishes all connections: whole frames that have come are answered, then the connection is
     /// closed. Those not finished after the grace time are closed then.
     pub fn stop(&mut self) {
-        if self.phase != Phase::Running {
+        if self.drain != Drain::NotBegun {
             return;
         }
         info!("stopping: {} to finish", connections(self.connections.len()));
-        let until = self.net.now().saturating_add(self.config.grace);
-        self.phase = Phase::Draining { until };
-        self.last_call = Some(until.saturating_sub(self.config.linger.min(self.config.grace / 2)));
+        let end = self.net.now().saturating_add(self.config.grace);
+        self.drain = Drain::Until(end);
+        self.last_call = Some(end.saturating_sub(self.config.linger.min(self.config.grace / 2)));
         self.shared.draining = true;
         self.leave_inherited_listeners();
         self.sweep = Some(Sweep::Backlog { batches_left: LAST_BATCHES });
@@ -146,8 +158,8 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
 
     pub(super) fn stop_if_done(&mut self) {
         let is_accepting = matches!(self.sweep, Some(Sweep::Backlog { .. }));
-        if self.phase != Phase::Running && !is_accepting && self.connections.is_empty() {
-            self.phase = Phase::Stopped;
+        if self.drain != Drain::NotBegun && !is_accepting && self.connections.is_empty() {
+            self.drain = Drain::Finished;
             self.sweep = None;
         }
     }

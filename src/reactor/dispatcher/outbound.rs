@@ -4,7 +4,7 @@ use std::{io, net::IpAddr};
 
 use log::{Level, log_enabled};
 
-use super::{Dispatcher, KnownPeer, Phase};
+use super::{Dispatcher, KnownPeer, drain::Drain};
 use crate::{
     Peer, Reason, Token,
     protocol::{Output, Protocol},
@@ -43,7 +43,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         endpoint: &Endpoint,
         from: Option<IpAddr>,
     ) -> io::Result<Token> {
-        if self.phase != Phase::Running {
+        if self.drain != Drain::NotBegun {
             return Err(io::Error::other("the reactor is stopping"));
         }
         if !self.limits.enter() {
