@@ -1,6 +1,7 @@
 //! Binds listening sockets, and accepts connections from them.
 
 use std::{
+    hash::{DefaultHasher, Hash, Hasher},
     io::{self, ErrorKind},
     net::SocketAddr,
     os::{
@@ -76,6 +77,8 @@ impl Listener {
                 let socket = RawSocket::new(Domain::UNIX, Type::STREAM, None)?;
                 socket.set_nonblocking(true)?;
                 let address = SockAddr::unix(path)?;
+                // Until the socket listens, because it looks deserted before.
+                let _lock = lock(path)?;
                 if let Err(error) = socket.bind(&address) {
                     if error.kind() != ErrorKind::AddrInUse || !remove_if_deserted(path)? {
                         return Err(error);
@@ -235,6 +238,30 @@ impl Drop for UnixPath {
     }
 }
 
+/// Keeps other daemons from binding `path` while this one does: between the check that a socket file is deserted and its
+/// removal, another daemon could have replaced the file with its own.
+///
+/// The lock is a Unix socket with an abstract name (unix(7)). The kernel gives a name to one socket at a time, and frees it
+/// when the socket is closed, also if the process is killed. It holds in one network namespace: daemons in two containers
+/// with a common folder are not protected from each other.
+///
+/// # Errors
+///
+/// `AddrInUse` while another daemon binds `path`.
+fn lock(path: &Path) -> io::Result<RawSocket> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let FileId { device, inode } = FileId::of(&folder.canonicalize()?)?;
+    let mut hasher = DefaultHasher::new();
+    path.file_name().hash(&mut hasher);
+    let name = format!("\0resound-bind-{device:x}-{inode:x}-{:x}", hasher.finish());
+    let lock = RawSocket::new(Domain::UNIX, Type::STREAM, None)?;
+    lock.bind(&SockAddr::unix(name)?)?;
+    Ok(lock)
+}
+
 /// Removes the socket file of a daemon that was killed; returns whether there was one.
 ///
 /// Any file that is not a socket is left alone, although connect(2) refuses there as well.
@@ -254,6 +281,8 @@ fn remove_if_deserted(path: &Path) -> io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
+    use std::{sync::Barrier, thread};
+
     use super::*;
 
     fn scratch(name: &str) -> PathBuf {
@@ -295,6 +324,30 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         drop(third);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn of_many_that_bind_a_deserted_path_at_once_one_succeeds_and_is_there() {
+        let path = scratch("race");
+        for _ in 0..200 {
+            drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+            let start = Barrier::new(4);
+            let bound: Vec<_> = thread::scope(|scope| {
+                let bind = || {
+                    start.wait();
+                    bind(&path)
+                };
+                let threads = [(); 4].map(|()| scope.spawn(bind));
+                threads.map(|thread| thread.join().unwrap()).into_iter().collect()
+            });
+            let is_taken = |error: &io::Error| error.kind() == ErrorKind::AddrInUse;
+            assert!(bound.iter().filter_map(|one| one.as_ref().err()).all(is_taken), "{bound:?}");
+            let bound: Vec<_> = bound.into_iter().flatten().collect();
+            let [Listener { kind: Kind::Unix(own, _), .. }] = &bound[..] else {
+                panic!("{bound:?}");
+            };
+            assert_eq!(own.file, FileId::of(&path).ok(), "its socket is at the path");
+        }
     }
 
     #[test]
