@@ -85,8 +85,10 @@ pub use control::{
         Accepting, Answer, ConnectionInfo, ConnectionState, ControlError, ListenerInfo, Page,
         Summary, WaitsFor,
     },
+    counter::Counter,
     handle::{Commands, Handle, commands},
-    stats::{Counter, Stats},
+    histogram::Histogram,
+    stats::{Counts, ListenerStats, Stats},
 };
 pub use reactor::{
     Reactor,

@@ -7,7 +7,7 @@ mod common;
 
 use std::{
     io::{BufRead, ErrorKind, Read, Write},
-    net::{Shutdown, TcpStream},
+    net::{Shutdown, TcpStream, UdpSocket},
     os::unix::net::UnixStream,
     process::{Command, Stdio},
     thread,
@@ -80,13 +80,20 @@ fn metrics_count_what_was_done_in_both_formats() {
     for _ in 0..3 {
         ping(&mut stream);
     }
-    let (code, text) = get(&daemon, "/metrics");
-    assert_eq!(code, 200);
-    assert_eq!(sample(&text, "resound_frames_total"), 3.0);
-    assert_eq!(sample(&text, "resound_received_bytes_total"), 24.0);
-    assert_eq!(sample(&text, "resound_sent_bytes_total"), 24.0);
-    assert_eq!(sample(&text, "resound_connections_accepted_total"), 1.0);
-    let open = |index| sample(&text, &format!("resound_connections_open{{reactor=\"{index}\"}}"));
+    let listener = format!("listener=\"{}\"", daemon.listening[0]);
+    let mut text = String::new();
+    // The peer may have a reply before the loop has counted it.
+    eventually("three replies are counted", || {
+        text = get(&daemon, "/metrics").1;
+        sample(&text, &format!("resound_sent_bytes_total{{{listener}}}")) == 24.0
+    });
+    let of_listener = |name: &str| sample(&text, &format!("{name}{{{listener}}}"));
+    assert_eq!(of_listener("resound_frames_total"), 3.0);
+    assert_eq!(of_listener("resound_received_bytes_total"), 24.0);
+    assert_eq!(of_listener("resound_connections_accepted_total"), 1.0);
+    let open = |index| {
+        sample(&text, &format!("resound_connections_open{{{listener},reactor=\"{index}\"}}"))
+    };
     assert_eq!(open(0) + open(1), 1.0);
     assert_eq!(sample(&text, "resound_stage{stage=\"serving\"}"), 1.0);
     assert!(sample(&text, "process_resident_memory_bytes") > 100_000.0);
@@ -101,6 +108,78 @@ fn metrics_count_what_was_done_in_both_formats() {
     assert!(text.contains("# TYPE resound_frames counter\n") && text.ends_with("# EOF\n"));
     drop(stream);
     assert_eq!(daemon.stop().status.code(), Some(0));
+}
+
+#[test]
+fn each_listener_is_counted_by_itself() {
+    let mut command = resound();
+    command.args(["serve", "--reactors", "2", "--admin", "127.0.0.1:0"]);
+    for listen in ["frames://127.0.0.1:0", "raw://127.0.0.1:0", "udp://127.0.0.1:0"] {
+        command.args(["--listen", listen]);
+    }
+    let daemon = Daemon::spawn(command, 4);
+    let [frames, raw, udp] = [0, 1, 2].map(|index| daemon.listening[index].clone());
+    let mut streams: Vec<TcpStream> = (0..3).map(|_| daemon.connect()).collect();
+    streams.iter_mut().for_each(ping);
+    let mut stream = open_at(daemon.address(1));
+    stream.write_all(b"raw").unwrap();
+    stream.read_exact(&mut [0; 3]).unwrap();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.send_to(b"datagram", daemon.address(2)).unwrap();
+    socket.recv(&mut [0; 8]).unwrap();
+    let mut wrong = daemon.connect();
+    wrong.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    wrong.read_to_end(&mut Vec::new()).unwrap();
+    drop(wrong);
+
+    let admin = daemon.address(3);
+    let get =
+        |path| exchange(open_at(admin), &format!("GET {path} HTTP/1.1\r\nHost: {admin}"), "").1;
+    let of = |text: &str, name: &str, listener: &str| {
+        sample(text, &format!("{name}{{listener=\"{listener}\"}}"))
+    };
+    let mut text = String::new();
+    // Each reply is counted when it has been sent, and the end of a connection last of all.
+    eventually("the replies and the end of a connection are counted", || {
+        text = get("/metrics");
+        let sent = [&frames, &raw, &udp].map(|one| of(&text, "resound_sent_bytes_total", one));
+        let ended = of(&text, "resound_connection_duration_seconds_count", &frames);
+        (sent, ended) == ([24.0, 3.0, 8.0], 1.0)
+    });
+    let value = |name: &str, listener: &str| of(&text, name, listener);
+    for (listener, accepted, units) in [(&frames, 4.0, 3.0), (&raw, 1.0, 0.0), (&udp, 0.0, 1.0)] {
+        assert_eq!(value("resound_connections_accepted_total", listener), accepted, "{listener}");
+        assert_eq!(value("resound_frames_total", listener), units, "{listener}");
+    }
+    let refused = format!("{{listener=\"{frames}\",reason=\"refused\"}}");
+    assert_eq!(sample(&text, &format!("resound_connections_closed_total{refused}")), 1.0);
+    assert_eq!(value("resound_connection_duration_seconds_count", &raw), 0.0);
+    let bucket = |name: &str, listener: &str, bound: &str| {
+        sample(&text, &format!("{name}_bucket{{listener=\"{listener}\",le=\"{bound}\"}}"))
+    };
+    assert_eq!(bucket("resound_connection_duration_seconds", &frames, "86400.0"), 1.0);
+    assert_eq!(value("resound_accepts_per_wakeup_sum", &frames), 4.0);
+    assert!(bucket("resound_accepts_per_wakeup", &frames, "64.0") >= 1.0);
+    let turns = |index| {
+        sample(&text, &format!("resound_turn_duration_seconds_count{{reactor=\"{index}\"}}"))
+    };
+    // A turn counts when it is over. One of the two has had several.
+    assert!(turns(0) + turns(1) >= 1.0);
+
+    let stats: Value = serde_json::from_str(&get("/stats")).unwrap();
+    assert_eq!(stats["connections"]["accepted"], 5);
+    let names: Vec<&str> = stats["listeners"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, [&frames, &raw, &udp]);
+    assert_eq!(stats["listeners"][0]["connections"]["open"], 3);
+    assert_eq!(stats["listeners"][0]["connections"]["closed"]["refused"], 1);
+    assert_eq!(stats["listeners"][0]["connection_duration_seconds"]["count"], 1);
+    assert!(stats["turn_duration_seconds"]["sum"].as_f64().unwrap() > 0.0);
 }
 
 fn open_at(address: &str) -> TcpStream {

@@ -118,7 +118,7 @@ fn a_connection_is_closed_by_its_name_and_only_once() {
     assert!(!close(), "it is gone");
     other.write_all(b"\0\0\0\0").unwrap();
     other.read_exact(&mut [0; 4]).unwrap();
-    assert_eq!(running.stats.closed(Reason::Closed), 1);
+    assert_eq!(running.stats.total().closed(Reason::Closed), 1);
     drop(other);
     running.stop();
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use resound::{
-    Config, Endpoint, Ends, Handle, Peer, Reactor, Reason, Stats, Token,
+    Config, Counts, Endpoint, Ends, Handle, Peer, Reactor, Reason, Stats, Token,
     frame::{Dialect, FrameError},
     protocol::{Framed, Handler, Output, Protocol, Raw, Received, Refusal, Reply},
 };
@@ -97,10 +97,10 @@ impl Server {
     }
 
     /// Ends it when all connections are closed; what it has counted.
-    fn stop(mut self) -> Arc<Stats> {
+    fn stop(mut self) -> Counts {
         self.handle.stop();
         self.thread.take().unwrap().join().unwrap();
-        Arc::clone(&self.stats)
+        self.stats.total()
     }
 }
 

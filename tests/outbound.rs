@@ -146,7 +146,7 @@ fn what_is_said_first_and_later_comes_back() {
     both.turn_until(|both| !both.caller().closed.is_empty());
     assert_eq!(both.caller().heard, b"hello again, and bye");
     assert_eq!(both.caller().closed, [(token, Reason::Finished)]);
-    assert_eq!(both.reactor.stats().closed(Reason::PeerClosed), 1, "the server saw FIN");
+    assert_eq!(both.reactor.stats().total().closed(Reason::PeerClosed), 1, "the server saw FIN");
     assert_eq!(both.reactor.speak(token, |_, _| panic!("it is gone")), None);
 }
 
@@ -191,7 +191,7 @@ fn closing_is_at_once_and_only_once() {
     assert!(both.reactor.close(token));
     assert!(!both.reactor.close(token), "its name has ended with it");
     assert_eq!(both.caller().closed, [(token, Reason::Closed)]);
-    both.turn_until(|both| both.reactor.stats().open.value() == 0);
+    both.turn_until(|both| both.reactor.stats().total().open.value() == 0);
     let next = both.connect(None);
     assert_ne!(next, token);
 }
@@ -229,16 +229,16 @@ fn a_loop_that_waits_for_room_is_woken_again_if_another_loop_took_it() {
     let _waiting = TcpStream::connect(address.to_string()).unwrap();
     let stats = accepting.stats();
     let patience = Some(Duration::from_secs(120));
-    while stats.accept_waits.value() == 0 {
+    while stats.total().accept_waits.value() == 0 {
         accepting.turn(patience).unwrap();
     }
     assert!(other.close(first));
     let second = other.connect(lane, &server, None).expect("there is room");
     accepting.turn(patience).unwrap();
-    assert_eq!(stats.opened.value(), 0, "the room is taken");
+    assert_eq!(stats.total().opened.value(), 0, "the room is taken");
     assert!(other.close(second));
     accepting.turn(patience).unwrap();
-    assert_eq!(stats.opened.value(), 1);
+    assert_eq!(stats.total().opened.value(), 1);
 }
 
 /// Sockets whose peers never answer, and a clock that is set by hand.
@@ -311,7 +311,7 @@ fn an_answer_to_connecting_must_come_within_the_write_timeout() {
     clock.set(timeout);
     dispatcher.expire();
     assert_eq!(dispatcher.protocol_mut(lane).closed, [(token, Reason::ConnectTimeout)]);
-    assert_eq!(dispatcher.stats().open.value(), 0);
+    assert_eq!(dispatcher.stats().total().open.value(), 0);
 }
 
 #[test]

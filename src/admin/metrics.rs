@@ -1,17 +1,21 @@
 //! `GET /metrics`: the counters in the text formats of `OpenMetrics` 1.0 and Prometheus (0.0.4).
 
 use std::{
+    borrow::Borrow,
     fmt::{Display, Write},
     fs,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use resound::{
-    Reason,
+    Counter, Counts, Histogram, ListenerStats, Reason,
     protocol::http::service::{HttpRequest, HttpResponse},
 };
 
-use super::{Daemon, Stage};
+use super::{
+    Daemon, Stage,
+    counted::{self, Listener},
+};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -67,6 +71,28 @@ impl Exposition {
         }
     }
 
+    /// A histogram for each set of labels.
+    fn histogram<H: Borrow<Histogram>>(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (String, H)>,
+    ) {
+        self.family(name, "histogram", help);
+        for (labels, histogram) in samples {
+            let histogram = histogram.borrow();
+            let mut count = 0;
+            for (at_most, up_to) in histogram.buckets() {
+                let labels = format!("{labels},le=\"{}\"", bound(at_most));
+                self.sample(&format!("{name}_bucket"), &labels, &up_to);
+                count = up_to;
+            }
+            self.sample(&format!("{name}_sum"), &labels, &histogram.sum());
+            // The same as the last bucket, also where another thread counts meanwhile.
+            self.sample(&format!("{name}_count"), &labels, &count);
+        }
+    }
+
     fn family(&mut self, name: &str, kind: &str, help: &str) {
         // Writing to a String cannot fail.
         let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
@@ -85,70 +111,131 @@ fn one<V>(value: V) -> [(String, V); 1] {
     [(String::new(), value)]
 }
 
+/// A label; quotes, backslashes and line feeds are escaped as both formats ask.
+fn label(name: &str, value: &str) -> String {
+    let value = value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n");
+    format!("{name}=\"{value}\"")
+}
+
+/// The upper bound of a bucket, in the canonical form of `OpenMetrics`, which Prometheus takes too.
+fn bound(bound: f64) -> String {
+    if bound == f64::INFINITY {
+        return "+Inf".to_owned();
+    }
+    if bound == 0.0 || bound >= 1e-4 {
+        return format!("{bound:?}");
+    }
+    let text = format!("{bound:e}");
+    let (digits, exponent) = text.split_once("e-").unwrap_or((&text, "0"));
+    format!("{digits}e-{exponent:0>2}")
+}
+
 fn write(daemon: &Daemon, to: &mut Exposition) {
-    let stats = daemon.stats();
-    let open = daemon
-        .loops
-        .iter()
-        .enumerate()
-        .map(|(index, one)| (format!("reactor=\"{index}\""), one.stats.open.value()));
+    let listeners: Vec<(Listener, String, Counts)> = counted::listeners(daemon)
+        .into_iter()
+        .map(|listener| {
+            let (label, counts) = (label("listener", &listener.name), listener.counts());
+            (listener, label, counts)
+        })
+        .collect();
+    let of_each = |count: fn(&Counts) -> &Counter| {
+        listeners.iter().map(move |(_, label, counts)| (label.clone(), count(counts).value()))
+    };
+    let open = listeners.iter().flat_map(|(listener, label, _)| {
+        listener.loops.iter().map(move |(index, stats)| {
+            (format!("{label},reactor=\"{index}\""), stats.counts.open.value())
+        })
+    });
     to.gauge("resound_connections_open", "Connections open now.", open);
     to.gauge(
         "resound_connections_limit",
         "Connections that may be open at once, in all reactors.",
         one(daemon.max_connections),
     );
-    to.counter("resound_connections_accepted", "Connections accepted.", one(stats.opened.value()));
+    to.counter(
+        "resound_connections_accepted",
+        "Connections accepted.",
+        of_each(|counts| &counts.opened),
+    );
     to.counter(
         "resound_connections_refused",
         "Connections closed as soon as they were accepted, because a limit was reached.",
-        one(stats.refused.value()),
+        of_each(|counts| &counts.refused),
     );
-    let closed = Reason::ALL
-        .iter()
-        .map(|&reason| (format!("reason=\"{}\"", reason.as_str()), stats.closed(reason)));
+    let closed = listeners.iter().flat_map(|(_, label, counts)| {
+        Reason::ALL.iter().map(move |&reason| {
+            (format!("{label},reason=\"{}\"", reason.as_str()), counts.closed(reason))
+        })
+    });
     to.counter("resound_connections_closed", "Connections closed, by reason.", closed);
-    to.counter("resound_received_bytes", "Bytes received.", one(stats.received.value()));
-    to.counter("resound_sent_bytes", "Bytes sent.", one(stats.sent.value()));
+    to.counter("resound_received_bytes", "Bytes received.", of_each(|counts| &counts.received));
+    to.counter("resound_sent_bytes", "Bytes sent.", of_each(|counts| &counts.sent));
     to.counter(
         "resound_frames",
         "Frames, lines, messages, requests and datagrams answered.",
-        one(stats.frames.value()),
+        of_each(|counts| &counts.frames),
     );
     to.gauge(
         "resound_buffered_bytes",
         "Memory of the connections' own buffers.",
-        one(stats.buffered.value()),
+        one(daemon.buffered()),
     );
     to.gauge(
         "resound_buffered_limit_bytes",
         "Memory that the connections' own buffers may have (--max-memory).",
         one(daemon.max_memory),
     );
-    let rejected = [
-        ("truncated", &stats.truncated),
-        ("too long", &stats.too_long),
-        ("malformed", &stats.malformed),
-    ];
+    let rejected = listeners.iter().flat_map(|(_, label, counts)| {
+        [
+            ("truncated", &counts.truncated),
+            ("too long", &counts.too_long),
+            ("malformed", &counts.malformed),
+        ]
+        .map(|(reason, counter)| (format!("{label},reason=\"{reason}\""), counter.value()))
+    });
     to.counter(
         "resound_frames_rejected",
         "Frames cut short by the peer, or refused, by reason.",
-        rejected.map(|(reason, counter)| (format!("reason=\"{reason}\""), counter.value())),
+        rejected,
     );
     to.counter(
         "resound_datagrams_dropped",
         "UDP datagrams that got no answer.",
-        one(stats.datagrams_dropped.value()),
+        of_each(|counts| &counts.datagrams_dropped),
     );
     to.counter(
         "resound_accept_pauses",
         "Times that accepting paused because descriptors or kernel memory ran out.",
-        one(stats.accept_pauses.value()),
+        of_each(|counts| &counts.accept_pauses),
     );
     to.counter(
         "resound_accept_waits",
         "Times that accepting waited because the limit of connections was reached.",
-        one(stats.accept_waits.value()),
+        of_each(|counts| &counts.accept_waits),
+    );
+    let histogram = |of: fn(&ListenerStats) -> &Histogram| {
+        listeners
+            .iter()
+            .filter_map(move |(listener, label, _)| Some((label.clone(), listener.histogram(of)?)))
+    };
+    to.histogram(
+        "resound_connection_duration_seconds",
+        "How long connections were open; each counts when it closes.",
+        histogram(|stats| &stats.connection_durations),
+    );
+    to.histogram(
+        "resound_accepts_per_wakeup",
+        "Connections that a listener accepted at a time.",
+        histogram(|stats| &stats.accepts_per_wakeup),
+    );
+    to.histogram(
+        "resound_turn_duration_seconds",
+        "How long a reactor was busy after a poll: all others wait for that long.",
+        daemon
+            .loops
+            .iter()
+            .enumerate()
+            .map(|(index, one)| (format!("reactor=\"{index}\""), &one.stats.turn_durations)),
     );
     let stage = daemon.lifecycle.stage();
     to.gauge(
@@ -196,5 +283,31 @@ fn process(daemon: &Daemon, to: &mut Exposition) {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     if let Some(limit) = limit {
         to.gauge("process_max_fds", "File descriptors that may be open.", one(limit));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_canonical() {
+        for (number, text) in [
+            (1e-5, "1e-05"),
+            (2.5e-5, "2.5e-05"),
+            (1e-4, "0.0001"),
+            (0.0025, "0.0025"),
+            (0.0, "0.0"),
+            (1.0, "1.0"),
+            (86_400.0, "86400.0"),
+            (f64::INFINITY, "+Inf"),
+        ] {
+            assert_eq!(bound(number), text);
+        }
+    }
+
+    #[test]
+    fn labels_are_escaped() {
+        assert_eq!(label("listener", "unix:a\"b\\c\nd"), r#"listener="unix:a\"b\\c\nd""#);
     }
 }

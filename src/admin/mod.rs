@@ -5,10 +5,12 @@
 
 mod access;
 mod connections;
+mod counted;
 mod gather;
 mod metrics;
 mod responses;
 mod routes;
+mod stats;
 
 use std::{
     io,
@@ -104,7 +106,7 @@ pub(crate) struct Observed {
 #[derive(Debug)]
 pub(crate) struct Daemon {
     pub(crate) loops: Vec<Observed>,
-    /// The endpoint of each listener, and how `listening on` shows it.
+    /// The endpoint of each listener but UDP sockets, and how `listening on` shows it.
     pub(crate) listeners: Vec<(String, String)>,
     pub(crate) max_connections: usize,
     pub(crate) max_memory: usize,
@@ -114,9 +116,9 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// What all loops have done together.
-    fn stats(&self) -> Stats {
-        Stats::sum(self.loops.iter().map(|one| &*one.stats))
+    /// Memory of the connections' own buffers, in all loops.
+    fn buffered(&self) -> u64 {
+        self.loops.iter().map(|one| one.stats.buffered.value()).sum()
     }
 
     /// How `listening on` shows the listener at `endpoint`.

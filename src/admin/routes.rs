@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use log::{LevelFilter, info};
 use resound::{
-    Accepting, ControlError, Reason, Summary, Token,
+    Accepting, ControlError, Summary, Token,
     protocol::http::service::{HttpAnswer, HttpRequest, HttpResponse},
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{
     Daemon, Stage,
@@ -15,6 +15,7 @@ use super::{
     gather::{AT_MOST, Gather},
     metrics,
     responses::{bad_request, json_response, unavailable},
+    stats,
 };
 
 const PATHS: &str = "GET /metrics, /healthz, /readyz, /stats, /connections; POST /drain, \
@@ -32,7 +33,7 @@ pub(super) fn answer(daemon: &Arc<Daemon>, request: &HttpRequest<'_>) -> HttpAns
                 HttpAnswer::Now(unavailable(&format!("{}: it is about to end", stage.as_str())))
             }
         },
-        ("GET", "/stats", _) => HttpAnswer::Now(stats(daemon)),
+        ("GET", "/stats", _) => HttpAnswer::Now(stats::response(daemon)),
         ("GET", "/connections", _) => match Query::read(request) {
             Ok(query) => {
                 let mut listing = Listing::start(daemon, query);
@@ -96,45 +97,6 @@ fn readiness(daemon: &Daemon, loops: &[Result<Summary, ControlError>]) -> HttpRe
         }
     }
     HttpResponse::text("200 OK", "ready\n")
-}
-
-fn stats(daemon: &Daemon) -> HttpResponse {
-    let stats = daemon.stats();
-    let closed: Map<String, Value> = Reason::ALL
-        .iter()
-        .filter(|&&reason| stats.closed(reason) > 0)
-        .map(|&reason| (reason.as_str().to_owned(), stats.closed(reason).into()))
-        .collect();
-    let listeners: Vec<&str> = daemon.listeners.iter().map(|(_, shown)| shown.as_str()).collect();
-    json_response(
-        "200 OK",
-        &json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "pid": std::process::id(),
-            "uptime_seconds": daemon.start.elapsed().as_secs_f64(),
-            "stage": daemon.lifecycle.stage().as_str(),
-            "reactors": daemon.loops.len(),
-            "listeners": listeners,
-            "connections": {
-                "open": stats.open.value(),
-                "limit": daemon.max_connections,
-                "accepted": stats.opened.value(),
-                "refused": stats.refused.value(),
-                "closed": closed,
-            },
-            "frames": stats.frames.value(),
-            "received_bytes": stats.received.value(),
-            "sent_bytes": stats.sent.value(),
-            "buffered_bytes": stats.buffered.value(),
-            "buffered_limit_bytes": daemon.max_memory,
-            "truncated": stats.truncated.value(),
-            "too_long": stats.too_long.value(),
-            "malformed": stats.malformed.value(),
-            "datagrams_dropped": stats.datagrams_dropped.value(),
-            "accept_pauses": stats.accept_pauses.value(),
-            "accept_waits": stats.accept_waits.value(),
-        }),
-    )
 }
 
 /// Closes the connection `LOOP.KEY.GENERATION`.
@@ -266,7 +228,7 @@ mod tests {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(b"x").unwrap();
-        while blocked.stats.received.value() == 0 {
+        while blocked.stats.total().received.value() == 0 {
             thread::yield_now();
         }
         let health = thread::scope(|scope| {

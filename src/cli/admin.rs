@@ -52,9 +52,14 @@ pub(crate) fn place(endpoint: &Endpoint) -> String {
 }
 
 impl AdminArgs {
+    /// Whether there is to be an admin port.
+    pub(crate) const fn is_on(&self) -> bool {
+        self.admin.is_some()
+    }
+
     /// Descriptors that it needs at most.
     pub(crate) const fn descriptors(&self) -> u64 {
-        if self.admin.is_some() { DESCRIPTORS } else { 0 }
+        if self.is_on() { DESCRIPTORS } else { 0 }
     }
 
     /// Binds the admin port, if there is to be one.

@@ -194,7 +194,10 @@ impl ServeArgs {
             let bound = self.listen(&mut reactors, listen, place)?;
             let place = Listen { address: bound, keys: Vec::new(), ..listen.clone() };
             ready.push_str(&format!("listening on {place}\n"));
-            shown.push((place.address.to_string(), place.to_string()));
+            // The counters of UDP sockets have the shown name already.
+            if !protocols::is_udp(listen) {
+                shown.push((place.address.to_string(), place.to_string()));
+            }
         }
 
         let admin = self.admin.bind()?;
@@ -240,6 +243,7 @@ impl ServeArgs {
             handshake_timeout: timeouts.handshake_timeout.0,
             write_timeout: timeouts.write_timeout.0,
             grace: self.grace.0,
+            measure_turns: self.admin.is_on(),
             ..Config::default()
         };
         info!(

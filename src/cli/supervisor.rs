@@ -11,7 +11,7 @@ use std::{
 };
 
 use log::{error, info};
-use resound::{Handle, Reactor, Stats, protocol::Protocol};
+use resound::{Counts, Handle, Reactor, protocol::Protocol};
 
 use super::{
     Failure, cannot,
@@ -224,7 +224,8 @@ impl Supervisor {
 
     /// How long it has been serving, and what all loops have done together.
     pub(crate) fn summary(&self) -> String {
-        let stats = Stats::sum(self.loops.iter().map(|one| &*one.stats));
+        let totals: Vec<Counts> = self.loops.iter().map(|one| one.stats.total()).collect();
+        let stats = Counts::sum(&totals);
         format!("{}: {stats}", Time::rounded(self.start.elapsed()))
     }
 

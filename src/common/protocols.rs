@@ -31,9 +31,14 @@ const UDP_KEYS: &[Key] = &[
     ),
 ];
 
+/// Whether `listen` describes a UDP socket.
+pub(crate) fn is_udp(listen: &Listen) -> bool {
+    listen.protocol == UDP
+}
+
 /// The service that `listen` describes. `defaults` has the values of the keys that it leaves out.
 pub(crate) fn service(listen: &Listen, defaults: &Terms) -> Result<Service, String> {
-    if listen.protocol == UDP {
+    if is_udp(listen) {
         check(listen, UDP_KEYS.iter())?;
         if matches!(listen.address, Address::Unix(_)) {
             return Err("udp has no Unix sockets; write udp://HOST:PORT".to_owned());

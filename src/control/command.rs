@@ -170,7 +170,7 @@ pub struct ConnectionInfo {
     pub listener: usize,
     /// Where it is in its life.
     pub state: ConnectionState,
-    /// Time since it was accepted, or since connecting began; in whole seconds.
+    /// Time since it was accepted, or since connecting began; in tenths of a second.
     pub age: Duration,
     /// Bytes received.
     pub received: u64,

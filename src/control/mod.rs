@@ -1,5 +1,7 @@
 //! Commands into a running loop, and what a loop counts.
 
 pub(crate) mod command;
+pub(crate) mod counter;
 pub(crate) mod handle;
+pub(crate) mod histogram;
 pub(crate) mod stats;

@@ -1,55 +1,62 @@
-//! Counters and gauges: one writer, any number of readers, and cheap for both.
+//! What a loop counts, as a whole and for each listener.
 
 use std::{
     fmt,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{Arc, PoisonError, RwLock},
 };
 
+use super::{
+    counter::Counter,
+    histogram::{self, Histogram},
+};
 use crate::{
     Reason,
     plural::{Plural, bytes, connections, frames},
 };
 
-/// A number that one thread writes and others may read.
-///
-/// With a single writer a plain load and store make an increment; no locked instruction is needed.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// The value now.
-    #[must_use]
-    pub fn value(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
-
-    pub(crate) fn add(&self, amount: u64) {
-        self.set(self.value().wrapping_add(amount));
-    }
-
-    pub(crate) fn set(&self, value: u64) {
-        self.0.store(value, Relaxed);
-    }
-}
-
-/// What a reactor has done. Counters start at 0 and only grow; gauges say so.
-#[derive(Debug, Default)]
+/// What a reactor has done: of the loop as a whole, and of each of its listeners. Counters start at 0 and only grow;
+/// gauges say so.
+#[derive(Debug)]
 #[non_exhaustive]
 pub struct Stats {
+    /// Times that the loop has polled.
+    pub turns: Counter,
+    /// How long the loop was busy after a poll, in seconds. Empty unless [`Config::measure_turns`](crate::Config::measure_turns)
+    /// is set.
+    pub turn_durations: Histogram,
+    /// Bytes in connections' own buffers now; a gauge.
+    pub buffered: Counter,
+    listeners: RwLock<Vec<Arc<ListenerStats>>>,
+}
+
+/// What was done at one listener, at one UDP socket, or on the outbound connections of one lane.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ListenerStats {
+    /// Where a listener was bound, as [`Endpoint`](crate::Endpoint) shows it; `udp://` and the address; or `outbound`.
+    pub name: String,
+    /// How often what happened there.
+    pub counts: Counts,
+    /// How long its connections were open, in seconds; each counts when it closes.
+    pub connection_durations: Histogram,
+    /// How many connections it accepted at a time, when it was told that some wait.
+    pub accepts_per_wakeup: Histogram,
+}
+
+/// How often what happened at a listener, or at several.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Counts {
     /// Connections accepted, or opened by [`connect`](crate::Reactor::connect).
     pub opened: Counter,
     /// Connections open now; a gauge.
     pub open: Counter,
-    /// Times that the loop has polled.
-    pub turns: Counter,
     /// Whole frames (lines, messages, requests, datagrams) received and answered.
     pub frames: Counter,
     /// Bytes received.
     pub received: Counter,
     /// Bytes sent.
     pub sent: Counter,
-    /// Bytes in connections' own buffers now; a gauge.
-    pub buffered: Counter,
     /// Peers that closed in the middle of a frame.
     pub truncated: Counter,
     /// Frames refused because their length is over the limit.
@@ -71,19 +78,57 @@ pub struct Stats {
     closed: [Counter; Reason::ALL.len()],
 }
 
+impl Default for Stats {
+    fn default() -> Self {
+        Self {
+            turns: Counter::default(),
+            turn_durations: Histogram::new(&histogram::TURNS),
+            buffered: Counter::default(),
+            listeners: RwLock::default(),
+        }
+    }
+}
+
 impl Stats {
+    /// Each listener, UDP socket and lane, in the order in which they were added.
+    #[must_use]
+    pub fn listeners(&self) -> Vec<Arc<ListenerStats>> {
+        self.listeners.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What all listeners have done together.
+    #[must_use]
+    pub fn total(&self) -> Counts {
+        Counts::sum(self.listeners().iter().map(|listener| &listener.counts))
+    }
+
+    /// Counts for another listener.
+    pub(crate) fn add_listener(&self, name: String) -> Arc<ListenerStats> {
+        let listener = Arc::new(ListenerStats {
+            name,
+            counts: Counts::default(),
+            connection_durations: Histogram::new(&histogram::CONNECTIONS),
+            accepts_per_wakeup: Histogram::new(&histogram::ACCEPTS),
+        });
+        let mut listeners = self.listeners.write().unwrap_or_else(PoisonError::into_inner);
+        listeners.push(Arc::clone(&listener));
+        listener
+    }
+}
+
+impl Counts {
     /// Connections closed for `reason`.
     #[must_use]
     pub fn closed(&self, reason: Reason) -> u64 {
         self.closed[reason as usize].value()
     }
 
-    /// Adds up what several reactors have done.
+    /// Adds up what happened in several places.
     #[must_use]
     pub fn sum<'a>(all: impl IntoIterator<Item = &'a Self>) -> Self {
         let sum = Self::default();
-        for stats in all {
-            for (total, counter) in sum.counters().zip(stats.counters()) {
+        for counts in all {
+            for (total, counter) in sum.counters().zip(counts.counters()) {
                 total.add(counter.value());
             }
         }
@@ -95,11 +140,9 @@ impl Stats {
         let Self {
             opened,
             open,
-            turns,
             frames,
             received,
             sent,
-            buffered,
             truncated,
             too_long,
             malformed,
@@ -114,11 +157,9 @@ impl Stats {
         let single = [
             opened,
             open,
-            turns,
             frames,
             received,
             sent,
-            buffered,
             truncated,
             too_long,
             malformed,
@@ -137,7 +178,7 @@ impl Stats {
     }
 }
 
-impl fmt::Display for Stats {
+impl fmt::Display for Counts {
     /// One line, for a summary at exit.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -181,15 +222,15 @@ mod tests {
 
     #[test]
     fn a_sum_is_of_every_number() {
-        let (one, two) = (Stats::default(), Stats::default());
+        let (one, two) = (Counts::default(), Counts::default());
         for (index, counter) in (1..).zip(one.counters()) {
             counter.set(index);
         }
         two.frames.set(1000);
         two.count_closed(Reason::Idle);
-        let sum = Stats::sum([&one, &two]);
+        let sum = Counts::sum([&one, &two]);
         assert_eq!(sum.opened.value(), 1);
-        assert_eq!(sum.frames.value(), 1004);
+        assert_eq!(sum.frames.value(), 1003);
         assert_eq!(sum.closed(Reason::Idle), one.closed(Reason::Idle) + 1);
     }
 }

@@ -49,6 +49,9 @@ pub struct Config {
     pub linger: Duration,
     /// How long a stopping reactor waits for connections to finish. Default 10 s.
     pub grace: Duration,
+    /// Measure how long each turn takes ([`Stats::turn_durations`](crate::Stats::turn_durations)): the clock is read
+    /// twice a turn. Default false.
+    pub measure_turns: bool,
 }
 
 /// The limits of a UDP echo, which [`Reactor::listen_udp`](crate::Reactor::listen_udp) takes.
@@ -109,6 +112,7 @@ impl Default for Config {
             write_timeout: Some(Duration::from_secs(60)),
             linger: Duration::from_secs(2),
             grace: Duration::from_secs(10),
+            measure_turns: false,
         }
     }
 }

@@ -267,7 +267,7 @@ impl<S: Stream> Connection<S> {
         if self.note_requests(cx.shared)
             && let Err(refusal) = opened
         {
-            cx.shared.refuse(refusal);
+            cx.refuse(refusal);
             self.state = State::Finishing(Reason::Refused);
         }
         self.send_output(cx)
@@ -352,7 +352,7 @@ impl<S: Stream> Connection<S> {
                 Ok(read) => {
                     trace!("{}: read {} B of at most {}", cx.token, read.bytes, read.room);
                     self.received += read.bytes as u64;
-                    cx.shared.stats.received.add(read.bytes as u64);
+                    cx.counts.received.add(read.bytes as u64);
                     readable = until_would_block || read.bytes == read.room;
                     steps_left = steps_left.saturating_sub(read.bytes as u64 / STEP);
                     self.receive(&scratch[..read.fresh], cx)?;

@@ -185,13 +185,14 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     ) -> io::Result<()> {
         let index = self.next_service()?;
         self.net.listen(&mut listener, listener_token(index.into()))?;
-        self.services.push(Service::new(Some(listener), protocol, name));
+        let stats = self.shared.stats.add_listener(name);
+        self.services.push(Service::new(Some(listener), protocol, stats));
         Ok(())
     }
 
     /// Closes the listener of that name, and accepts nothing there any more. Returns whether there was one.
     pub fn close_listener(&mut self, name: &str) -> bool {
-        let is_it = |service: &&mut Service<_, _>| service.name == name;
+        let is_it = |service: &&mut Service<_, _>| service.name() == name;
         let listening = self.services.iter_mut().filter(|service| service.listener.is_some());
         let Some(service) = listening.into_iter().find(is_it) else { return false };
         service.close_listener(&mut self.net);
@@ -200,7 +201,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
 
     /// What the listener of that name speaks.
     pub fn protocol_at(&mut self, name: &str) -> Option<&mut P> {
-        let service = self.services.iter_mut().find(|service| service.name == name)?;
+        let service = self.services.iter_mut().find(|service| service.name() == name)?;
         Some(&mut service.protocol)
     }
 
@@ -304,8 +305,8 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         let key = token.key();
         let connection = &mut self.connections[key];
         let before = connection.progress();
-        let protocol = &mut self.services[usize::from(connection.service)].protocol;
-        let mut cx = Context { token, protocol, shared: &mut self.shared };
+        let Service { protocol, stats, .. } = &mut self.services[usize::from(connection.service)];
+        let mut cx = Context { token, protocol, counts: &stats.counts, shared: &mut self.shared };
         match act(connection, &mut self.scratch, &mut cx) {
             Outcome::Wait => {}
             Outcome::Again => connection.queue_in(&mut self.run_queue, token),
@@ -377,9 +378,10 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
                 );
             }
             let connection = &mut self.connections[victim.key()];
-            let protocol = &mut self.services[usize::from(connection.service)].protocol;
-            let shared = &mut self.shared;
-            connection.end_for_memory(&mut Context { token: victim, protocol, shared });
+            let Service { protocol, stats, .. } =
+                &mut self.services[usize::from(connection.service)];
+            let (counts, shared) = (&stats.counts, &mut self.shared);
+            connection.end_for_memory(&mut Context { token: victim, protocol, counts, shared });
             // FIN and the rest of its end follow in its next turn.
             connection.queue_in(&mut self.run_queue, victim);
         }
@@ -393,10 +395,11 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         self.excuses.remove(&key);
         self.calls.cancel(token);
         let connection = self.connections.remove(key);
-        self.services[usize::from(connection.service)].protocol.closed(token, reason);
-        let stats = &self.shared.stats;
-        stats.count_closed(reason);
-        stats.open.set(self.connections.len() as u64);
+        let Service { protocol, stats, .. } = &mut self.services[usize::from(connection.service)];
+        protocol.closed(token, reason);
+        stats.counts.count_closed(reason);
+        stats.counts.open.subtract(1);
+        stats.connection_durations.record(self.opened.age(key, self.net.now()));
         let known = self.peers.remove(token);
         match known {
             Some(KnownPeer { peer, .. }) => {

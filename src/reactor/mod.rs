@@ -20,7 +20,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     os::fd::{AsFd, AsRawFd, OwnedFd},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use log::debug;
@@ -60,6 +60,7 @@ pub struct Reactor<P> {
     stop_source: Option<OwnedFd>,
     backlog: u32,
     share_ports: bool,
+    measure_turns: bool,
 }
 
 impl<P: Protocol> Reactor<P> {
@@ -82,7 +83,7 @@ impl<P: Protocol> Reactor<P> {
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
         let kernel = Kernel::new(registry, &config)?;
-        let Config { backlog, share_ports, .. } = config;
+        let Config { backlog, share_ports, measure_turns, .. } = config;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER.into())?);
         let wake = move || {
             if let Err(error) = waker.wake() {
@@ -99,6 +100,7 @@ impl<P: Protocol> Reactor<P> {
             events: Events::with_capacity(EVENTS_PER_POLL),
             backlog,
             share_ports,
+            measure_turns,
             dispatcher,
             poll,
         })
@@ -235,7 +237,7 @@ impl<P: Protocol> Reactor<P> {
 
     fn echo_datagrams(&mut self, socket: Datagrams, config: &UdpConfig) -> io::Result<SocketAddr> {
         let bound = socket.address();
-        self.dispatcher.echo_datagrams(socket, config)?;
+        self.dispatcher.echo_datagrams(socket, format!("udp://{bound}"), config)?;
         Ok(bound)
     }
 
@@ -313,6 +315,7 @@ impl<P: Protocol> Reactor<P> {
             Err(error) if error.kind() == ErrorKind::Interrupted => self.events.clear(),
             Err(error) => return Err(error),
         }
+        let start = self.measure_turns.then(Instant::now);
         let mut is_woken = false;
         self.dispatcher.stats().turns.add(1);
         for event in &self.events {
@@ -331,6 +334,10 @@ impl<P: Protocol> Reactor<P> {
         }
         self.dispatcher.run_queued();
         self.dispatcher.expire();
+        if let Some(start) = start {
+            let nanoseconds = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            self.dispatcher.stats().turn_durations.record(nanoseconds);
+        }
         Ok(self.dispatcher.phase())
     }
 }

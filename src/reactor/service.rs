@@ -1,8 +1,9 @@
 //! One listener as the dispatcher sees it: what it speaks, and whether it is accepting.
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use super::net::Net;
+use crate::control::stats::ListenerStats;
 
 /// Names one protocol for outbound connections: [`Reactor::outbound`](crate::Reactor::outbound).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,14 +15,18 @@ pub(super) struct Service<L, P> {
     /// `None` once it is closed, and for outbound connections.
     pub(super) listener: Option<L>,
     pub(super) protocol: P,
-    /// Where it was bound, for the log.
-    pub(super) name: String,
+    pub(super) stats: Arc<ListenerStats>,
     pub(super) accepting: Accepting,
 }
 
 impl<L, P> Service<L, P> {
-    pub(super) const fn new(listener: Option<L>, protocol: P, name: String) -> Self {
-        Self { listener, protocol, name, accepting: Accepting::OnEvent }
+    pub(super) const fn new(listener: Option<L>, protocol: P, stats: Arc<ListenerStats>) -> Self {
+        Self { listener, protocol, stats, accepting: Accepting::OnEvent }
+    }
+
+    /// Where it was bound, for the log.
+    pub(super) fn name(&self) -> &str {
+        &self.stats.name
     }
 
     /// Accepts nothing any more.

@@ -19,7 +19,7 @@ fn go_calls_a_method() {
         let address = reactor.listen(([127, 0, 0, 1], 0), json_rpc::JsonRpc).unwrap();
         started.send((address, reactor.handle())).unwrap();
         reactor.run().unwrap();
-        reactor.stats().frames.value()
+        reactor.stats().total().frames.value()
     });
     let (address, handle) = starting.recv().unwrap();
     let printed = run(client.arg(address.to_string()));

@@ -106,14 +106,18 @@ pub(crate) fn check(world: &mut World, before: Before) {
 
 fn check_totals(world: &World, inspection: &Inspection) {
     let kernel = world.kernel.borrow();
-    let stats = world.dispatcher.stats();
+    let stats = world.dispatcher.stats().total();
     let connections = &inspection.connections;
     assert_eq!(connections.len(), kernel.open, "slab and open sockets");
     assert_eq!(stats.open.value(), kernel.open as u64, "the gauge of open connections");
     assert!(connections.len() <= world.config.max_connections, "more than max_connections");
     let capacity: usize = connections.iter().map(|c| c.capacity).sum();
     assert_eq!(capacity, inspection.lent, "lent memory and buffers");
-    assert_eq!(stats.buffered.value(), inspection.lent as u64, "the gauge of buffered bytes");
+    assert_eq!(
+        world.dispatcher.stats().buffered.value(),
+        inspection.lent as u64,
+        "the gauge of buffered bytes"
+    );
     assert!(capacity <= world.config.max_memory, "over max_memory");
     if inspection.queued > 0 {
         assert_eq!(world.dispatcher.wait(), Some(Duration::ZERO), "it sleeps with work queued");
@@ -139,7 +143,7 @@ fn check_totals(world: &World, inspection: &Inspection) {
 /// Connections that the server closed as soon as they were accepted, and was allowed to.
 fn check_refused(world: &mut World, inspection: &Inspection, closed: &[usize]) -> Vec<usize> {
     let kernel = &*world.kernel.borrow();
-    let stats = world.dispatcher.stats();
+    let stats = world.dispatcher.stats().total();
     let Tally { refused: counted, by_reason } = &mut world.tally;
     let is_stranger = |&index: &usize| kernel.wire(world.clients[index].wire).token.is_none();
     let mut strangers: Vec<usize> = closed.iter().copied().filter(is_stranger).collect();
@@ -448,7 +452,7 @@ fn check_reasons(world: &mut World, closed: Vec<(usize, Vec<Reason>)>) {
         tally[reason as usize] += 1;
     }
     assert!(world.closed.borrow().is_empty(), "told of what is open: {:?}", world.closed);
-    let stats = world.dispatcher.stats();
+    let stats = world.dispatcher.stats().total();
     for &reason in Reason::ALL {
         assert_eq!(stats.closed(reason), tally[reason as usize], "closed: {}", reason.as_str());
     }

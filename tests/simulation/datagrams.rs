@@ -223,7 +223,7 @@ impl Datagrams {
                 calls: Vec::new(),
             });
             let socket = DatagramSocket { kernel: Rc::clone(kernel), port };
-            dispatcher.echo_datagrams(socket, &config).unwrap();
+            dispatcher.echo_datagrams(socket, "udp".to_owned(), &config).unwrap();
             Model {
                 kind,
                 sent: VecDeque::new(),
@@ -296,7 +296,7 @@ impl Datagrams {
             assert!(is_woken, "a UDP socket that nothing wakes: {inspected:?}, {port:?}");
             model.check_limits(kernel.now - self.begun);
         }
-        let stats = dispatcher.stats();
+        let stats = dispatcher.stats().total();
         let sum = |count: fn(&Model) -> u64| self.models.iter().map(count).sum::<u64>();
         let dropped = sum(|model| model.objected + model.limited + model.failed);
         assert_eq!(stats.datagrams_dropped.value(), dropped, "datagrams dropped");

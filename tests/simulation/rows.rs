@@ -80,7 +80,7 @@ impl<P: Protocol> Calm<P> {
     }
 
     fn closed(&self, reason: Reason) -> u64 {
-        self.dispatcher.stats().closed(reason)
+        self.dispatcher.stats().total().closed(reason)
     }
 }
 
@@ -116,13 +116,13 @@ fn an_accept_storm_is_taken_in_batches_with_the_others_in_between() {
     for round in 1..=10 {
         calm.send(pinging, HELLO);
         assert_eq!(calm.written(pinging), 9 * round);
-        let open = calm.dispatcher.stats().open.value();
+        let open = calm.dispatcher.stats().total().open.value();
         assert!(open <= 1 + 128 * round, "{open} accepted in {round} rounds");
     }
     while calm.dispatcher.wait() == Some(Duration::ZERO) {
         calm.step();
     }
-    assert_eq!(calm.dispatcher.stats().open.value(), 1_001);
+    assert_eq!(calm.dispatcher.stats().total().open.value(), 1_001);
 }
 
 impl Calm {
@@ -334,16 +334,16 @@ fn ping_beside_what_concerns_all(config: Config, act: impl FnOnce(&mut Calm)) ->
     for _ in 0..CONNECTIONS {
         calm.kernel.borrow_mut().connect(0);
     }
-    while calm.dispatcher.stats().open.value() < CONNECTIONS as u64 {
+    while calm.dispatcher.stats().total().open.value() < CONNECTIONS as u64 {
         calm.step();
     }
     let pinging = calm.connect();
     act(&mut calm);
     let mut rounds = 0;
-    while calm.dispatcher.stats().open.value() > 1 {
-        let (open, written) = (calm.dispatcher.stats().open.value(), calm.written(pinging));
+    while calm.dispatcher.stats().total().open.value() > 1 {
+        let (open, written) = (calm.dispatcher.stats().total().open.value(), calm.written(pinging));
         calm.send(pinging, HELLO);
-        let closed = open - calm.dispatcher.stats().open.value();
+        let closed = open - calm.dispatcher.stats().total().open.value();
         assert!(closed <= SLICE, "{closed} connections closed between two polls");
         if !calm.has_sent_fin(pinging) {
             assert_eq!(calm.written(pinging), written + HELLO.len() as u64, "the ping waits");
@@ -373,7 +373,7 @@ fn thousands_that_are_idle_are_ended_in_slices() {
 fn thousands_are_closed_in_slices_when_the_grace_time_is_over() {
     let config = Config { grace: MILLISECOND, linger: 10 * SECOND, ..Config::default() };
     let calm = ping_beside_what_concerns_all(config, |calm| calm.dispatcher.stop());
-    assert_eq!(calm.dispatcher.stats().closed(Reason::Drained), 0, "they linger");
+    assert_eq!(calm.dispatcher.stats().total().closed(Reason::Drained), 0, "they linger");
 }
 
 /// Answers each byte within a message that never ends, as WebSocket answers pings between fragments.

@@ -79,6 +79,7 @@ impl World {
             write_timeout: timeout(c),
             linger: Duration::from_millis(1 + c.length(2_000) as u64),
             grace: Duration::from_millis(1 + c.length(5_000) as u64),
+            ..Config::default()
         };
         let faults = Faults {
             interrupted: c.one_of(&[0, 0, 1, 20]),

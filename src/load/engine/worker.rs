@@ -379,7 +379,7 @@ impl Worker {
         if self.plan.churn.is_none() {
             return;
         }
-        let received = self.reactor.stats().received.value();
+        let received = self.reactor.stats().total().received.value();
         self.load().behind_the_end(received);
     }
 

@@ -91,7 +91,7 @@ impl<S: Stream> Connection<S> {
             State::Open(begun) => {
                 let held = self.pending.as_ref().map_or(0, |pending| pending.input.len());
                 if begun == Begun::Frame || held > 0 {
-                    cx.shared.stats.truncated.add(1);
+                    cx.counts.truncated.add(1);
                     debug!(
                         "{}: the peer closed inside a frame, after {} of it",
                         cx.token,

@@ -198,14 +198,14 @@ impl<S: Stream> Connection<S> {
     fn note<P>(&mut self, received: Received, cx: &mut Context<'_, P>) -> Received {
         trace!("{}: {} B answered, {}", cx.token, received.consumed, frames(received.frames));
         self.frames += received.frames;
-        cx.shared.stats.frames.add(received.frames);
+        cx.counts.frames.add(received.frames);
         self.state = match received.next {
             Next::Idle => State::Open(Begun::Nothing),
             Next::Rest { .. } | Next::Full => State::Open(Begun::Frame),
             Next::Handshake { .. } => State::Open(Begun::Handshake),
             Next::Finish => State::Finishing(Reason::Finished),
             Next::Refuse(refusal) => {
-                cx.shared.refuse(refusal);
+                cx.refuse(refusal);
                 State::Finishing(Reason::Refused)
             }
         };

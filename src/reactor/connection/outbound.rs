@@ -37,7 +37,7 @@ impl<S: Stream> Connection<S> {
             }
         }
         self.state = State::Open(Begun::Nothing);
-        cx.shared.stats.opened.add(1);
+        cx.counts.opened.add(1);
         debug!("{}: connected to {peer}", cx.token);
         match self.open(&Ends::new(*peer, None), cx) {
             Outcome::Wait | Outcome::Again => self.turn(Readiness::ALL, scratch, cx),

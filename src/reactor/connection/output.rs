@@ -134,7 +134,7 @@ impl<S: Stream> Connection<S> {
     #[inline(always)]
     fn count_sent<P>(&mut self, bytes: usize, cx: &Context<'_, P>) {
         self.sent += bytes as u64;
-        cx.shared.stats.sent.add(bytes as u64);
+        cx.counts.sent.add(bytes as u64);
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use super::pending::Pending;
 use crate::{
     Peer, Token,
-    control::stats::Stats,
+    control::stats::{Counts, Stats},
     memory::Pool,
     protocol::{Output, Refusal},
     reactor::limits::Limits,
@@ -23,7 +23,22 @@ const HIGH_WATER: usize = 256 << 10;
 pub(in crate::reactor) struct Context<'a, P> {
     pub(in crate::reactor) token: Token,
     pub(in crate::reactor) protocol: &'a mut P,
+    /// Of the connection's listener.
+    pub(in crate::reactor) counts: &'a Counts,
     pub(in crate::reactor) shared: &'a mut Shared,
+}
+
+impl<P> Context<'_, P> {
+    /// Counts a refusal, and leaves it to the dispatcher to log.
+    pub(super) fn refuse(&mut self, refusal: Refusal) {
+        let counter = match refusal {
+            Refusal::TooLong { .. } => &self.counts.too_long,
+            Refusal::Malformed(_) => &self.counts.malformed,
+            Refusal::NotAllowed(_) => &self.counts.not_allowed,
+        };
+        counter.add(1);
+        self.shared.news.tell(|news| news.refused = Some(refusal));
+    }
 }
 
 /// What all connections of a loop share.
@@ -55,16 +70,6 @@ impl Shared {
     }
 
     /// Counts a refusal, and leaves it to the dispatcher to log.
-    pub(super) fn refuse(&mut self, refusal: Refusal) {
-        let counter = match refusal {
-            Refusal::TooLong { .. } => &self.stats.too_long,
-            Refusal::Malformed(_) => &self.stats.malformed,
-            Refusal::NotAllowed(_) => &self.stats.not_allowed,
-        };
-        counter.add(1);
-        self.news.tell(|news| news.refused = Some(refusal));
-    }
-
     /// Counts the address from a PROXY header, if connections are counted by address. Returns whether it is within its
     /// limit.
     pub(super) fn admit(&mut self, peer: Peer) -> bool {

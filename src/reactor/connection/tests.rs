@@ -14,7 +14,7 @@ mod protocols;
 
 use super::{shared::Shared, *};
 use crate::{
-    Config, Limits, Peer,
+    Config, Counts, Limits, Peer,
     protocol::{Frames, Next, Output, Raw, Received},
 };
 
@@ -142,6 +142,7 @@ struct Bench<P = Frames> {
     protocol: P,
     scratch: Vec<u8>,
     shared: Shared,
+    counts: Counts,
     connecting_to: Option<Peer>,
 }
 
@@ -158,13 +159,14 @@ impl<P: Protocol> Bench<P> {
             protocol,
             scratch: vec![0; SCRATCH],
             shared: shared(1 << 30),
+            counts: Counts::default(),
             connecting_to: None,
         }
     }
 
     fn parts(&mut self) -> (&mut Connection<Script>, &mut [u8], Context<'_, P>) {
-        let Self { connection, protocol, scratch, shared, .. } = self;
-        let cx = Context { token: TOKEN, protocol, shared };
+        let Self { connection, protocol, scratch, shared, counts, .. } = self;
+        let cx = Context { token: TOKEN, protocol, counts, shared };
         (connection, scratch, cx)
     }
 
@@ -335,7 +337,7 @@ fn fin_inside_a_frame_at_every_cut_echoes_the_whole_ones_and_is_counted() {
         let closed = Readiness { more_behind: true, ..READABLE };
         assert_eq!(bench.turn(closed), Outcome::Closed(Reason::PeerClosed));
         assert_eq!(bench.written(), whole, "cut {cut}");
-        assert_eq!(bench.shared.stats.truncated.value(), u64::from(cut > 0), "cut {cut}");
+        assert_eq!(bench.counts.truncated.value(), u64::from(cut > 0), "cut {cut}");
     }
 }
 
@@ -349,7 +351,7 @@ fn a_length_over_the_limit_is_refused_after_the_frames_before_it_and_lingers() {
     assert_eq!(bench.written(), frame(b"good"));
     assert!(bench.connection.stream.fin);
     assert_eq!(bench.connection.ended_for(), Some(Reason::Refused));
-    assert_eq!(bench.shared.stats.too_long.value(), 1);
+    assert_eq!(bench.counts.too_long.value(), 1);
     assert!(bench.connection.pending.is_none(), "what is discarded is not kept");
     bench.connection.stream.incoming = [bytes(&[0; 5000]), Incoming::Eof].into();
     assert_eq!(bench.turn(Readiness::ALL), Outcome::Closed(Reason::Refused));

@@ -9,7 +9,7 @@ use log::{Level, debug, log_enabled, warn};
 
 use super::{Dispatcher, KnownPeer, listener_token};
 use crate::{
-    Ends, Peer, Reason, Token,
+    Counts, Ends, Peer, Reason, Token,
     plural::{and_more, connections},
     protocol::Protocol,
     reactor::{
@@ -34,6 +34,14 @@ enum Attempt {
 impl<N: Net, P: Protocol> Dispatcher<N, P> {
     /// Accepts the waiting connections, up to one turn's limit; then the listener queues for another turn.
     pub(super) fn accept(&mut self, index: usize) {
+        let before = self.counts(index).opened.value();
+        self.accept_batch(index);
+        let service = &self.services[index];
+        let accepted = service.stats.counts.opened.value() - before;
+        service.stats.accepts_per_wakeup.record(accepted);
+    }
+
+    fn accept_batch(&mut self, index: usize) {
         for _ in 0..ACCEPTS_PER_TURN {
             if self.services[index].listener.is_none() {
                 return;
@@ -48,6 +56,10 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             }
         }
         self.queue_listener(index);
+    }
+
+    fn counts(&self, index: usize) -> &Counts {
+        &self.services[index].stats.counts
     }
 
     fn queue_listener(&mut self, index: usize) {
@@ -96,7 +108,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     }
 
     fn accept_failed(&mut self, index: usize, error: &io::Error) -> Attempt {
-        let name = &self.services[index].name;
+        let name = self.services[index].name();
         match Remedy::of(error) {
             Remedy::AwaitEvent => Attempt::Stop,
             Remedy::TakeNext => {
@@ -119,9 +131,9 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         let now = self.net.now();
         let service = &mut self.services[index];
         service.accepting = Accepting::Paused(now + pause);
-        self.shared.stats.accept_pauses.add(1);
+        service.stats.counts.accept_pauses.add(1);
         if let Some(more) = self.warnings.paused.admit(now) {
-            let name = &service.name;
+            let name = service.name();
             warn!("{name}: accept: {error}; trying again every {pause:?}{}", and_more(more));
         }
         Attempt::Stop
@@ -129,12 +141,12 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
 
     /// Closes the next waiting connection, for which there is no descriptor.
     fn shed(&mut self, index: usize, error: &io::Error, pause: Duration) -> Attempt {
-        let Service { listener: Some(listener), name, .. } = &self.services[index] else {
-            return Attempt::Stop;
-        };
+        let service = &self.services[index];
+        let Some(listener) = &service.listener else { return Attempt::Stop };
+        let name = service.name();
         match self.net.shed(listener) {
             Ok(()) => {
-                self.shared.stats.refused.add(1);
+                service.stats.counts.refused.add(1);
                 if let Some(more) = self.warnings.shed.admit(self.net.now()) {
                     warn!("{name}: accept: {error}; refused a connection{}", and_more(more));
                 }
@@ -150,9 +162,9 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     fn await_room(&mut self, index: usize) -> Attempt {
         let service = &mut self.services[index];
         service.accepting = Accepting::Full;
-        self.shared.stats.accept_waits.add(1);
+        service.stats.counts.accept_waits.add(1);
         if let Some(more) = self.warnings.full.admit(self.net.now()) {
-            let (name, limit) = (&service.name, connections(self.config.max_connections));
+            let (name, limit) = (service.name(), connections(self.config.max_connections));
             warn!(
                 "{name}: {limit} open, the limit of --max-connections; others wait in the backlog{}",
                 and_more(more)
@@ -166,9 +178,9 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
 
     /// A connection over the limit was accepted, and is closed at once.
     fn refuse(&mut self, index: usize, peer: &Peer) {
-        self.shared.stats.refused.add(1);
+        self.counts(index).refused.add(1);
         if let Some(more) = self.warnings.full.admit(self.net.now()) {
-            let name = &self.services[index].name;
+            let name = self.services[index].name();
             let limit = connections(self.config.max_connections);
             warn!(
                 "{name}: refused {peer}: {limit} open, the limit of --max-connections{}",
@@ -210,12 +222,12 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
                 return false;
             }
         };
-        debug!("{token}: opened: {peer} to {}", self.services[index].name);
+        debug!("{token}: opened: {peer} to {}", self.services[index].name());
         let is_counted = counted.is_some();
         if is_counted || log_enabled!(Level::Debug) {
             self.peers.insert(token, KnownPeer { peer, is_counted });
         }
-        self.shared.stats.opened.add(1);
+        self.counts(index).opened.add(1);
         self.visit(token, |connection, _, cx| connection.open(ends, cx));
         true
     }
@@ -232,9 +244,9 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     }
 
     fn registering_failed(&mut self, index: usize, peer: &Peer, error: &io::Error) {
-        self.shared.stats.count_closed(Reason::Unregistered);
+        self.counts(index).count_closed(Reason::Unregistered);
         if let Some(more) = self.warnings.unregistered.admit(self.net.now()) {
-            let name = &self.services[index].name;
+            let name = self.services[index].name();
             warn!("{name}: closed the connection from {peer}: register: {error}{}", and_more(more));
         }
     }
@@ -248,15 +260,15 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     /// Adds a connection under [`next_token`](Self::next_token).
     pub(super) fn insert(&mut self, connection: Connection<N::Stream>) {
         self.generation = self.generation.checked_add(1).unwrap_or(1);
+        self.counts(connection.service.into()).open.add(1);
         let key = self.connections.insert(connection);
         self.opened.open(key, self.net.now());
-        self.shared.stats.open.set(self.connections.len() as u64);
     }
 
     fn refuse_address(&mut self, index: usize, peer: &Peer) {
-        self.shared.stats.refused.add(1);
+        self.counts(index).refused.add(1);
         if let Some(more) = self.warnings.per_address.admit(self.net.now()) {
-            let name = &self.services[index].name;
+            let name = self.services[index].name();
             warn!(
                 "{name}: refused {peer}: its address has as many connections as --max-connections-per-ip \
                  allows{}",

@@ -46,7 +46,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
 
     fn summary(&self) -> Summary {
         let listeners = self.services.iter().map(|service| ListenerInfo {
-            name: service.name.clone(),
+            name: service.name().to_owned(),
             accepting: match service.accepting {
                 _ if service.listener.is_none() => command::Accepting::Closed,
                 Accepting::OnEvent | Accepting::Queued => command::Accepting::Yes,
@@ -86,7 +86,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         let now = self.net.now();
         ConnectionInfo {
             peer: self.peers.get(token).map(|&KnownPeer { peer, .. }| peer),
-            age: Duration::from_secs(self.opened.age(key, now)),
+            age: Duration::from_millis(100 * self.opened.age(key, now)),
             time_left: deadline.map(|deadline| deadline.saturating_sub(now)),
             ..connection.describe(token)
         }

@@ -4,6 +4,7 @@ use std::{
     io::{self, ErrorKind},
     mem,
     net::SocketAddr,
+    sync::Arc,
     time::Duration,
 };
 
@@ -11,7 +12,8 @@ use log::{debug, trace, warn};
 
 use super::Dispatcher;
 use crate::{
-    Stats, Token, UdpConfig,
+    Token, UdpConfig,
+    control::stats::ListenerStats,
     protocol::Protocol,
     reactor::guard::{Guard, Objection},
     reactor::inspect::InspectedDatagrams,
@@ -32,6 +34,7 @@ const LONGEST: usize = 65_535;
 #[derive(Debug)]
 pub(super) struct DatagramEcho<S> {
     socket: S,
+    stats: Arc<ListenerStats>,
     port: u16,
     buffer: Box<[u8]>,
     /// The length and the source of the datagram in `buffer`, while the kernel has no room to send it.
@@ -52,7 +55,7 @@ enum Turn {
 }
 
 impl<N: Net, P: Protocol> Dispatcher<N, P> {
-    /// Echoes the datagrams that `socket` receives, within the limits of `config`.
+    /// Echoes the datagrams that `socket` receives, within the limits of `config`; `name` is for the counters.
     ///
     /// # Errors
     ///
@@ -60,13 +63,15 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     pub fn echo_datagrams(
         &mut self,
         mut socket: N::DatagramSocket,
+        name: String,
         config: &UdpConfig,
     ) -> io::Result<()> {
         let too_many = || io::Error::other("too many UDP sockets");
         let index = u32::try_from(self.datagrams.len()).ok();
         let key = index.and_then(|index| FIRST_KEY.checked_add(index)).ok_or_else(too_many)?;
         self.net.register_datagrams(&mut socket, Token::new(key, 0))?;
-        self.datagrams.push(DatagramEcho::new(socket, config));
+        let stats = self.shared.stats.add_listener(name);
+        self.datagrams.push(DatagramEcho::new(socket, stats, config));
         Ok(())
     }
 
@@ -82,7 +87,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     pub(super) fn datagrams_turn(&mut self, index: usize) {
         let now = self.net.now();
         let echo = &mut self.datagrams[index];
-        echo.queued = echo.turn(now, &self.shared.stats) == Turn::Again;
+        echo.queued = echo.turn(now) == Turn::Again;
         if echo.queued {
             self.run_queue.push_back(token(index));
         }
@@ -114,10 +119,11 @@ pub(super) const fn index(key: usize) -> Option<usize> {
 }
 
 impl<S: DatagramSocket> DatagramEcho<S> {
-    fn new(socket: S, config: &UdpConfig) -> Self {
+    fn new(socket: S, stats: Arc<ListenerStats>, config: &UdpConfig) -> Self {
         let port = socket.local_port();
         Self {
             socket,
+            stats,
             port,
             buffer: vec![0; LONGEST].into_boxed_slice(),
             owed: None,
@@ -128,20 +134,20 @@ impl<S: DatagramSocket> DatagramEcho<S> {
     }
 
     /// Receives and answers until no datagram is left, the kernel has no room to send, or the budget is spent.
-    fn turn(&mut self, now: Duration, stats: &Stats) -> Turn {
+    fn turn(&mut self, now: Duration) -> Turn {
         for _ in 0..PER_TURN {
             if let Some((length, source)) = self.owed.take()
-                && !self.answer(length, source, stats)
+                && !self.answer(length, source)
             {
                 return Turn::Wait;
             }
             match self.socket.receive(&mut self.buffer) {
                 Ok((length, source)) => {
                     trace!("{source}: datagram of {length} B");
-                    stats.received.add(length as u64);
+                    self.stats.counts.received.add(length as u64);
                     match self.guard.objection(source, now) {
                         None => self.owed = Some((length, source)),
-                        Some(objection) => self.drop_one(source, objection, now, stats),
+                        Some(objection) => self.drop_one(source, objection, now),
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Turn::Wait,
@@ -153,28 +159,28 @@ impl<S: DatagramSocket> DatagramEcho<S> {
     }
 
     /// Sends the datagram in the buffer to `source`; false if the kernel has no room and it has to wait.
-    fn answer(&mut self, length: usize, source: SocketAddr, stats: &Stats) -> bool {
+    fn answer(&mut self, length: usize, source: SocketAddr) -> bool {
         match self.socket.send(&self.buffer[..length], source) {
             Ok(()) => {
-                stats.frames.add(1);
-                stats.sent.add(length as u64);
+                self.stats.counts.frames.add(1);
+                self.stats.counts.sent.add(length as u64);
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 self.owed = Some((length, source));
                 return false;
             }
             Err(error) => {
-                stats.datagrams_dropped.add(1);
+                self.stats.counts.datagrams_dropped.add(1);
                 debug!("{source}: send {length} B: {error}");
             }
         }
         true
     }
 
-    fn drop_one(&mut self, source: SocketAddr, why: Objection, now: Duration, stats: &Stats) {
-        stats.datagrams_dropped.add(1);
+    fn drop_one(&mut self, source: SocketAddr, why: Objection, now: Duration) {
+        self.stats.counts.datagrams_dropped.add(1);
         if matches!(why, Objection::Loop { .. }) {
-            stats.loop_guard_drops.add(1);
+            self.stats.counts.loop_guard_drops.add(1);
         }
         // A client that sends for hours loses many datagrams to the loop guard: one warning is enough.
         if why == (Objection::Loop { first: false }) {

@@ -25,7 +25,8 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     /// If there are 255 listeners and lanes already.
     pub fn outbound(&mut self, protocol: P) -> io::Result<Lane> {
         let lane = self.next_service()?;
-        self.services.push(Service::new(None, protocol, "outbound".to_owned()));
+        let stats = self.shared.stats.add_listener("outbound".to_owned());
+        self.services.push(Service::new(None, protocol, stats));
         Ok(Lane(lane))
     }
 

@@ -62,7 +62,7 @@ fn the_protocol_speaks_first_once_the_peer_has_answered() {
     assert!(bench.connection.is_connecting());
     assert_eq!(bench.turn(WRITABLE), Outcome::Wait);
     assert_eq!((&bench.protocol.opened[..], bench.written()), (&[PEER][..], &b"hello"[..]));
-    assert_eq!(bench.shared.stats.opened.value(), 1);
+    assert_eq!(bench.counts.opened.value(), 1);
     assert!(bench.connection.pending.is_none(), "its peer's address is not kept");
 }
 

@@ -109,16 +109,15 @@ fn play(index: usize, terms: &Terms, script: Script) -> Played {
         turns += 1;
         assert!(turns < 20_000, "it does not come to an end");
     }
-    let Bench { mut connection, mut shared, .. } = bench;
+    let Bench { mut connection, mut shared, counts, .. } = bench;
     let written = std::mem::take(&mut connection.stream.written);
     connection.close(TOKEN, &mut shared);
     assert_eq!(shared.pool.lent(), 0);
-    let stats = &shared.stats;
     Played {
         written,
-        frames: stats.frames.value(),
-        refused: stats.malformed.value() + stats.too_long.value(),
-        truncated: stats.truncated.value(),
+        frames: counts.frames.value(),
+        refused: counts.malformed.value() + counts.too_long.value(),
+        truncated: counts.truncated.value(),
     }
 }
 
