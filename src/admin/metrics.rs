@@ -4,7 +4,6 @@ use std::{
     borrow::Borrow,
     fmt::{Display, Write},
     fs,
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use resound::{
@@ -248,29 +247,33 @@ fn write(daemon: &Daemon, to: &mut Exposition) {
         "Always 1; the version is a label.",
         [(format!("version=\"{}\"", env!("CARGO_PKG_VERSION")), 1)],
     );
-    process(daemon, to);
+    process(to);
 }
 
 /// What Prometheus' client libraries tell of a process. What /proc does not tell is left out.
-fn process(daemon: &Daemon, to: &mut Exposition) {
-    let uptime = daemon.start.elapsed();
-    if let Ok(now) = SystemTime::now().duration_since(UNIX_EPOCH) {
-        to.gauge(
-            "process_start_time_seconds",
-            "When the daemon started, in seconds since 1970.",
-            one(now.saturating_sub(uptime).as_secs_f64()),
-        );
-    }
-    // proc_pid_stat(5): the command in parentheses may have spaces in it; utime is field 14.
+fn process(to: &mut Exposition) {
+    // proc_pid_stat(5): the command in parentheses may have spaces in it; utime is field 14, starttime field 22.
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let behind_command = stat.rsplit(") ").next().unwrap_or_default();
     let number = |field: usize| {
         behind_command.split(' ').nth(field - 3).and_then(|text| text.parse::<u64>().ok())
     };
+    #[expect(clippy::cast_precision_loss, reason = "ticks since the start stay far below 2^52")]
+    let seconds = |ticks: u64| ticks as f64 / rustix::param::clock_ticks_per_second() as f64;
     if let (Some(user), Some(system)) = (number(14), number(15)) {
-        #[expect(clippy::cast_precision_loss, reason = "ticks since the start stay far below 2^52")]
-        let seconds = (user + system) as f64 / rustix::param::clock_ticks_per_second() as f64;
-        to.counter("process_cpu_seconds", "CPU time, user and system.", one(seconds));
+        to.counter(
+            "process_cpu_seconds",
+            "CPU time, user and system.",
+            one(seconds(user + system)),
+        );
+    }
+    // From the same two numbers each time: alerts take a change for a restart, so it must not follow the clock.
+    if let (Some(start), Some(boot)) = (number(22), boot_time()) {
+        to.gauge(
+            "process_start_time_seconds",
+            "When the process started, in seconds since 1970.",
+            one(boot + seconds(start)),
+        );
     }
     if let (Some(size), Some(pages)) = (number(23), number(24)) {
         let resident = pages * rustix::param::page_size() as u64;
@@ -284,6 +287,12 @@ fn process(daemon: &Daemon, to: &mut Exposition) {
     if let Some(limit) = limit {
         to.gauge("process_max_fds", "File descriptors that may be open.", one(limit));
     }
+}
+
+/// When the system was booted, in seconds since 1970 (`proc_stat(5)`).
+fn boot_time() -> Option<f64> {
+    let stat = fs::read_to_string("/proc/stat").ok()?;
+    stat.lines().find_map(|line| line.strip_prefix("btime "))?.parse().ok()
 }
 
 #[cfg(test)]
