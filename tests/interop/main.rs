@@ -11,6 +11,7 @@ mod chromium;
 mod datagrams;
 mod frames;
 mod http;
+mod kubernetes;
 mod lines;
 mod namespaces;
 mod proxy;

@@ -13,13 +13,13 @@ use crate::{
 };
 
 /// Network namespaces, which end with their test.
-struct Namespaces {
+pub(crate) struct Namespaces {
     names: Vec<String>,
 }
 
 impl Namespaces {
     /// This many, each with a loopback device; `None` where that is not allowed.
-    fn new(test: &str, count: usize) -> Option<Self> {
+    pub(crate) fn new(test: &str, count: usize) -> Option<Self> {
         tool("ip")?;
         let mut all = Self { names: Vec::new() };
         for index in 0..count {
@@ -43,7 +43,7 @@ impl Namespaces {
     }
 
     /// `command`, to be run in one of them.
-    fn within(&self, index: usize, command: &Command) -> Command {
+    pub(crate) fn within(&self, index: usize, command: &Command) -> Command {
         let mut inside = Command::new("ip");
         inside.args(["netns", "exec", &self.names[index]]);
         inside.arg(command.get_program()).args(command.get_args());
