@@ -253,6 +253,17 @@ pub(crate) fn skip(why: &str) {
     );
 }
 
+/// The status code and the body of what `address` answers to GET over HTTP/1.0, with these further header lines.
+pub(crate) fn http_get(address: &str, path: &str, fields: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n{fields}\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
 /// Builds an example, which `cargo test` does only when it runs all tests.
 pub(crate) fn built_example(name: &str) -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));

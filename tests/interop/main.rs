@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod balancer;
 mod bodies;
 mod chromium;
 mod datagrams;
@@ -14,16 +15,19 @@ mod http;
 mod kubernetes;
 mod lines;
 mod namespaces;
+mod prometheus;
 mod proxy;
 mod rpc;
 mod websocket;
 
 use std::{
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, Command, Stdio},
 };
 
-use common::{Daemon, PATIENCE, skip, tool};
+use common::{Daemon, PATIENCE, resound, skip, tool};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 /// `program`, which ends after [`PATIENCE`] at the latest, so that one that hangs fails its test.
 fn foreign(program: impl AsRef<Path>) -> Command {
@@ -94,4 +98,34 @@ fn run(command: &mut Command) -> String {
 /// The port of the daemon's `index`th listener.
 fn port(daemon: &Daemon, index: usize) -> &str {
     daemon.address(index).rsplit_once(':').unwrap().1
+}
+
+/// `resound bench` in the background.
+struct Load(Option<Child>);
+
+impl Load {
+    /// With these arguments, until [`end`](Self::end).
+    fn start(arguments: &[&str]) -> Self {
+        let mut command = resound();
+        command.arg("bench").args(arguments).args(["-z", "1h", "--json", "-"]);
+        Self(Some(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()))
+    }
+
+    /// Ends it and returns its report.
+    fn end(mut self) -> Value {
+        let child = self.0.take().unwrap();
+        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
 }

@@ -15,24 +15,29 @@ use socket2::{Domain, Socket, Type};
 
 use crate::common::{Daemon, PATIENCE, tool};
 
-/// A HAProxy in front of one daemon.
-struct HaProxy {
+/// A HAProxy, which listens on a port of its own.
+pub(crate) struct HaProxy {
     child: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     config: PathBuf,
 }
 
 impl HaProxy {
     /// Forwards to `daemon` with these options of a server line.
     fn start(test: &str, daemon: &Daemon, options: &str) -> Option<Self> {
-        let program = tool("haproxy")
-            .or_else(|| Some(PathBuf::from("/usr/sbin/haproxy")).filter(|path| path.exists()))?;
-        let config = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("haproxy-{test}.cfg"));
         let text = format!(
             "defaults\n mode tcp\n timeout connect 60s\n timeout client 60s\n timeout server 60s\n\
              listen echo\n bind fd@0\n server resound {} {options}\n",
             daemon.address(0)
         );
+        Self::with_config(test, &text)
+    }
+
+    /// With a configuration that binds `fd@0`.
+    pub(crate) fn with_config(test: &str, text: &str) -> Option<Self> {
+        let program = tool("haproxy")
+            .or_else(|| Some(PathBuf::from("/usr/sbin/haproxy")).filter(|path| path.exists()))?;
+        let config = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("haproxy-{test}.cfg"));
         fs::write(&config, text).unwrap();
         // It takes the listening socket as its standard input, so that no other can take the port before it.
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
