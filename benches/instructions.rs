@@ -83,7 +83,7 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> io::Result<bool> {
     println!("| server | load | instructions/frame | calls/frame |");
     println!("|---|---|--:|---|");
-    let wanted = peers::ALL.iter().filter(|peer| {
+    let wanted = peers::ALL.iter().chain([&peers::WITH_ADMIN]).filter(|peer| {
         if options.servers.is_empty() {
             peer.quick
         } else {

@@ -21,8 +21,8 @@ pub struct Peer {
 
 #[derive(Debug)]
 enum Source {
-    /// This crate's own command.
-    Resound,
+    /// This crate's own command, with these arguments besides the usual ones.
+    Resound(&'static [&'static str]),
     /// A file in `c/`; the header that has to be there, or an empty string; the library to link with.
     C(&'static str, &'static str, &'static str),
     /// A binary of the crate in `rust/`.
@@ -46,7 +46,7 @@ const fn quick(name: &'static str, what: &'static str, source: Source) -> Peer {
 /// All of them, in the order of the tables.
 pub static ALL: [Peer; 15] = [
     quick(YARDSTICK, "C epoll, no parsing", Source::C("bare", "", "")),
-    quick("resound", "whole frames", Source::Resound),
+    quick("resound", "whole frames", Source::Resound(&[])),
     quick("framed-c", "C epoll, whole frames", Source::C("framed", "", "")),
     peer("uring", "C io_uring, no parsing", Source::C("uring", "liburing.h", "uring")),
     peer("libuv", "no parsing, tuned", Source::C("libuv", "uv.h", "uv")),
@@ -65,6 +65,11 @@ pub static ALL: [Peer; 15] = [
     peer("netty", "NIO, whole frames", Source::Netty),
     peer("uvloop", "Python on libuv, no parsing", Source::Uvloop),
 ];
+
+/// The same server with an admin port, which nothing asks for anything.
+#[allow(dead_code, reason = "`versus` compares servers, and this is none of its own")]
+pub static WITH_ADMIN: Peer =
+    quick("resound-admin", "whole frames, --admin", Source::Resound(&["--admin", ANY_PORT]));
 
 /// What became of building a peer.
 #[derive(Debug)]
@@ -125,14 +130,12 @@ impl Peer {
         let program = directory.join(self.name).display().to_string();
         match &self.source {
             Source::Given(words) => Ok(command(words)),
-            Source::Resound => Ok(command([
-                env!("CARGO_BIN_EXE_resound"),
-                "serve",
-                "--listen",
-                &format!("frames://{ANY_PORT}"),
-                "--max-connections",
-                "25000",
-            ])),
+            Source::Resound(arguments) => {
+                let listen = format!("frames://{ANY_PORT}");
+                let usual = [env!("CARGO_BIN_EXE_resound"), "serve", "--listen", &listen];
+                let limit = ["--max-connections", "25000"];
+                Ok(command(usual.iter().chain(&limit).chain(*arguments)))
+            }
             Source::C(file, header, library) => {
                 if !works(Command::new("gcc").arg("--version")) {
                     return Ok(Built::Missing("gcc"));
