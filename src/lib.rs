@@ -58,7 +58,8 @@
 //!
 //! # Features
 //!
-//! `cli`, on by default, builds the `resound` command. `default-features = false` gives the library alone.
+//! `cli`, on by default, builds the `resound` command. `default-features = false` gives the library alone. `tcp-info` lets
+//! [`Handle::look_up`] tell round-trip times, retransmissions and unsent bytes ([`TcpInfo`]); `cli` has it.
 
 // Not in tests, where a panic is the report.
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
@@ -106,6 +107,7 @@ pub use socket::{
     listen,
     listener::Listener,
     peer::{Ends, Peer},
+    tcp_info::TcpInfo,
 };
 pub use token::Token;
 

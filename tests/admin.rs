@@ -227,6 +227,8 @@ fn connections_are_listed_and_closed_by_name() {
     assert_eq!((&busiest["state"], &busiest["waits_for"]), (&"open".into(), &"next frame".into()));
     let listener = daemon.listening[0].clone();
     assert_eq!(busiest["listener"], listener);
+    assert!(busiest["rtt_seconds"].as_f64().unwrap() > 0.0, "{busiest}");
+    assert!(busiest["retransmissions"].is_u64() && busiest["unsent_bytes"] == 0, "{busiest}");
     let escaped = listener.replace(':', "%3A").replace('/', "%2F");
     assert_eq!(json(&daemon, &format!("/connections?listener={escaped}"))["total"], 5);
     assert_eq!(json(&daemon, "/connections?listener=frames://elsewhere:1")["total"], 0);
@@ -358,6 +360,38 @@ fn beyond_loopback_a_token_is_required() {
     assert_eq!(ask("/stats", "\r\nAuthorization: Basic 0123456789abcdef"), 401);
     assert_eq!(ask("/stats", "\r\nAuthorization: Bearer 0123456789abcdef"), 200);
     assert_eq!((ask("/healthz", ""), ask("/readyz", "")), (200, 200), "probes need none");
+}
+
+#[test]
+fn a_client_that_closes_its_half_behind_the_request_gets_the_answer() {
+    let daemon = start(&[]);
+    for path in ["/healthz", "/readyz", "/connections", "/stats"] {
+        let mut stream = open(&daemon);
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+    }
+}
+
+#[test]
+fn it_is_not_ready_while_there_is_no_room_and_ready_again_at_once() {
+    for overload in ["wait", "refuse"] {
+        let daemon = start(&["--reactors", "2", "--max-connections", "2", "--overload", overload]);
+        let mut one = daemon.connect();
+        ping(&mut one);
+        assert_eq!(get(&daemon, "/readyz").0, 200, "there is room for another one");
+        let mut other = daemon.connect();
+        ping(&mut other);
+        let (code, why) = get(&daemon, "/readyz");
+        assert_eq!(code, 503);
+        assert_eq!(why, "2 connections are open, the limit of --max-connections\n");
+        assert_eq!(get(&daemon, "/healthz").0, 200);
+        drop(other);
+        eventually("there is room again", || get(&daemon, "/readyz").0 == 200);
+        ping(&mut one);
+    }
 }
 
 #[test]

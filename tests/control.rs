@@ -84,6 +84,13 @@ fn connections_are_listed_with_what_they_have_done_and_wait_for() {
     let found = running.handle.look_up(tokens).unwrap().wait(PATIENCE).unwrap();
     assert_eq!(found.len(), 1, "one of the two is not there");
     assert_eq!(found[0].peer, Some(Peer::Tcp(stream.local_addr().unwrap())));
+    assert_eq!(begun.tcp, None, "a list asks the kernel nothing");
+    if cfg!(feature = "tcp-info") {
+        let tcp = found[0].tcp.expect("it is a TCP connection");
+        // It has answered over loopback, and all of the answer has been acknowledged.
+        assert!(tcp.round_trip > Duration::ZERO && tcp.round_trip < PATIENCE, "{tcp:?}");
+        assert_eq!(tcp.unsent, 0);
+    }
     drop((stream, other));
     running.stop();
 }

@@ -189,6 +189,9 @@ impl Listing {
                     "owed_bytes": info.owed,
                     "waits_for": info.waits_for.as_str(),
                     "seconds_left": info.time_left.map(|left| left.as_secs_f64()),
+                    "rtt_seconds": info.tcp.map(|tcp| tcp.round_trip.as_secs_f64()),
+                    "retransmissions": info.tcp.map(|tcp| tcp.retransmissions),
+                    "unsent_bytes": info.tcp.map(|tcp| tcp.unsent),
                 })
             })
             .collect();

@@ -81,18 +81,30 @@ fn readiness(daemon: &Daemon, loops: &[Result<Summary, ControlError>]) -> HttpRe
     if stage != Stage::Serving {
         return unavailable(&format!("{}: it is about to end", stage.as_str()));
     }
+    let mut summaries = Vec::new();
     for (index, one) in loops.iter().enumerate() {
-        let summary = match one {
-            Ok(summary) => summary,
+        match one {
+            Ok(summary) => summaries.push(summary),
             Err(error) => return unavailable(&format!("reactor {index}: {error}")),
+        }
+    }
+    let open: usize = summaries.iter().map(|summary| summary.open).sum();
+    if open >= daemon.max_connections {
+        return unavailable(&format!(
+            "{open} connections are open, the limit of --max-connections"
+        ));
+    }
+    // A listener is able to accept while one of the loops that serve it is. That it is full of connections tells
+    // nothing: there is room again, and it goes on.
+    let listeners = || summaries.iter().flat_map(|summary| &summary.listeners);
+    for listener in listeners() {
+        let why = match listener.accepting {
+            Accepting::Paused => "descriptors or kernel memory ran out",
+            Accepting::Closed => "it is closed",
+            _ => continue,
         };
-        for listener in &summary.listeners {
-            let why = match listener.accepting {
-                Accepting::Yes => continue,
-                Accepting::Full => "as many connections as --max-connections allows are open",
-                Accepting::Paused => "descriptors or kernel memory ran out",
-                _ => "it is closed",
-            };
+        let mut same = listeners().filter(|other| other.name == listener.name);
+        if same.all(|other| matches!(other.accepting, Accepting::Paused | Accepting::Closed)) {
             return unavailable(&format!("{}: {why}", daemon.listener(&listener.name)));
         }
     }

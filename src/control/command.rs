@@ -6,12 +6,12 @@ use std::{
     time::Duration,
 };
 
-use crate::{Peer, Token, protocol::Output};
+use crate::{Peer, TcpInfo, Token, protocol::Output};
 
 /// Connections in one [`Page`] at most, and slab slots that are looked at for one.
 pub(crate) const PAGE: usize = 1024;
 
-/// Connections that are looked up by name for one command at most: each takes a system call.
+/// Connections that are looked up by name for one command at most: each takes system calls.
 pub(crate) const LOOKUPS: usize = 256;
 
 /// Something to append to a connection's output.
@@ -186,6 +186,9 @@ pub struct ConnectionInfo {
     pub waits_for: WaitsFor,
     /// How long it will wait for that; `None` without a limit.
     pub time_left: Option<Duration>,
+    /// What the kernel knows of it, where it was looked up ([`Handle::look_up`](crate::Handle::look_up)), is a TCP
+    /// connection, and the feature `tcp-info` is on.
+    pub tcp: Option<TcpInfo>,
 }
 
 /// Where a connection is in its life.

@@ -112,8 +112,8 @@ impl Handle {
         self.send(|reply| Command::List { from, reply })
     }
 
-    /// Looks up these connections, with their peers' addresses: the first 256 of them, since each takes the loop a
-    /// system call. Those that are gone are left out.
+    /// Looks up these connections, with their peers' addresses and what the kernel knows of them: the first 256, since
+    /// each takes the loop two system calls. Those that are gone are left out.
     ///
     /// # Errors
     ///

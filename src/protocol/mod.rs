@@ -399,6 +399,8 @@ impl Output {
 
     /// Asks for [`Protocol::called`] after this time, instead of an earlier such request of this connection. A poll
     /// counts in milliseconds, so it comes up to one late.
+    ///
+    /// A connection whose peer has sent FIN stays open until this call, for at most the idle timeout.
     pub const fn call_after(&mut self, delay: Duration) {
         (self.requests.any, self.requests.call_after) = (true, Some(delay));
     }

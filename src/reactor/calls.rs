@@ -27,6 +27,11 @@ impl Calls {
         self.sweep();
     }
 
+    /// Whether `token` is going to be called.
+    pub(crate) fn awaits(&self, token: Token) -> bool {
+        self.due.contains_key(&token)
+    }
+
     /// Cancels the call of `token`.
     pub(crate) fn cancel(&mut self, token: Token) {
         if !self.due.is_empty() && self.due.remove(&token).is_some() {

@@ -237,6 +237,7 @@ impl<S: Stream> Connection<S> {
             owed,
             waits_for: self.waits_for_now(),
             time_left: None,
+            tcp: None,
         }
     }
 

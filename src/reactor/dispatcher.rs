@@ -27,7 +27,7 @@ use super::{
     calls::Calls,
     config::Config,
     connection::{
-        Connection, Outcome,
+        Connection, Outcome, Progress,
         shared::{Context, SCRATCH, Shared},
     },
     deadlines::{Timers, Unit, Wait},
@@ -312,7 +312,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             Outcome::Again => connection.queue_in(&mut self.run_queue, token),
             Outcome::Closed(reason) => {
                 self.hear_news(token);
-                return self.remove(token, reason);
+                return self.close_unless_called(token, reason, before);
             }
         }
         let (wait, wait_restarts) = connection.waits_for(before);
@@ -327,6 +327,19 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         if self.shared.pool.is_over() {
             self.enforce_memory_limit(token);
         }
+    }
+
+    /// Removes a connection that has come to its end. It stays if only the peer has ended it and its protocol is still to
+    /// be called: what the protocol sends then goes to a peer that may be reading. Its deadline for being idle runs.
+    fn close_unless_called(&mut self, token: Token, reason: Reason, before: Progress) {
+        let connection = &self.connections[token.key()];
+        if !connection.is_half_closed() || !self.calls.awaits(token) {
+            return self.remove(token, reason);
+        }
+        let (wait, restarts) = connection.waits_for(before);
+        self.set_wait(token.key(), wait, restarts);
+        self.set_unit(token, None, false);
+        self.shared.stats.buffered.set(self.shared.pool.lent() as u64);
     }
 
     /// Handles the news of `token`'s turn. There is nearly always none.

@@ -7,3 +7,4 @@ pub mod listen;
 pub(crate) mod listener;
 pub(crate) mod peer;
 pub(crate) mod stream;
+pub(crate) mod tcp_info;

@@ -13,7 +13,11 @@ use mio::{
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::{Domain, Socket as RawSocket, Type};
 
-use super::{endpoint::Endpoint, peer::Peer};
+use super::{
+    endpoint::Endpoint,
+    peer::Peer,
+    tcp_info::{self, TcpInfo},
+};
 
 /// A non-blocking stream of bytes in both directions.
 pub trait Stream: Read + Write {
@@ -33,6 +37,11 @@ pub trait Stream: Read + Write {
 
     /// The other end, if the kernel still knows it. A stream without addresses need not implement it.
     fn peer(&self) -> Option<Peer> {
+        None
+    }
+
+    /// What the kernel knows of it as a TCP connection, if it is one and the feature `tcp-info` is on.
+    fn tcp_info(&self) -> Option<TcpInfo> {
         None
     }
 
@@ -137,6 +146,13 @@ impl Stream for Socket {
         match self {
             Self::Tcp(stream) => stream.peer_addr().ok().map(Peer::Tcp),
             Self::Unix(_) => Some(Peer::Unix),
+        }
+    }
+
+    fn tcp_info(&self) -> Option<TcpInfo> {
+        match self {
+            Self::Tcp(stream) => tcp_info::read(stream),
+            Self::Unix(_) => None,
         }
     }
 

@@ -466,6 +466,56 @@ fn a_peer_that_blocks_its_replies_again_and_again_does_not_keep_a_frame_unfinish
     }
 }
 
+/// Answers each piece of input a second later, and then once more.
+#[derive(Default)]
+struct Late {
+    calls: u32,
+}
+
+impl Protocol for Late {
+    fn receive(&mut self, _: Token, input: &[u8], _: usize, out: &mut Output) -> Received {
+        out.call_after(SECOND);
+        Received::answered(input.len(), 1, Next::Idle)
+    }
+
+    fn called(&mut self, _: Token, out: &mut Output) {
+        self.calls += 1;
+        out.extend(b"late");
+        if self.calls % 2 == 1 {
+            out.call_after(SECOND);
+        }
+    }
+}
+
+#[test]
+fn a_half_closed_connection_lives_until_the_calls_that_its_protocol_asked_for() {
+    let mut calm = Calm::speaking(Late::default(), Config::default());
+    let wire = calm.connect();
+    calm.kernel.borrow_mut().send(wire, b"question", false);
+    calm.kernel.borrow_mut().fin(wire);
+    calm.step();
+    assert!(!calm.is_closed(wire), "its answer is to come");
+    calm.pass(SECOND);
+    assert_eq!((calm.written(wire), calm.is_closed(wire)), (4, false));
+    calm.pass(SECOND);
+    assert_eq!((calm.written(wire), calm.is_closed(wire)), (8, true));
+    assert_eq!(calm.closed(Reason::PeerClosed), 1);
+}
+
+#[test]
+fn a_half_closed_connection_waits_for_a_call_no_longer_than_the_idle_timeout() {
+    let config = Config { idle_timeout: Some(400 * MILLISECOND), ..Config::default() };
+    let mut calm = Calm::speaking(Late::default(), config);
+    let wire = calm.connect();
+    calm.send(wire, b"question");
+    calm.kernel.borrow_mut().fin(wire);
+    calm.step();
+    assert!(!calm.is_closed(wire));
+    calm.pass(401 * MILLISECOND);
+    assert_eq!((calm.written(wire), calm.is_closed(wire)), (0, true));
+    assert_eq!(calm.closed(Reason::PeerClosed), 1);
+}
+
 /// Row 44 of the fault table.
 #[test]
 fn over_the_memory_limit_the_largest_holder_is_ended_and_the_one_that_asks_is_not() {

@@ -80,6 +80,11 @@ impl<S: Stream> Connection<S> {
         matches!(self.state, State::Open(_))
     }
 
+    /// Whether the peer has sent FIN, and the server has not.
+    pub(in crate::reactor) const fn is_half_closed(&self) -> bool {
+        matches!(self.state, State::HalfClosed)
+    }
+
     pub(super) fn lost(&self, token: Token, doing: &str, error: &io::Error) -> Reason {
         debug!("{token}: {doing}: {error}");
         self.ended_for().unwrap_or_else(|| Reason::of_loss(error))

@@ -60,7 +60,11 @@ impl<S: Stream> Connection<S> {
     /// It is the time for which the protocol asked.
     pub(in crate::reactor) fn call(&mut self, cx: &mut Context<'_, impl Protocol>) -> Outcome {
         match self.state {
-            State::Open(_) | State::HalfClosed => self.say(cx, Protocol::called),
+            State::Open(_) => self.say(cx, Protocol::called),
+            State::HalfClosed => match self.say(cx, Protocol::called) {
+                Outcome::Wait if !self.owes() => Outcome::Closed(Reason::PeerClosed),
+                outcome => outcome,
+            },
             _ => Outcome::Wait,
         }
     }

@@ -73,7 +73,9 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     fn look_up(&self, token: Token) -> Option<ConnectionInfo> {
         let connection = self.find(token)?;
         let info = self.describe(token.key(), connection);
-        Some(ConnectionInfo { peer: info.peer.or_else(|| connection.stream().peer()), ..info })
+        let stream = connection.stream();
+        let peer = info.peer.or_else(|| stream.peer());
+        Some(ConnectionInfo { peer, tcp: stream.tcp_info(), ..info })
     }
 
     fn describe(&self, key: usize, connection: &Connection<N::Stream>) -> ConnectionInfo {

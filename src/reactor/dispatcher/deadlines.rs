@@ -166,6 +166,11 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             let reason = connection.ended_for().unwrap_or(Reason::Lost);
             return self.remove(token, reason);
         }
+        if connection.is_half_closed() {
+            // It has waited for the call long enough.
+            self.calls.cancel(token);
+        }
+        let connection = &self.connections[key];
         if connection.is_connecting() {
             self.finish_connecting(token);
             if self.find(token).is_some_and(Connection::is_connecting) {
