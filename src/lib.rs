@@ -89,6 +89,7 @@ pub use control::{
     counter::Counter,
     handle::{Commands, Handle, commands},
     histogram::Histogram,
+    settings::{Change, Settings},
     stats::{Counts, ListenerStats, Stats},
 };
 pub use reactor::{

@@ -152,18 +152,27 @@ impl Buffer {
 /// Bytes that all buffers may own together. The loops of one process share it, each through its [`Pool`].
 #[derive(Debug)]
 pub(crate) struct Budget {
-    limit: usize,
+    limit: AtomicUsize,
     leased: AtomicUsize,
 }
 
 impl Budget {
     pub(crate) const fn new(limit: usize) -> Self {
-        Self { limit, leased: AtomicUsize::new(0) }
+        Self { limit: AtomicUsize::new(limit), leased: AtomicUsize::new(0) }
+    }
+
+    pub(crate) fn limit(&self) -> usize {
+        self.limit.load(Relaxed)
+    }
+
+    /// Changes the limit. Pools keep what they have leased; over a lower limit they get no more.
+    pub(crate) fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Relaxed);
     }
 
     /// Takes `bytes` of it, or nothing if there are not that many left.
     fn lease(&self, bytes: usize) -> bool {
-        let add = |leased: usize| leased.checked_add(bytes).filter(|&sum| sum <= self.limit);
+        let add = |leased: usize| leased.checked_add(bytes).filter(|&sum| sum <= self.limit());
         self.leased.fetch_update(Relaxed, Relaxed, add).is_ok()
     }
 
@@ -173,11 +182,11 @@ impl Budget {
 
     /// How much is leased at a time.
     fn step(&self) -> usize {
-        (self.limit / 64).clamp(LEAST_LEASE, MOST_LEASE)
+        (self.limit() / 64).clamp(LEAST_LEASE, MOST_LEASE)
     }
 
     fn left(&self) -> usize {
-        self.limit - self.leased.load(Relaxed)
+        self.limit().saturating_sub(self.leased.load(Relaxed))
     }
 }
 

@@ -395,6 +395,62 @@ fn it_is_not_ready_while_there_is_no_room_and_ready_again_at_once() {
 }
 
 #[test]
+fn limits_change_while_it_runs() {
+    let daemon = start(&["--reactors", "2", "--max-connections", "1", "--idle-timeout", "1h"]);
+    let put = |body: &str| ask(&daemon, "PUT", "/limits", JSON, body);
+    let before = json(&daemon, "/limits");
+    assert_eq!(before["max_connections"], 1);
+    assert_eq!(before["idle_timeout_seconds"], 3600.0);
+    assert_eq!(before["max_connections_per_ip"], Value::Null);
+
+    let mut first = daemon.connect();
+    ping(&mut first);
+    let mut waiting = daemon.connect();
+    waiting.write_all(&frame(b"waits")).unwrap();
+    let (code, body) = put(r#"{"max_connections": 2, "write_timeout_seconds": null}"#);
+    assert_eq!(code, 200, "{body}");
+    let mut echo = [0; 9];
+    waiting.read_exact(&mut echo).unwrap();
+    assert_eq!(echo[4..], *b"waits");
+    assert_eq!(json(&daemon, "/limits")["write_timeout_seconds"], Value::Null);
+    assert_eq!(json(&daemon, "/stats")["connections"]["limit"], 2);
+
+    // What GET shows can be put back.
+    assert_eq!(put(&before.to_string()).0, 200);
+    assert_eq!(json(&daemon, "/limits"), before);
+    ping(&mut first);
+    ping(&mut waiting);
+
+    assert_eq!(put(r#"{"idle_timeout_seconds": 0.05}"#).0, 200);
+    assert_eq!(first.read(&mut [0; 1]).unwrap(), 0, "it is idle");
+
+    for (wrong, what) in [
+        ("", "JSON object"),
+        ("[1]", "JSON object"),
+        (
+            r#"{"backlog": 5}"#,
+            "backlog: it is not known, or cannot change; there is max_connections, ",
+        ),
+        (r#"{"max_connections": 0}"#, "max_connections: 0: write a number from 1 on"),
+        (r#"{"max_connections": "5"}"#, "write a number"),
+        (r#"{"max_connections": 4000000000}"#, "limit of open files"),
+        (r#"{"max_memory_bytes": null}"#, "a number of bytes"),
+        (r#"{"frame_timeout_seconds": -1}"#, "or null for no limit"),
+        (r#"{"grace_seconds": 1e30}"#, "a number of seconds"),
+        // None of the two changes.
+        (r#"{"grace_seconds": 1, "max_connections": -1}"#, "write a number"),
+    ] {
+        let (code, body) = put(wrong);
+        assert!(code == 400 && body.contains(what), "{wrong}: {body}");
+    }
+    assert_eq!(json(&daemon, "/limits")["grace_seconds"], before["grace_seconds"]);
+    assert_eq!(ask(&daemon, "PUT", "/limits", "", "{}").0, 403, "no JSON content type");
+    assert_eq!(ask(&daemon, "POST", "/limits", JSON, "{}").0, 405);
+    let ended = daemon.stop();
+    assert!(ended.stderr.contains(r#"admin: limits: {"max_connections": 2"#), "{}", ended.stderr);
+}
+
+#[test]
 fn a_passed_socket_is_no_admin_port() {
     let mut command = resound();
     command.args(["serve", "--listen", "frames://127.0.0.1:0", "--admin", "fd:web"]);

@@ -149,7 +149,7 @@ fn write(daemon: &Daemon, to: &mut Exposition) {
     to.gauge(
         "resound_connections_limit",
         "Connections that may be open at once, in all reactors.",
-        one(daemon.max_connections),
+        one(daemon.limits.max_connections()),
     );
     to.counter(
         "resound_connections_accepted",
@@ -182,7 +182,7 @@ fn write(daemon: &Daemon, to: &mut Exposition) {
     to.gauge(
         "resound_buffered_limit_bytes",
         "Memory that the connections' own buffers may have (--max-memory).",
-        one(daemon.max_memory),
+        one(daemon.limits.max_memory()),
     );
     let rejected = listeners.iter().flat_map(|(_, label, counts)| {
         [

@@ -7,6 +7,7 @@ mod access;
 mod connections;
 mod counted;
 mod gather;
+mod limits;
 mod metrics;
 mod responses;
 mod routes;
@@ -23,7 +24,7 @@ use std::{
 
 use log::LevelFilter;
 use resound::{
-    Config, Endpoint, Handle, Overload, Reactor, Stats,
+    Config, Endpoint, Handle, Limits, Overload, Reactor, Stats,
     protocol::http::service::{HttpAnswer, HttpRequest, HttpService, Serve},
 };
 
@@ -108,8 +109,10 @@ pub(crate) struct Daemon {
     pub(crate) loops: Vec<Observed>,
     /// The endpoint of each listener but UDP sockets, and how `listening on` shows it.
     pub(crate) listeners: Vec<(String, String)>,
-    pub(crate) max_connections: usize,
-    pub(crate) max_memory: usize,
+    /// Of all loops together.
+    pub(crate) limits: Arc<Limits>,
+    /// How many connections the limit of open files has room for.
+    pub(crate) connection_room: usize,
     pub(crate) start: Instant,
     pub(crate) lifecycle: Arc<Lifecycle>,
     pub(crate) set_log_level: fn(LevelFilter),

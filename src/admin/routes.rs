@@ -13,13 +13,13 @@ use super::{
     Daemon, Stage,
     connections::{Listing, Query},
     gather::{AT_MOST, Gather},
-    metrics,
+    limits, metrics,
     responses::{bad_request, json_response, unavailable},
     stats,
 };
 
-const PATHS: &str = "GET /metrics, /healthz, /readyz, /stats, /connections; POST /drain, \
-    /connections/NAME/close; PUT /log-level\n";
+const PATHS: &str = "GET /metrics, /healthz, /readyz, /stats, /connections, /limits; POST /drain, \
+    /connections/NAME/close; PUT /limits, /log-level\n";
 
 pub(super) fn answer(daemon: &Arc<Daemon>, request: &HttpRequest<'_>) -> HttpAnswer {
     let close =
@@ -41,6 +41,8 @@ pub(super) fn answer(daemon: &Arc<Daemon>, request: &HttpRequest<'_>) -> HttpAns
             }
             Err(refusal) => HttpAnswer::Now(refusal),
         },
+        ("GET", "/limits", _) => limits::read(daemon),
+        ("PUT", "/limits", _) => limits::change(daemon, request.body),
         ("POST", "/drain", _) => {
             info!("admin: drain");
             daemon.lifecycle.request_drain();
@@ -52,6 +54,7 @@ pub(super) fn answer(daemon: &Arc<Daemon>, request: &HttpRequest<'_>) -> HttpAns
             HttpAnswer::Now(not_allowed("Allow: GET, HEAD\r\n"))
         }
         (_, "/drain", _) | (_, _, Some(_)) => HttpAnswer::Now(not_allowed("Allow: POST\r\n")),
+        (_, "/limits", _) => HttpAnswer::Now(not_allowed("Allow: GET, HEAD, PUT\r\n")),
         (_, "/log-level", _) => HttpAnswer::Now(not_allowed("Allow: PUT\r\n")),
         _ => HttpAnswer::Now(HttpResponse::text("404 Not Found", format!("there is: {PATHS}"))),
     }
@@ -89,7 +92,7 @@ fn readiness(daemon: &Daemon, loops: &[Result<Summary, ControlError>]) -> HttpRe
         }
     }
     let open: usize = summaries.iter().map(|summary| summary.open).sum();
-    if open >= daemon.max_connections {
+    if open >= daemon.limits.max_connections() {
         return unavailable(&format!(
             "{open} connections are open, the limit of --max-connections"
         ));
@@ -176,7 +179,7 @@ mod tests {
     };
 
     use resound::{
-        Config, Reactor,
+        Config, Limits, Reactor,
         protocol::{Frames, Next, Output, Protocol, Received},
     };
 
@@ -227,8 +230,8 @@ mod tests {
         let daemon = Daemon {
             loops: vec![sound.clone(), blocked.clone()],
             listeners: Vec::new(),
-            max_connections: 10,
-            max_memory: 1,
+            limits: Arc::new(Limits::new(&Config::default())),
+            connection_room: 10_000,
             start: Instant::now(),
             lifecycle: Arc::new(Lifecycle::new(Signals::new().unwrap().waker())),
             set_log_level: |_| {},

@@ -10,7 +10,7 @@ pub(super) fn response(daemon: &Daemon) -> HttpResponse {
     let each: Vec<Counts> = listeners.iter().map(counted::Listener::counts).collect();
     let mut stats = numbers(&Counts::sum(&each));
     let turns = Histogram::total(daemon.loops.iter().map(|one| &one.stats.turn_durations));
-    stats["connections"]["limit"] = daemon.max_connections.into();
+    stats["connections"]["limit"] = daemon.limits.max_connections().into();
     stats.extend([
         ("version".to_owned(), env!("CARGO_PKG_VERSION").into()),
         ("pid".to_owned(), std::process::id().into()),
@@ -18,7 +18,7 @@ pub(super) fn response(daemon: &Daemon) -> HttpResponse {
         ("stage".to_owned(), daemon.lifecycle.stage().as_str().into()),
         ("reactors".to_owned(), daemon.loops.len().into()),
         ("buffered_bytes".to_owned(), daemon.buffered().into()),
-        ("buffered_limit_bytes".to_owned(), daemon.max_memory.into()),
+        ("buffered_limit_bytes".to_owned(), daemon.limits.max_memory().into()),
         ("turn_duration_seconds".to_owned(), turns.as_ref().map(histogram).into()),
     ]);
     let listeners = listeners.iter().zip(&each).map(|(listener, counts)| {

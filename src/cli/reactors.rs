@@ -13,7 +13,10 @@ use super::{
 use crate::common::{protocols::Service, signals::Signals};
 
 /// The event loops of one daemon; at least one.
-pub(crate) struct Reactors(Vec<Loop>);
+pub(crate) struct Reactors {
+    loops: Vec<Loop>,
+    limits: Arc<Limits>,
+}
 
 /// Parses `--reactors`.
 pub(crate) fn count(text: &str) -> Result<usize, String> {
@@ -29,16 +32,21 @@ impl Reactors {
     pub(crate) fn new(config: &Config, count: usize) -> Result<Self, Failure> {
         let config = Config { share_ports: count > 1, ..config.clone() };
         let limits = Arc::new(Limits::new(&config));
-        (0..count)
+        let loops = (0..count)
             .map(|_| Reactor::sharing(config.clone(), Arc::clone(&limits)))
             .collect::<io::Result<_>>()
-            .map(Self)
-            .map_err(|error| cannot("set up the event loop", &error))
+            .map_err(|error| cannot("set up the event loop", &error))?;
+        Ok(Self { loops, limits })
+    }
+
+    /// The limits of all loops together.
+    pub(crate) fn limits(&self) -> Arc<Limits> {
+        Arc::clone(&self.limits)
     }
 
     /// How many loops there are.
     pub(crate) const fn count(&self) -> usize {
-        self.0.len()
+        self.loops.len()
     }
 
     /// Lets each loop listen on `endpoint`, with one of `services` each; returns the endpoint with the port that the
@@ -48,9 +56,9 @@ impl Reactors {
         endpoint: &Endpoint,
         services: Vec<Service>,
     ) -> io::Result<Endpoint> {
-        let shared = self.0.len() > 1;
+        let shared = self.loops.len() > 1;
         let mut bound = endpoint.clone();
-        for (index, (reactor, service)) in self.0.iter_mut().zip(services).enumerate() {
+        for (index, (reactor, service)) in self.loops.iter_mut().zip(services).enumerate() {
             match &bound {
                 Endpoint::Unix(_) if index > 0 => break,
                 Endpoint::Tcp(_) if index == 0 && shared => probe(&bound, &service)?,
@@ -72,7 +80,7 @@ impl Reactors {
         services: Vec<Service>,
     ) -> io::Result<Endpoint> {
         let mut bound = None;
-        for (reactor, service) in self.0.iter_mut().zip(services) {
+        for (reactor, service) in self.loops.iter_mut().zip(services) {
             let copy = socket.try_clone()?;
             let endpoint = match service {
                 Service::Datagrams(config) => {
@@ -97,7 +105,7 @@ impl Reactors {
         notifier: Notifier,
         drain_delay: Duration,
     ) -> Result<Supervisor, Failure> {
-        Supervisor::start(self.0, signals, notifier, drain_delay)
+        Supervisor::start(self.loops, signals, notifier, drain_delay)
     }
 }
 

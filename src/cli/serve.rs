@@ -201,17 +201,20 @@ impl ServeArgs {
         }
 
         let admin = self.admin.bind()?;
+        let limits = reactors.limits();
         let mut supervisor = reactors.start(signals, Notifier::from_env(), self.drain_delay.0)?;
         if let Some((port, access)) = admin {
             ready.push_str(&format!("listening on {}\n", admin::place(&port.endpoint())));
             let (loops, lifecycle, start) = supervisor.observed();
-            let (max_connections, max_memory) = (config.max_connections, config.max_memory);
+            let own = descriptors::count_open() + self.admin.descriptors();
+            let connection_room =
+                descriptors::max_connections(None, descriptors::raise_limit(), own);
             let set_log_level = log::set_level;
             let daemon = Daemon {
                 loops,
                 listeners: shown,
-                max_connections,
-                max_memory,
+                limits,
+                connection_room,
                 start,
                 lifecycle,
                 set_log_level,

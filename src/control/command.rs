@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use super::settings::{Change, Settings};
 use crate::{Peer, TcpInfo, Token, protocol::Output};
 
 /// Connections in one [`Page`] at most, and slab slots that are looked at for one.
@@ -24,6 +25,7 @@ pub(crate) enum Command {
     LookUp { tokens: Vec<Token>, reply: Reply<Vec<ConnectionInfo>> },
     Close { token: Token, reply: Reply<bool> },
     Speak { token: Token, speech: Speech, reply: Reply<Option<usize>> },
+    Change { changes: Vec<Change>, reply: Reply<Settings> },
 }
 
 impl fmt::Debug for Command {
@@ -34,6 +36,7 @@ impl fmt::Debug for Command {
             Self::LookUp { tokens, .. } => write!(f, "LookUp {tokens:?}"),
             Self::Close { token, .. } => write!(f, "Close {token}"),
             Self::Speak { token, .. } => write!(f, "Speak {token}"),
+            Self::Change { changes, .. } => write!(f, "Change {changes:?}"),
         }
     }
 }

@@ -21,6 +21,7 @@ use std::{
 use super::command::{
     Answer, Command, ConnectionInfo, ControlError, LOOKUPS, Page, Reply, Summary,
 };
+use super::settings::{Change, Settings};
 use crate::{Token, protocol::Output};
 
 /// Commands that may wait for a loop. It executes as many between two turns at most.
@@ -150,6 +151,41 @@ impl Handle {
         speech: impl FnOnce(&mut Output) + Send + 'static,
     ) -> Result<Answer<Option<usize>>, ControlError> {
         self.send(|reply| Command::Speak { token, speech: Box::new(speech), reply })
+    }
+
+    /// Changes settings of the running loop, in this order. The answer has all settings that may change, as they are then.
+    ///
+    /// Of reactors that share their limits, each has timeouts and a grace time of its own: tell all of them.
+    ///
+    /// ```
+    /// use resound::{Change, Config, Reactor, protocol::Raw};
+    /// # use std::{thread, time::Duration};
+    ///
+    /// let mut reactor = Reactor::<Raw>::new(Config::default())?;
+    /// let handle = reactor.handle();
+    /// let server = thread::spawn(move || reactor.run());
+    /// let changes = vec![Change::MaxConnections(100), Change::IdleTimeout(None)];
+    /// let settings = handle.change(changes)?.wait(Duration::from_secs(60))?;
+    /// assert_eq!(settings.max_connections, 100);
+    /// # handle.stop();
+    /// # server.join().unwrap()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`summary`](Self::summary).
+    pub fn change(&self, changes: Vec<Change>) -> Result<Answer<Settings>, ControlError> {
+        self.send(|reply| Command::Change { changes, reply })
+    }
+
+    /// Asks for the settings that may change.
+    ///
+    /// # Errors
+    ///
+    /// As [`summary`](Self::summary).
+    pub fn settings(&self) -> Result<Answer<Settings>, ControlError> {
+        self.change(Vec::new())
     }
 
     fn send<T>(

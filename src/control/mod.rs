@@ -4,4 +4,5 @@ pub(crate) mod command;
 pub(crate) mod counter;
 pub(crate) mod handle;
 pub(crate) mod histogram;
+pub(crate) mod settings;
 pub(crate) mod stats;

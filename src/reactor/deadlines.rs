@@ -2,7 +2,7 @@
 //!
 //! All timeouts of one class have the same length, so the one that was armed last is due last. Arming appends to the list
 //! of its class, and expiry looks at the front. Neither a heap nor a timer wheel is needed. The lists are threaded
-//! through one `Vec` indexed by slab key.
+//! through one `Vec` indexed by slab key. A timeout that changes does so for the whole list, which keeps its order.
 //!
 //! A connection has at most one deadline in each of two sets: what it waits for ([`Wait`]), and the unit that it has
 //! begun to receive ([`Unit`]). The second goes on while the first changes: a peer that keeps a frame unfinished cannot
@@ -66,17 +66,25 @@ struct Node {
     class: u32,
     previous: u32,
     next: u32,
-    deadline: Duration,
+    /// When it was armed. The deadline is the timeout of its class later, so that a timeout can change for all.
+    since: Duration,
 }
 
 const UNARMED_NODE: Node =
-    Node { class: UNARMED, previous: NONE, next: NONE, deadline: Duration::ZERO };
+    Node { class: UNARMED, previous: NONE, next: NONE, since: Duration::ZERO };
 
 #[derive(Debug, Clone, Copy)]
 struct List {
     timeout: Option<Duration>,
     first: u32,
     last: u32,
+}
+
+impl List {
+    /// When a node of this list is due; `None` where there is no limit any more.
+    fn due(&self, node: &Node) -> Option<Duration> {
+        Some(node.since.saturating_add(self.timeout?))
+    }
 }
 
 /// One set of deadlines, at most one for each connection. Times are since the reactor's start.
@@ -100,6 +108,13 @@ impl<C: Class> Timers<C> {
         Self { lists, nodes: Vec::new(), armed: 0, limited, classes: PhantomData }
     }
 
+    /// Changes the timeout of `class`, also for the keys that have a deadline of this class.
+    pub(crate) fn set_timeout(&mut self, class: C, timeout: Option<Duration>) {
+        self.lists[class.index()].timeout = timeout;
+        let bit = 1 << class.index();
+        self.limited = if timeout.is_some() { self.limited | bit } else { self.limited & !bit };
+    }
+
     /// The class of `key`'s deadline, if it has one.
     #[inline(always)]
     pub(crate) fn armed(&self, key: usize) -> Option<C> {
@@ -112,7 +127,8 @@ impl<C: Class> Timers<C> {
 
     /// When `key` is due, if it is.
     pub(crate) fn deadline(&self, key: usize) -> Option<Duration> {
-        self.nodes.get(key).filter(|node| node.class != UNARMED).map(|node| node.deadline)
+        let node = self.nodes.get(key)?;
+        self.lists.get(node.class as usize)?.due(node)
     }
 
     /// Whether `class` has a limit.
@@ -125,9 +141,9 @@ impl<C: Class> Timers<C> {
     #[expect(clippy::cast_possible_truncation, reason = "slab keys fit a token's 32 bits")]
     pub(crate) fn arm(&mut self, key: usize, class: C, now: Duration) {
         self.disarm(key);
-        let Some(timeout) = self.lists[class.index()].timeout else {
+        if !self.limits(class) {
             return;
-        };
+        }
         if self.nodes.len() <= key {
             self.nodes.resize(key + 1, UNARMED_NODE);
         }
@@ -137,12 +153,7 @@ impl<C: Class> Timers<C> {
             NONE => list.first = key as u32,
             _ => self.nodes[previous as usize].next = key as u32,
         }
-        self.nodes[key] = Node {
-            class: class.index() as u32,
-            previous,
-            next: NONE,
-            deadline: now.saturating_add(timeout),
-        };
+        self.nodes[key] = Node { class: class.index() as u32, previous, next: NONE, since: now };
         self.armed += 1;
     }
 
@@ -178,7 +189,7 @@ impl<C: Class> Timers<C> {
         if self.armed == 0 {
             return None;
         }
-        let front = |list: &List| self.nodes.get(list.first as usize).map(|node| node.deadline);
+        let front = |list: &List| list.due(self.nodes.get(list.first as usize)?);
         self.lists.iter().filter_map(front).min()
     }
 
@@ -188,8 +199,9 @@ impl<C: Class> Timers<C> {
             return None;
         }
         for &class in C::ALL {
-            let key = self.lists[class.index()].first as usize;
-            if self.nodes.get(key).is_some_and(|node| node.deadline <= now) {
+            let list = &self.lists[class.index()];
+            let key = list.first as usize;
+            if self.nodes.get(key).and_then(|node| list.due(node)).is_some_and(|due| due <= now) {
                 self.disarm(key);
                 return Some((key, class));
             }

@@ -49,6 +49,7 @@ mod datagrams;
 mod deadlines;
 mod drain;
 mod outbound;
+mod settings;
 
 /// How many entries of the run queue get their turn between two polls.
 const TURNS_PER_ROUND: usize = 256;

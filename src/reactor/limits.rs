@@ -9,7 +9,7 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{
-            AtomicBool, AtomicUsize,
+            AtomicBool, AtomicU64, AtomicUsize,
             Ordering::{Relaxed, SeqCst},
         },
     },
@@ -21,14 +21,18 @@ use crate::memory::Budget;
 /// Limits that loops share: [`Reactor::sharing`](crate::Reactor::sharing).
 #[derive(Debug)]
 pub struct Limits {
-    max_connections: usize,
+    max_connections: AtomicUsize,
     open: AtomicUsize,
     /// Some loop has stopped accepting until a connection of any loop closes.
     is_awaited: AtomicBool,
     wakers: Mutex<Vec<Wake>>,
-    per_address: Option<Mutex<PerAddress>>,
+    /// [`NO_LIMIT`] if connections are not counted by address.
+    max_connections_per_ip: AtomicU64,
+    per_address: Mutex<PerAddress>,
     pub(crate) memory: Arc<Budget>,
 }
+
+const NO_LIMIT: u64 = u64::MAX;
 
 /// One of the loops that share limits and wait for room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,13 +53,12 @@ impl Limits {
     #[must_use]
     pub fn new(config: &Config) -> Self {
         Self {
-            max_connections: config.max_connections,
+            max_connections: AtomicUsize::new(config.max_connections),
             open: AtomicUsize::new(0),
             is_awaited: AtomicBool::new(false),
             wakers: Mutex::default(),
-            per_address: config
-                .max_connections_per_ip
-                .map(|most| Mutex::new(PerAddress::new(most))),
+            max_connections_per_ip: AtomicU64::new(or_no_limit(config.max_connections_per_ip)),
+            per_address: Mutex::default(),
             memory: Arc::new(Budget::new(config.max_memory)),
         }
     }
@@ -74,7 +77,8 @@ impl Limits {
 
     /// Counts one more connection, unless as many as allowed are open.
     pub(crate) fn enter(&self) -> bool {
-        let add = |open| (open < self.max_connections).then_some(open + 1);
+        let most = self.max_connections.load(SeqCst);
+        let add = |open| (open < most).then_some(open + 1);
         self.open.fetch_update(SeqCst, SeqCst, add).is_ok()
     }
 
@@ -82,6 +86,17 @@ impl Limits {
     /// room, without being woken.
     pub(crate) fn leave(&self, own: Option<LoopId>) {
         self.open.fetch_sub(1, SeqCst);
+        self.wake_others(own);
+    }
+
+    /// Changes how many connections may be open at once. The caller looks itself whether there is room now.
+    pub(crate) fn set_max_connections(&self, most: usize, own: Option<LoopId>) {
+        self.max_connections.store(most, SeqCst);
+        self.wake_others(own);
+    }
+
+    /// Wakes the other loops if one waits for room.
+    fn wake_others(&self, own: Option<LoopId>) {
         if self.is_awaited.load(SeqCst) && self.is_awaited.swap(false, SeqCst) {
             let wakers = self.wakers();
             let others = (0..).zip(wakers.iter()).filter(|&(index, _)| own != Some(LoopId(index)));
@@ -91,7 +106,7 @@ impl Limits {
 
     /// Whether there is room for another connection.
     fn has_room(&self) -> bool {
-        self.open.load(SeqCst) < self.max_connections
+        self.open.load(SeqCst) < self.max_connections.load(SeqCst)
     }
 
     /// Asks to be woken when there is room. Whether there is room already: another loop's connection may have closed
@@ -102,32 +117,51 @@ impl Limits {
     }
 
     /// Whether connections are counted by address.
-    pub(crate) const fn counts_addresses(&self) -> bool {
-        self.per_address.is_some()
+    pub(crate) fn counts_addresses(&self) -> bool {
+        self.max_connections_per_ip().is_some()
+    }
+
+    /// Changes how many connections an address may have.
+    pub(crate) fn set_max_connections_per_ip(&self, most: Option<u32>) {
+        self.max_connections_per_ip.store(or_no_limit(most), Relaxed);
     }
 
     /// Counts one more connection from `address`, unless as many as allowed are open.
     pub(crate) fn enter_from(&self, address: IpAddr) -> bool {
-        self.addresses().is_none_or(|mut addresses| addresses.enter(address))
+        let most = self.max_connections_per_ip().unwrap_or(u32::MAX);
+        self.addresses().enter(address, most)
     }
 
     /// Counts one connection less from `address`.
     pub(crate) fn leave_from(&self, address: IpAddr) {
-        if let Some(mut addresses) = self.addresses() {
-            addresses.leave(address);
-        }
+        self.addresses().leave(address);
     }
 
     /// Gives back memory that more addresses needed.
     pub(crate) fn trim(&self) {
-        if let Some(mut addresses) = self.addresses() {
-            addresses.trim();
-        }
+        self.addresses().trim();
     }
 
-    fn addresses(&self) -> Option<std::sync::MutexGuard<'_, PerAddress>> {
-        let addresses = self.per_address.as_ref()?;
-        Some(addresses.lock().unwrap_or_else(PoisonError::into_inner))
+    fn addresses(&self) -> std::sync::MutexGuard<'_, PerAddress> {
+        self.per_address.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many connections may be open in all loops.
+    #[must_use]
+    pub fn max_connections(&self) -> usize {
+        self.max_connections.load(Relaxed)
+    }
+
+    /// How many connections one address may have open.
+    #[must_use]
+    pub fn max_connections_per_ip(&self) -> Option<u32> {
+        u32::try_from(self.max_connections_per_ip.load(Relaxed)).ok()
+    }
+
+    /// How many bytes the buffers of all connections may have.
+    #[must_use]
+    pub fn max_memory(&self) -> usize {
+        self.memory.limit()
     }
 
     /// Connections that are open in all loops.
@@ -135,6 +169,10 @@ impl Limits {
     pub fn open(&self) -> usize {
         self.open.load(Relaxed)
     }
+}
+
+fn or_no_limit(most: Option<u32>) -> u64 {
+    most.map_or(NO_LIMIT, u64::from)
 }
 
 #[cfg(test)]

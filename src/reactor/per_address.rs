@@ -5,22 +5,17 @@ use std::{
     net::{IpAddr, Ipv6Addr},
 };
 
-/// How many connections each address has open, and how many it may have.
-#[derive(Debug)]
+/// How many connections each address has open.
+#[derive(Debug, Default)]
 pub(crate) struct PerAddress {
-    most: u32,
     counts: HashMap<IpAddr, u32>,
 }
 
 impl PerAddress {
-    pub(crate) fn new(most: u32) -> Self {
-        Self { most, counts: HashMap::new() }
-    }
-
-    /// Counts one more connection from `address`, unless it has as many as allowed.
-    pub(crate) fn enter(&mut self, address: IpAddr) -> bool {
+    /// Counts one more connection from `address`, unless it has `most` or more.
+    pub(crate) fn enter(&mut self, address: IpAddr, most: u32) -> bool {
         let count = self.counts.entry(counted_as(address)).or_default();
-        let has_room = *count < self.most;
+        let has_room = *count < most;
         *count += u32::from(has_room);
         has_room
     }
@@ -66,29 +61,29 @@ mod tests {
 
     #[test]
     fn one_too_many_is_refused_until_one_leaves() {
-        let mut addresses = PerAddress::new(2);
-        assert!(addresses.enter(address("10.0.0.1")));
-        assert!(addresses.enter(address("10.0.0.1")));
-        assert!(!addresses.enter(address("10.0.0.1")));
-        assert!(!addresses.enter(address("::ffff:10.0.0.1")), "the same, mapped");
-        assert!(addresses.enter(address("10.0.0.2")));
+        let mut addresses = PerAddress::default();
+        assert!(addresses.enter(address("10.0.0.1"), 2));
+        assert!(addresses.enter(address("10.0.0.1"), 2));
+        assert!(!addresses.enter(address("10.0.0.1"), 2));
+        assert!(!addresses.enter(address("::ffff:10.0.0.1"), 2), "the same, mapped");
+        assert!(addresses.enter(address("10.0.0.2"), 2));
         addresses.leave(address("::ffff:10.0.0.1"));
-        assert!(addresses.enter(address("10.0.0.1")));
+        assert!(addresses.enter(address("10.0.0.1"), 2));
     }
 
     #[test]
     fn an_ipv6_network_of_64_bits_is_one() {
-        let mut addresses = PerAddress::new(1);
-        assert!(addresses.enter(address("2001:db8:0:1::1")));
-        assert!(!addresses.enter(address("2001:db8:0:1:ffff::2")));
-        assert!(addresses.enter(address("2001:db8:0:2::1")));
+        let mut addresses = PerAddress::default();
+        assert!(addresses.enter(address("2001:db8:0:1::1"), 1));
+        assert!(!addresses.enter(address("2001:db8:0:1:ffff::2"), 1));
+        assert!(addresses.enter(address("2001:db8:0:2::1"), 1));
     }
 
     #[test]
     fn nothing_is_left_of_connections_that_are_gone() {
-        let mut addresses = PerAddress::new(5);
+        let mut addresses = PerAddress::default();
         let all = (0..=255).map(|host| IpAddr::from([10, 0, 0, host]));
-        assert!(all.clone().all(|address| addresses.enter(address)));
+        assert!(all.clone().all(|address| addresses.enter(address, 5)));
         all.for_each(|address| addresses.leave(address));
         addresses.trim();
         assert_eq!(addresses.counts.capacity(), 0);

@@ -72,18 +72,21 @@ pub(crate) struct Tally {
 #[derive(Debug)]
 pub(crate) struct Before {
     is_draining: bool,
+    /// Connections that were open.
+    open: usize,
 }
 
 impl Before {
     pub(crate) fn of(world: &World) -> Self {
-        Self { is_draining: world.dispatcher.phase() != Phase::Running }
+        let is_draining = world.dispatcher.phase() != Phase::Running;
+        Self { is_draining, open: world.kernel.borrow().open }
     }
 }
 
 /// Checks everything.
 pub(crate) fn check(world: &mut World, before: Before) {
     let inspection = world.dispatcher.inspect();
-    check_totals(world, &inspection);
+    check_totals(world, &inspection, &before);
     check_listeners(world, &inspection);
     let mut closed = Vec::new();
     for index in 0..world.clients.len() {
@@ -104,13 +107,15 @@ pub(crate) fn check(world: &mut World, before: Before) {
     check_reasons(world, by_reason.collect());
 }
 
-fn check_totals(world: &World, inspection: &Inspection) {
+fn check_totals(world: &World, inspection: &Inspection, before: &Before) {
     let kernel = world.kernel.borrow();
     let stats = world.dispatcher.stats().total();
     let connections = &inspection.connections;
     assert_eq!(connections.len(), kernel.open, "slab and open sockets");
     assert_eq!(stats.open.value(), kernel.open as u64, "the gauge of open connections");
-    assert!(connections.len() <= world.config.max_connections, "more than max_connections");
+    // A limit that was lowered closes none: then there are no more than before.
+    let most = world.max_connections[1].max(before.open);
+    assert!(connections.len() <= most, "more than max_connections");
     let capacity: usize = connections.iter().map(|c| c.capacity).sum();
     assert_eq!(capacity, inspection.lent, "lent memory and buffers");
     assert_eq!(
@@ -154,7 +159,7 @@ fn check_refused(world: &mut World, inspection: &Inspection, closed: &[usize]) -
     let most_open = inspection.connections.len() + closed.len();
     let may_refuse = world.config.overload == Overload::Refuse
         && (kernel.faults.accept > 0
-            || most_open >= world.config.max_connections.min(kernel.descriptors));
+            || most_open >= world.max_connections[0].min(kernel.descriptors));
     if refused > 0 && !may_refuse {
         let mut hosts: HashMap<Peer, u32> = HashMap::new();
         for wire in world.clients.iter().map(|client| kernel.wire(client.wire)) {

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use resound::{Answer, Commands, ControlError, Handle, Page, Token, commands};
+use resound::{Answer, Change, Commands, ControlError, Handle, Page, Token, commands};
 
 use super::world::World;
 
@@ -45,6 +45,7 @@ impl Commander {
             1 => Self::close(world),
             2 => Self::say_nothing(world),
             3 => Self::fill_the_queue(world),
+            4 => Self::change_max_connections(world),
             _ => return false,
         }
         true
@@ -105,6 +106,17 @@ impl Commander {
         let answer = world.commander.handle.speak(token, |_| {}).unwrap();
         let owed = Self::execute(world, &answer);
         assert!(owed.is_none_or(|owed| Some(owed) <= before), "{owed:?} of {before:?}");
+    }
+
+    /// Fewer connections, or more, may be open from now on.
+    fn change_max_connections(world: &mut World) {
+        let most = world.choose(|c| 1 + c.length(40));
+        let answer = world.commander.handle.change(vec![Change::MaxConnections(most)]).unwrap();
+        let settings = Self::execute(world, &answer);
+        assert_eq!(settings.max_connections, most);
+        world.config.max_connections = most;
+        let [least, highest] = world.max_connections;
+        world.max_connections = [least.min(most), highest.max(most)];
     }
 
     /// What does not fit the queue is refused, and what fits is answered.

@@ -3,7 +3,7 @@
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use resound::{
-    Config, Reason, Token,
+    Change, Config, Reason, Settings, Token, commands,
     dispatcher::{Dispatcher, Phase},
     net::Readiness,
     protocol::{Frames, Next, Output, Protocol, Received},
@@ -463,6 +463,95 @@ fn a_peer_that_blocks_its_replies_again_and_again_does_not_keep_a_frame_unfinish
             calm.send(wire, b"a");
         }
         assert!(seconds <= 200, "still unfinished after {seconds} s");
+    }
+}
+
+/// Changes settings of a calm dispatcher by a command.
+fn change<P: Protocol>(calm: &mut Calm<P>, changes: &[Change]) -> Settings {
+    let (handle, queue) = commands(|| {});
+    let answer = handle.change(changes.to_vec()).unwrap();
+    calm.dispatcher.execute(&queue);
+    answer.poll().unwrap().expect("an answer")
+}
+
+#[test]
+fn a_lower_limit_of_connections_closes_none_and_a_higher_one_accepts_those_that_wait() {
+    let mut calm = Calm::new(Config { max_connections: 3, ..Config::default() });
+    let wires: Vec<usize> = (0..4).map(|_| calm.connect()).collect();
+    let open = |calm: &Calm| calm.dispatcher.inspect().connections.len();
+    assert_eq!(open(&calm), 3, "one waits in the backlog");
+    change(&mut calm, &[Change::MaxConnections(1)]);
+    calm.pass(SECOND);
+    assert_eq!(open(&calm), 3);
+    for wire in &wires[..2] {
+        calm.kernel.borrow_mut().fin(*wire);
+    }
+    calm.pass(SECOND);
+    assert_eq!(open(&calm), 1, "none is accepted over the new limit");
+    change(&mut calm, &[Change::MaxConnections(2)]);
+    calm.step();
+    assert_eq!(open(&calm), 2);
+    calm.send(wires[3], HELLO);
+    assert_eq!(calm.written(wires[3]), 9);
+}
+
+#[test]
+fn a_timeout_that_changes_holds_for_the_connections_that_wait() {
+    let mut calm = Calm::new(Config { idle_timeout: Some(MINUTE), ..Config::default() });
+    let first = calm.connect();
+    calm.pass(20 * SECOND);
+    let second = calm.connect();
+    change(&mut calm, &[Change::IdleTimeout(Some(30 * SECOND))]);
+    calm.pass(9 * SECOND);
+    assert!(!calm.has_sent_fin(first));
+    calm.pass(2 * SECOND);
+    assert!(calm.has_sent_fin(first) && !calm.has_sent_fin(second), "31 s, and 11 s");
+    change(&mut calm, &[Change::IdleTimeout(None)]);
+    calm.pass(1_000 * SECOND);
+    assert!(!calm.has_sent_fin(second), "there is no limit");
+}
+
+#[test]
+fn a_timeout_where_there_was_none_runs_from_now_on_for_all_in_slices() {
+    let mut calm = Calm::new(Config { idle_timeout: None, ..Config::default() });
+    let wires: Vec<usize> = (0..1_000).map(|_| calm.connect()).collect();
+    calm.pass(1_000 * SECOND);
+    let settings = change(&mut calm, &[Change::IdleTimeout(Some(MINUTE))]);
+    assert_eq!(settings.idle_timeout, Some(MINUTE));
+    assert_eq!(calm.dispatcher.wait(), Some(Duration::ZERO), "there are slices to do");
+    calm.pass(Duration::ZERO);
+    let has_deadline = calm.dispatcher.inspect().connections;
+    assert!(has_deadline.iter().all(|connection| connection.deadline.is_some()));
+    assert_ne!(calm.dispatcher.wait(), Some(Duration::ZERO));
+    calm.pass(59 * SECOND);
+    assert!(wires.iter().all(|&wire| !calm.has_sent_fin(wire)));
+    calm.pass(SECOND);
+    assert!(wires.iter().all(|&wire| calm.has_sent_fin(wire)));
+}
+
+#[test]
+fn a_frame_that_has_begun_follows_the_timeout_that_changes() {
+    let mut calm = Calm::new(Config { frame_timeout: Some(MINUTE), ..Config::default() });
+    let wire = calm.connect();
+    calm.send(wire, &HELLO[..6]);
+    change(&mut calm, &[Change::FrameTimeout(Some(SECOND))]);
+    calm.pass(SECOND);
+    assert!(calm.has_sent_fin(wire));
+}
+
+#[test]
+fn a_lower_memory_limit_ends_none_before_one_needs_more() {
+    let mut calm = Calm::new(Config { max_memory: 10 << 20, ..Config::default() });
+    let [large, small] = [calm.connect(), calm.connect()];
+    let unfinished = (16_u32 << 20).to_le_bytes();
+    calm.send(large, &[&unfinished[..], &vec![1; 700_000]].concat());
+    calm.send(small, &[&unfinished[..], &[1; 10_000]].concat());
+    change(&mut calm, &[Change::MaxMemory(100_000)]);
+    calm.pass(SECOND);
+    assert!(!calm.has_sent_fin(large) && !calm.has_sent_fin(small));
+    while !calm.has_sent_fin(large) {
+        calm.send(small, &[1; 50_000]);
+        assert!(calm.dispatcher.inspect().lent < 4 << 20, "it grows without a limit");
     }
 }
 

@@ -42,6 +42,8 @@ pub(crate) struct World {
     pub(crate) kernel: SharedKernel,
     pub(crate) dispatcher: Dispatcher<Simulated, Box<dyn Protocol>>,
     pub(crate) config: Config,
+    /// The lowest and the highest `max_connections` in this step: a command may change it.
+    pub(crate) max_connections: [usize; 2],
     pub(crate) clients: Vec<Client>,
     datagrams: Datagrams,
     pub(crate) commander: Commander,
@@ -113,6 +115,7 @@ impl World {
         Self {
             kernel,
             dispatcher,
+            max_connections: [config.max_connections; 2],
             config,
             clients,
             datagrams,
@@ -257,6 +260,7 @@ impl World {
     /// One round of the loop, as [`resound::Reactor::turn`] does it.
     fn step(&mut self) {
         let before = check::Before::of(self);
+        self.max_connections = [self.config.max_connections; 2];
         let calls = self.kernel.borrow().calls;
         let events = {
             let mut kernel = self.kernel.borrow_mut();

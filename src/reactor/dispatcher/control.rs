@@ -38,6 +38,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
                 reply.send(tokens.into_iter().filter_map(|token| self.look_up(token)).collect());
             }
             Command::Close { token, reply } => reply.send(self.close(token)),
+            Command::Change { changes, reply } => reply.send(self.change(&changes)),
             Command::Speak { token, speech, reply } => {
                 reply.send(self.speak(token, |_, output| speech(output)));
             }

@@ -33,7 +33,7 @@ pub(super) enum Drain {
     Finished,
 }
 
-/// What a drain is doing, one listener or connection after the other.
+/// What is done to one listener or connection after the other, nearly always for a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sweep {
     /// Accepting what waits at each listener, and closing the listeners: a listener that closes resets the connections in
@@ -45,6 +45,8 @@ pub(super) enum Sweep {
     LastCall { next: usize },
     /// Closing the remaining connections when the grace time is over.
     CutOff { next: usize },
+    /// Before a drain: arming deadlines for which there was no limit before.
+    Arm { next: usize },
 }
 
 impl<N: Net, P: Protocol> Dispatcher<N, P> {
@@ -87,6 +89,9 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             Some(Sweep::CutOff { next }) => self
                 .for_slice(next, |dispatcher, token| dispatcher.remove(token, Reason::CutOff))
                 .map(|next| Sweep::CutOff { next }),
+            Some(Sweep::Arm { next }) => {
+                self.for_slice(next, Self::arm).map(|next| Sweep::Arm { next })
+            }
             None => None,
         };
         self.stop_if_done();
