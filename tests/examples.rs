@@ -5,10 +5,12 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
-    process::Command,
+    process::{Child, Command, Stdio},
+    sync::mpsc::{self, Receiver},
+    thread,
 };
 
-use common::{Daemon, built_example, frame};
+use common::{Daemon, PATIENCE, built_example, frame};
 
 mod common;
 
@@ -129,6 +131,105 @@ fn chat_disconnects_a_member_that_does_not_read_and_nobody_else() {
     let mut bye = [0; 4];
     speaker.read_exact(&mut bye).unwrap();
     assert_eq!(&bye, b"bye\n");
+}
+
+/// The example that broadcasts what is written to its standard input.
+struct Broadcast {
+    child: Child,
+    address: String,
+    stderr: Receiver<String>,
+}
+
+impl Broadcast {
+    fn start() -> Self {
+        let mut child = Command::new(built_example("broadcast"))
+            .arg("127.0.0.1:0")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().strip_prefix("listening on ").unwrap().to_owned();
+        let (send, stderr) = mpsc::channel();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| send.send(line)));
+        Self { child, address, stderr }
+    }
+
+    /// A peer that has been greeted, so what is said from now on goes to it, too.
+    fn join(&self) -> BufReader<TcpStream> {
+        let stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut stream = BufReader::new(stream);
+        assert_eq!(line(&mut stream), "welcome\n");
+        stream
+    }
+
+    fn say(&mut self, text: &str) {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{text}").unwrap();
+    }
+}
+
+impl Drop for Broadcast {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn line(stream: &mut impl BufRead) -> String {
+    let mut line = String::new();
+    stream.read_line(&mut line).unwrap();
+    line
+}
+
+#[test]
+fn broadcast_sends_each_line_to_all_and_ends_with_its_input() {
+    let mut example = Broadcast::start();
+    // More than commands fit the queue of the loop.
+    let mut peers: Vec<_> = (0..100).map(|_| example.join()).collect();
+    example.say("hello");
+    example.say("all");
+    for peer in &mut peers {
+        assert_eq!((line(peer), line(peer)), ("hello\n".into(), "all\n".into()));
+    }
+    drop(example.child.stdin.take());
+    for peer in &mut peers {
+        assert_eq!(line(peer), "", "the loop drains");
+    }
+    assert!(example.child.wait().unwrap().success());
+}
+
+#[test]
+fn broadcast_skips_lines_for_a_peer_that_does_not_read_and_tells_it_later() {
+    let mut example = Broadcast::start();
+    let (mut deaf, mut reader) = (example.join(), example.join());
+    let text = "x".repeat(32 << 10);
+    let message = loop {
+        example.say(&text);
+        // The next line is said when this one is here, so that the reader is never the slow one.
+        assert!(line(&mut reader).trim_end() == text);
+        if let Ok(message) = example.stderr.try_recv() {
+            break message;
+        }
+    };
+    assert!(message.contains("does not read: it is owed"), "{message}");
+    let hears_again = thread::spawn(move || {
+        loop {
+            let line = line(&mut deaf);
+            assert!(!line.is_empty(), "it was closed");
+            if line.ends_with(" lines skipped)\n") {
+                return line;
+            }
+        }
+    });
+    while !hears_again.is_finished() {
+        example.say(&text);
+        assert!(line(&mut reader).trim_end() == text);
+    }
+    assert!(hears_again.join().unwrap().starts_with('('));
 }
 
 #[test]
