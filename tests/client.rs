@@ -7,15 +7,16 @@ use std::{
     fs::{self, File},
     io::{self, ErrorKind, Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
+    ops::{Deref, DerefMut},
     os::unix::net::UnixListener,
     path::PathBuf,
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output, Stdio},
     sync::mpsc,
     thread::{self, JoinHandle},
     time::Duration,
 };
 
-use common::{PATIENCE, Random, resound, tool};
+use common::{PATIENCE, Random, resound, terminal::Terminal};
 
 /// A server for one connection, which `serve` makes the most of.
 struct Server<T> {
@@ -473,23 +474,18 @@ fn nobody_there_is_told_with_the_remedy() {
     assert_fails(&output, "cannot connect to /nonexistent/socket: there is no such socket");
 }
 
-/// The client on a pseudo-terminal: what is written to it is typed, what it shows is read back.
-struct Terminal {
-    child: Child,
-    shown: mpsc::Receiver<Vec<u8>>,
-    screen: String,
-    /// Where the next expectation begins.
-    seen: usize,
+/// The client on a pseudo-terminal.
+struct Session {
+    terminal: Terminal,
     scratch: Scratch,
 }
 
-impl Terminal {
-    /// At the prompt; `None` without util-linux's `script`. Behind the client, its exit code and the
-    /// terminal's settings are shown.
+impl Session {
+    /// At the prompt; `None` where there is no pseudo-terminal.
     fn start(name: &str, address: &str) -> Option<Self> {
-        let mut terminal = Self::connect(name, address)?;
-        terminal.expect("> ");
-        Some(terminal)
+        let mut session = Self::connect(name, address)?;
+        session.expect("> ");
+        Some(session)
     }
 
     fn connect(name: &str, address: &str) -> Option<Self> {
@@ -497,67 +493,30 @@ impl Terminal {
     }
 
     fn with_timeout(name: &str, address: &str, timeout: &str) -> Option<Self> {
-        let script = tool("script")?;
         let scratch = Scratch::new(name);
-        let client = client(address, &["--timeout", timeout]);
-        let words = [client.get_program()].into_iter().chain(client.get_args());
-        let words: Vec<&str> = words.map(|word| word.to_str().unwrap()).collect();
-        let command = format!("{}; echo exit code $?; stty -a", words.join(" "));
-        let mut child = Command::new(script)
-            .args(["--quiet", "--command", &command, "/dev/null"])
-            .env("XDG_STATE_HOME", &scratch.0)
-            .env("TERM", "xterm")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut stdout = child.stdout.take().unwrap();
-        let (show, shown) = mpsc::channel();
-        thread::spawn(move || {
-            let mut block = [0; 4096];
-            while let Ok(length @ 1..) = stdout.read(&mut block) {
-                if show.send(block[..length].to_vec()).is_err() {
-                    return;
-                }
-            }
-        });
-        let mut terminal = Self { child, shown, screen: String::new(), seen: 0, scratch };
+        let mut client = client(address, &["--timeout", timeout]);
+        client.env("XDG_STATE_HOME", &scratch.0);
+        let mut terminal = Terminal::run(&client)?;
         terminal.expect(&format!("connected to {address}; exit, quit, q or Ctrl-D to end"));
-        Some(terminal)
+        Some(Self { terminal, scratch })
     }
 
-    /// Waits until `text` stands on the screen behind what was expected before.
-    fn expect(&mut self, text: &str) {
-        loop {
-            if let Some(at) = self.screen[self.seen..].find(text) {
-                self.seen += at + text.len();
-                return;
-            }
-            match self.shown.recv_timeout(PATIENCE) {
-                Ok(bytes) => self.screen.push_str(&String::from_utf8_lossy(&bytes)),
-                Err(_) => panic!("no {text:?} in {:?}", &self.screen[self.seen..]),
-            }
-        }
-    }
-
-    fn press(&mut self, keys: &str) {
-        let stdin = self.child.stdin.as_mut().unwrap();
-        stdin.write_all(keys.as_bytes()).unwrap();
-        stdin.flush().unwrap();
-    }
-
-    /// The client ends so, and leaves a terminal that edits lines and echoes them.
-    fn expect_end(mut self, code: i32) {
-        self.expect(&format!("exit code {code}\r\n"));
-        self.expect(" icanon ");
-        self.expect(" echo ");
+    fn expect_end(self, code: i32) {
+        self.terminal.expect_end(code);
     }
 }
 
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+impl Deref for Session {
+    type Target = Terminal;
+
+    fn deref(&self) -> &Terminal {
+        &self.terminal
+    }
+}
+
+impl DerefMut for Session {
+    fn deref_mut(&mut self) -> &mut Terminal {
+        &mut self.terminal
     }
 }
 
@@ -566,7 +525,7 @@ const UP: &str = "\x1b[A";
 #[test]
 fn on_a_terminal_lines_are_answered_and_remembered() {
     let server = Server::start(echo);
-    let Some(mut terminal) = Terminal::start("remembered", &server.address) else { return };
+    let Some(mut terminal) = Session::start("remembered", &server.address) else { return };
     for (keys, line) in [("hello\r", "hello"), ("w\u{f6}rld\r", "w\u{f6}rld")] {
         terminal.press(keys);
         // Once as it is typed, once as it comes back.
@@ -594,7 +553,7 @@ fn framed(lines: &[&str]) -> u64 {
 #[test]
 fn on_a_terminal_each_of_many_pasted_lines_is_answered() {
     let server = Server::start(echo);
-    let Some(mut terminal) = Terminal::start("pasted", &server.address) else { return };
+    let Some(mut terminal) = Session::start("pasted", &server.address) else { return };
     // More than one read of the prompt takes: 1,024 bytes.
     let lines: Vec<String> = (0..100).map(|number| format!("pasted line {number}")).collect();
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
@@ -618,7 +577,7 @@ fn on_a_terminal_lines_typed_before_the_reply_or_the_first_prompt_are_sent() {
         released.recv().unwrap();
         echo(stream)
     });
-    let Some(mut terminal) = Terminal::connect("ahead", &server.address) else { return };
+    let Some(mut terminal) = Session::connect("ahead", &server.address) else { return };
     terminal.press("first\rsecond\r");
     arrived.recv().unwrap();
     terminal.press("third\rq\r");
@@ -636,7 +595,7 @@ fn on_a_terminal_lines_typed_before_the_reply_or_the_first_prompt_are_sent() {
 fn on_a_terminal_words_and_keys_leave() {
     for keys in ["exit\r", "quit\r", " q \r", "\x04", "\x03", "half a line\x03"] {
         let server = Server::start(echo);
-        let Some(mut terminal) = Terminal::start("leave", &server.address) else { return };
+        let Some(mut terminal) = Session::start("leave", &server.address) else { return };
         terminal.press(keys);
         terminal.expect_end(0);
         assert_eq!(server.result(), 0, "{keys:?} is not sent");
@@ -651,7 +610,7 @@ fn on_a_terminal_a_server_that_closes_is_told_at_once() {
         closed.recv().unwrap();
         stream.shutdown(Shutdown::Both).unwrap();
     });
-    let Some(mut terminal) = Terminal::start("closed", &server.address) else { return };
+    let Some(mut terminal) = Session::start("closed", &server.address) else { return };
     close.send(()).unwrap();
     terminal.expect("error: ");
     terminal.expect("the server closed the connection");
@@ -663,7 +622,7 @@ fn on_a_terminal_a_server_that_closes_is_told_at_once() {
 fn on_a_terminal_a_server_that_closes_before_the_prompt_is_told() {
     for _ in 0..5 {
         let server = Server::start(drop);
-        let Some(mut terminal) = Terminal::connect("before", &server.address) else { return };
+        let Some(mut terminal) = Session::connect("before", &server.address) else { return };
         terminal.expect("the server closed the connection");
         terminal.expect_end(1);
         server.result();
@@ -678,7 +637,7 @@ fn on_a_terminal_what_comes_unasked_is_shown_and_obeyed_by_nobody() {
         stream.write_all(b"\x09\0\0\0\x1b[2Jnews\xff").unwrap();
         echo(stream);
     });
-    let Some(mut terminal) = Terminal::start("unasked", &server.address) else { return };
+    let Some(mut terminal) = Session::start("unasked", &server.address) else { return };
     ask.send(()).unwrap();
     terminal.expect("(received before anything was sent:)");
     terminal.expect("\\u{1b}[2Jnews\\xff");
@@ -692,7 +651,7 @@ fn on_a_terminal_what_comes_unasked_is_shown_and_obeyed_by_nobody() {
 #[test]
 fn on_a_terminal_a_missing_reply_is_told_and_the_prompt_comes_back() {
     let server = Server::start(|mut stream| io::copy(&mut stream, &mut io::sink()).unwrap());
-    let Some(mut terminal) = Terminal::with_timeout("missing", &server.address, "500ms") else {
+    let Some(mut terminal) = Session::with_timeout("missing", &server.address, "500ms") else {
         return;
     };
     terminal.expect("> ");

@@ -13,6 +13,7 @@ mod output;
 mod packaging;
 mod reactors;
 mod serve;
+mod socket;
 mod supervisor;
 pub(crate) mod systemd;
 

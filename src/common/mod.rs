@@ -1,5 +1,7 @@
-//! Shared by several subcommands: quantities as people write them, host names, signals, and listeners' protocols.
+//! Shared by several subcommands: quantities as people write them, host names, signals, listeners' protocols, and
+//! text of others.
 
+pub(crate) mod printable;
 pub(crate) mod protocols;
 pub(crate) mod resolve;
 pub(crate) mod signals;

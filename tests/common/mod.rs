@@ -24,6 +24,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use socket2::{Domain, SockRef, Socket, Type};
 
 pub(crate) mod drive;
+pub(crate) mod terminal;
 
 /// How long a test waits before it fails; not how long anything should take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);

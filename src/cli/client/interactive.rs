@@ -17,11 +17,11 @@ use log::debug;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use rustyline::{DefaultEditor, ExternalPrinter, config::Configurer, error::ReadlineError};
 
-use super::{
-    socket::Socket,
-    wire::{Cut, Decoder, Encoder, Piece, Wire},
+use super::wire::{Cut, Decoder, Encoder, Piece, Wire};
+use crate::{
+    cli::{Failure, socket::Socket},
+    common::{printable::printable, units::TimeLimit},
 };
-use crate::{cli::Failure, common::units::TimeLimit};
 
 const PROMPT: &str = "> ";
 
@@ -260,24 +260,6 @@ fn reply(item: &mut Vec<u8>, raw: bool) -> Event {
     Event::Reply { bytes: std::mem::take(item), raw }
 }
 
-/// Text unchanged; control characters, which a terminal could execute, and bytes that are not text escaped.
-fn printable(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len());
-    for chunk in bytes.utf8_chunks() {
-        for character in chunk.valid().chars() {
-            if character.is_control() && !matches!(character, '\n' | '\t') {
-                text.extend(character.escape_default());
-            } else {
-                text.push(character);
-            }
-        }
-        for byte in chunk.invalid() {
-            text.push_str(&format!("\\x{byte:02x}"));
-        }
-    }
-    text
-}
-
 /// How long the prompt's thread may take to start its prompt.
 const ABOUT_TO_PROMPT: Duration = Duration::from_millis(200);
 
@@ -295,22 +277,4 @@ fn restore(terminal: &Termios) {
         debug!("cannot restore the terminal: {error}");
     }
     println!();
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_terminal_would_obey_is_escaped() {
-        for (bytes, text) in [
-            (&b"plain"[..], "plain"),
-            ("é\t\n".as_bytes(), "é\t\n"),
-            (b"\x1b[2J\x07\0", "\\u{1b}[2J\\u{7}\\u{0}"),
-            (b"a\xff\xc3", "a\\xff\\xc3"),
-            ("\u{9b}5m".as_bytes(), "\\u{9b}5m"),
-        ] {
-            assert_eq!(printable(bytes), text);
-        }
-    }
 }

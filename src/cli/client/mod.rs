@@ -2,7 +2,6 @@
 
 mod interactive;
 mod pipe;
-mod socket;
 mod window;
 mod wire;
 
@@ -16,11 +15,11 @@ use std::{
 use clap::ValueEnum;
 use resound::listen::Listen;
 
-use self::{
-    socket::Socket,
-    wire::{Cut, Wire},
+use self::wire::{Cut, Wire};
+use super::{
+    Failure,
+    socket::{Server, Socket},
 };
-use super::Failure;
 use crate::common::{
     protocols,
     units::{Size, TimeLimit},
@@ -135,7 +134,7 @@ impl ClientArgs {
         let address = &self.address.listen.address;
         let interactive =
             self.chunk.is_none() && io::stdin().is_terminal() && io::stdout().is_terminal();
-        let socket = Socket::connect(address, self.timeout.0)?;
+        let socket = Socket::connect(address, self.timeout.0, Server::Echo)?;
         if interactive {
             return interactive::run(wire, self.timeout.0, socket, &address.to_string());
         }

@@ -20,11 +20,13 @@ use log::debug;
 use resound::plural::bytes;
 
 use super::{
-    socket::Socket,
     window::{Difference, Window},
     wire::{Cut, Decoder, Encoder, Piece, Wire},
 };
-use crate::{cli::Failure, common::units::Time};
+use crate::{
+    cli::{Failure, socket::Socket},
+    common::units::Time,
+};
 
 /// Size of one read and one write at most, in bytes.
 const BLOCK: usize = 128 << 10;

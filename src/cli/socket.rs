@@ -10,20 +10,50 @@ use std::{
 use log::debug;
 use resound::listen::Address;
 
-use crate::{
-    cli::Failure,
-    common::{resolve, units::Time},
-};
+use super::Failure;
+use crate::common::{resolve, units::Time};
+
+/// What should listen at an address; without it, a message says how to start it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Server {
+    Echo,
+    Admin,
+}
+
+impl Server {
+    const fn over_tcp(self) -> &'static str {
+        match self {
+            Self::Echo => "nothing listens there; start a server with: resound serve",
+            Self::Admin => {
+                "nothing listens there; start the server with --admin, and give the address of its line \
+                 `listening on admin://ADDRESS`"
+            }
+        }
+    }
+
+    const fn over_unix(self) -> &'static str {
+        match self {
+            Self::Echo => {
+                "there is no such socket; start a server with: resound serve --listen frames+unix://PATH"
+            }
+            Self::Admin => "there is no such socket; start the server with --admin unix:PATH",
+        }
+    }
+}
 
 #[derive(Debug)]
-pub(super) enum Socket {
+pub(crate) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
 impl Socket {
-    /// Connects. If a name has several addresses, to the first that accepts.
-    pub(super) fn connect(address: &Address, timeout: Option<Duration>) -> Result<Self, Failure> {
+    /// Connects. If a name has several addresses, to the first that accepts. `server` is what should listen there.
+    pub(crate) fn connect(
+        address: &Address,
+        timeout: Option<Duration>,
+        server: Server,
+    ) -> Result<Self, Failure> {
         let connected = match address {
             Address::Ip(address) => connect_tcp(*address, timeout),
             Address::Name { host, port } => {
@@ -39,24 +69,24 @@ impl Socket {
                 )));
             }
         };
-        connected.map_err(|error| Failure::Failed(explain(address, &error, timeout)))
+        connected.map_err(|error| Failure::Failed(explain(address, &error, timeout, server)))
     }
 
-    pub(super) fn try_clone(&self) -> io::Result<Self> {
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
         match self {
             Self::Tcp(stream) => stream.try_clone().map(Self::Tcp),
             Self::Unix(stream) => stream.try_clone().map(Self::Unix),
         }
     }
 
-    pub(super) fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
+    pub(crate) fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.set_read_timeout(Some(timeout)),
             Self::Unix(stream) => stream.set_read_timeout(Some(timeout)),
         }
     }
 
-    pub(super) fn set_write_timeout(&self, timeout: Duration) -> io::Result<()> {
+    pub(crate) fn set_write_timeout(&self, timeout: Duration) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.set_write_timeout(Some(timeout)),
             Self::Unix(stream) => stream.set_write_timeout(Some(timeout)),
@@ -64,7 +94,7 @@ impl Socket {
     }
 
     /// Sends FIN: the server sees the end of the input.
-    pub(super) fn finish(&self) -> io::Result<()> {
+    pub(crate) fn finish(&self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Self::Unix(stream) => stream.shutdown(Shutdown::Write),
@@ -94,19 +124,22 @@ fn connect_tcp(address: SocketAddr, timeout: Option<Duration>) -> io::Result<Soc
     Ok(Socket::Tcp(stream))
 }
 
-fn explain(address: &Address, error: &io::Error, timeout: Option<Duration>) -> String {
-    let cause = match error.kind() {
-        ErrorKind::ConnectionRefused => "nothing listens there; start a server with: resound serve",
-        ErrorKind::NotFound if matches!(address, Address::Unix(_)) => {
-            "there is no such socket; start a server with: resound serve --listen frames+unix://PATH"
-        }
-        ErrorKind::TimedOut => {
+fn explain(
+    address: &Address,
+    error: &io::Error,
+    timeout: Option<Duration>,
+    server: Server,
+) -> String {
+    let cause = match (error.kind(), address) {
+        (ErrorKind::ConnectionRefused, _) => server.over_tcp(),
+        (ErrorKind::NotFound, Address::Unix(_)) => server.over_unix(),
+        (ErrorKind::TimedOut, _) => {
             let waited = timeout.map_or_else(String::new, |time| format!(" for {}", Time(time)));
             return format!(
                 "cannot connect to {address}: no answer{waited}; check the address, and any firewall on the way"
             );
         }
-        ErrorKind::PermissionDenied => {
+        (ErrorKind::PermissionDenied, _) => {
             "not allowed; check the permissions of the socket and of its directory"
         }
         _ => return format!("cannot connect to {address}: {error}"),
