@@ -20,10 +20,7 @@ use serde_json::Value;
 
 /// A daemon of frames with an admin port, which is its second listener.
 fn start(arguments: &[&str]) -> Daemon {
-    let mut command = resound();
-    command.args(["serve", "--listen", "frames://127.0.0.1:0", "--admin", "127.0.0.1:0"]);
-    command.args(arguments);
-    Daemon::spawn(command, 2)
+    Daemon::with_admin(arguments)
 }
 
 /// Status line, header and body of the answer to `request`, whose head lacks only its last line.
@@ -295,6 +292,50 @@ fn during_the_drain_delay_it_accepts_and_is_not_ready() {
 }
 
 #[test]
+fn the_last_warnings_are_told() {
+    // A frame may be longer than the memory for all.
+    let daemon = start(&["--max-memory", "1MiB"]);
+    let told = json(&daemon, "/warnings");
+    assert_eq!((&told["log_level"], &told["total"]), (&"info".into(), &1.into()));
+    let warning = &told["warnings"][0];
+    assert_eq!((&warning["level"], &warning["count"]), (&"warn".into(), &1.into()));
+    assert_eq!(warning["target"], "resound::cli::serve");
+    let message = warning["message"].as_str().unwrap();
+    assert!(message.contains("--max-memory is 1MiB"), "{message}");
+    assert!(warning["time"].as_str().unwrap().ends_with('Z'), "{warning}");
+    assert_eq!(ask(&daemon, "PUT", "/log-level", JSON, r#"{"level": "off"}"#).0, 200);
+    assert_eq!(json(&daemon, "/warnings")["log_level"], "off");
+}
+
+#[test]
+fn the_page_comes_with_a_policy_and_needs_no_token() {
+    let file = std::env::temp_dir().join(format!("resound-page-{}", std::process::id()));
+    std::fs::write(&file, "0123456789abcdef\n").unwrap();
+    let daemon = start(&["--admin-token-file", file.to_str().unwrap()]);
+    std::fs::remove_file(&file).unwrap();
+    let request = format!("GET / HTTP/1.1\r\nHost: {}", daemon.address(1));
+    let (head, body) = exchange(open(&daemon), &request, "");
+    assert_eq!(code(&head), 200, "{head}");
+    for field in [
+        "Content-Type: text/html; charset=utf-8",
+        "Content-Security-Policy: default-src 'none'; script-src 'self'",
+        "frame-ancestors 'none'",
+        "X-Frame-Options: DENY",
+        "X-Content-Type-Options: nosniff",
+    ] {
+        assert!(head.contains(field), "no {field} in {head}");
+    }
+    assert!(body.starts_with("<!doctype html>"), "{body}");
+    for path in ["/page/main.js", "/page/style.css", "/page/icon.svg"] {
+        assert_eq!(get(&daemon, path).0, 200, "{path}");
+    }
+    for path in ["/stats", "/connections", "/warnings", "/page/nothing.js"] {
+        assert_eq!(get(&daemon, path).0, 401, "{path}");
+    }
+    assert_eq!(ask(&daemon, "POST", "/", JSON, "").0, 405);
+}
+
+#[test]
 fn web_pages_are_refused() {
     let daemon = start(&[]);
     let host = daemon.address(1);
@@ -309,6 +350,16 @@ fn web_pages_are_refused() {
         (format!("POST /drain HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{evil}{JSON}"), 403),
         (format!("POST /drain HTTP/1.1\r\nHost: {host}\r\nOrigin: null{JSON}"), 403),
         (format!("POST /drain HTTP/1.0{JSON}"), 403),
+        // What browsers of today say of a page of another origin, also of one on another port.
+        (format!("GET /stats HTTP/1.1\r\nHost: {host}\r\nSec-Fetch-Site: cross-site"), 403),
+        (format!("GET /stats HTTP/1.1\r\nHost: {host}\r\nSec-Fetch-Site: same-site"), 403),
+        (format!("GET /stats HTTP/1.1\r\nHost: {host}\r\nSec-Fetch-Site: same-origin"), 200),
+        (
+            format!(
+                "GET / HTTP/1.1\r\nHost: {host}\r\nSec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate"
+            ),
+            200,
+        ),
         // The preflight of a fetch with a JSON content type.
         (format!("OPTIONS /drain HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{evil}"), 403),
         (format!("GET /drain HTTP/1.1\r\nHost: {host}"), 405),
@@ -501,13 +552,29 @@ fn a_unix_socket_serves_it_too() {
     assert!(!path.exists());
 }
 
+/// A client has its pings answered all the time, each of them within a second but for one of a hundred.
 #[test]
 fn slow_huge_and_garbage_requests_do_not_disturb_the_loop() {
     let daemon = start(&["--max-connections", "2"]);
-    let mut client = daemon.connect();
-    ping(&mut client);
-    // More than it holds: the surplus is closed.
-    let mut slow: Vec<TcpStream> = (0..100).map(|_| open(&daemon)).collect();
+    common::pinging_beside(&daemon, |beside| {
+        beside.has_begun();
+        more_connections_than_it_holds(&daemon);
+        let slow = thread::scope(|scope| {
+            let slow = scope.spawn(|| one_byte_at_a_time(&daemon));
+            huge_and_garbage_requests(&daemon);
+            slow.join().unwrap()
+        });
+        assert!(slow.starts_with("HTTP/1.1 408 "), "{slow}");
+        beside.has_lasted();
+    });
+    // Admin connections have taken none of the two places.
+    let mut both = [daemon.connect(), daemon.connect()];
+    both.iter_mut().for_each(ping);
+}
+
+/// The surplus is closed, and when the others are gone there is room again.
+fn more_connections_than_it_holds(daemon: &Daemon) {
+    let mut slow: Vec<TcpStream> = (0..100).map(|_| open(daemon)).collect();
     for stream in &mut slow {
         // It may be closed already.
         let _ = stream.write_all(b"GET / HT");
@@ -517,22 +584,54 @@ fn slow_huge_and_garbage_requests_do_not_disturb_the_loop() {
         matches!(end, Ok(0) | Err(ErrorKind::ConnectionReset))
     };
     assert!((70..100).all(&mut is_closed));
-    ping(&mut client);
     drop(slow);
     eventually("there is room again", || {
-        let mut stream = open(&daemon);
+        let mut stream = open(daemon);
         let _ = stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n");
         let mut answer = String::new();
         let _ = stream.read_to_string(&mut answer);
         answer.starts_with("HTTP/1.1 200")
     });
+}
+
+/// What it answers to a head that never ends, of which a byte comes now and then.
+fn one_byte_at_a_time(daemon: &Daemon) -> String {
+    let mut stream = open(daemon);
+    stream.write_all(b"GET / HTTP/1.1\r\nX: ").unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    let mut answer = Vec::new();
+    let mut block = [0; 1024];
+    loop {
+        match stream.read(&mut block) {
+            Ok(0) => return String::from_utf8(answer).unwrap(),
+            Ok(length) => answer.extend_from_slice(&block[..length]),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                // It may have been closed meanwhile.
+                let _ = stream.write_all(b"x");
+            }
+            // A byte that came behind the answer.
+            Err(_) => return String::from_utf8(answer).unwrap(),
+        }
+    }
+}
+
+fn huge_and_garbage_requests(daemon: &Daemon) {
     let long = format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}", "x".repeat(20_000));
+    let many = format!("GET / HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(2_000));
+    let body = |length: usize| {
+        let head =
+            format!("PUT /log-level HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
+        [head.into_bytes(), vec![b'x'; length.min(1 << 20)]].concat()
+    };
     for (garbage, expected) in [
         (b"\x16\x03\x01\x02\x00\x01\x00\x01".to_vec(), "400"),
-        (b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n".to_vec(), "413"),
+        ((0..=255).cycle().take(100_000).collect(), "400"),
+        (body(99_999_999_999), "413"),
+        (body((64 << 10) + 1), "413"),
         (long.into_bytes(), "431"),
+        (many.into_bytes(), "431"),
     ] {
-        let mut stream = open(&daemon);
+        let mut stream = open(daemon);
         // It answers and closes while this is written.
         let _ = stream.write_all(&garbage);
         let _ = stream.shutdown(Shutdown::Write);
@@ -541,9 +640,6 @@ fn slow_huge_and_garbage_requests_do_not_disturb_the_loop() {
         let answer = String::from_utf8_lossy(&answer).into_owned();
         assert_eq!(answer.split(' ').nth(1), Some(expected), "{answer}");
     }
-    ping(&mut client);
-    // Admin connections have not taken any of the two places.
-    ping(&mut daemon.connect());
 }
 
 #[test]

@@ -4,13 +4,16 @@
 //! it lets resolve to 127.0.0.1 (DNS rebinding) it could read the answers: `Host` then has that name, and only IP addresses and
 //! `localhost` are accepted. From its own origin it can send simple requests without reading the answers (CSRF): these
 //! have no JSON content type, which would need the permission of a CORS preflight, and browsers name the page in
-//! `Origin`.
+//! `Origin`. Browsers of today also say in `Sec-Fetch-Site` that the page is another one.
 
 use std::{fs, io, net::IpAddr, path::Path};
 
 use resound::protocol::http::service::{HttpRequest, HttpResponse};
 
-/// Paths that need no token: probes of load balancers cannot have one, and these tell nothing else.
+use super::page;
+
+/// Paths of probes, which need no token: load balancers cannot have one, and these paths tell nothing else. Nor does
+/// the page: a browser cannot send a token for its files, and they are the same for everyone.
 const PROBES: [&str; 2] = ["/healthz", "/readyz"];
 
 /// What a request must show.
@@ -44,6 +47,11 @@ impl Token {
         Ok(Self(line.to_owned()))
     }
 
+    /// For a request that shows it.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Compares in a time that does not depend on where the two differ.
     fn is(&self, other: &str) -> bool {
         let (one, other) = (self.0.as_bytes(), other.as_bytes());
@@ -64,6 +72,16 @@ impl Access {
             return Err(forbidden(
                 "the Host field is neither an IP address nor localhost: a web page may be behind this request. \
                  Use http://ADDRESS:PORT with the IP address",
+            ));
+        }
+        // Browsers say in Sec-Fetch-Site where a request comes from (Fetch Metadata). Another page may have a link to this
+        // one, and nothing else.
+        let site = request.field("Sec-Fetch-Site").unwrap_or("none");
+        let is_link =
+            request.method == "GET" && request.field("Sec-Fetch-Mode") == Some("navigate");
+        if !matches!(site, "none" | "same-origin") && !is_link {
+            return Err(forbidden(
+                "the Sec-Fetch-Site field says that a web page of another origin asks",
             ));
         }
         self.check_token(request)?;
@@ -88,9 +106,10 @@ impl Access {
     }
 
     fn check_token(&self, request: &HttpRequest<'_>) -> Result<(), HttpResponse> {
-        let Some(token) = self.token.as_ref().filter(|_| !PROBES.contains(&request.path)) else {
+        let Some(token) = &self.token else { return Ok(()) };
+        if PROBES.contains(&request.path) || page::file(request.path).is_some() {
             return Ok(());
-        };
+        }
         let shown = request.field("Authorization").and_then(|field| {
             let (scheme, shown) = field.split_once(' ')?;
             scheme.eq_ignore_ascii_case("Bearer").then_some(shown.trim())

@@ -14,6 +14,7 @@ use resound::{
 use super::{
     Daemon, Stage,
     counted::{self, Listener},
+    descriptors,
 };
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -280,11 +281,10 @@ fn process(to: &mut Exposition) {
         to.gauge("process_virtual_memory_bytes", "Virtual memory.", one(size));
         to.gauge("process_resident_memory_bytes", "Resident memory.", one(resident));
     }
-    if let Ok(open) = fs::read_dir("/proc/self/fd") {
-        to.gauge("process_open_fds", "Open file descriptors.", one(open.count()));
+    if let Some(open) = descriptors::open() {
+        to.gauge("process_open_fds", "Open file descriptors.", one(open));
     }
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    if let Some(limit) = limit {
+    if let Some(limit) = descriptors::limit() {
         to.gauge("process_max_fds", "File descriptors that may be open.", one(limit));
     }
 }

@@ -6,9 +6,11 @@
 mod access;
 mod connections;
 mod counted;
+mod descriptors;
 mod gather;
 mod limits;
 mod metrics;
+mod page;
 mod responses;
 mod routes;
 mod stats;
@@ -29,7 +31,7 @@ use resound::{
 };
 
 pub(crate) use self::access::{Access, Token};
-use crate::common::signals::Waker;
+use crate::common::{signals::Waker, warnings::Warnings};
 
 /// Connections that the admin port holds at most; more are closed at once.
 const MAX_CONNECTIONS: usize = 64;
@@ -115,7 +117,14 @@ pub(crate) struct Daemon {
     pub(crate) connection_room: usize,
     pub(crate) start: Instant,
     pub(crate) lifecycle: Arc<Lifecycle>,
-    pub(crate) set_log_level: fn(LevelFilter),
+    pub(crate) log: LogControl,
+}
+
+/// The daemon's log, as the admin port reads and changes it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LogControl {
+    pub(crate) set_level: fn(LevelFilter),
+    pub(crate) warnings: &'static Warnings,
 }
 
 impl Daemon {

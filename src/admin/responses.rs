@@ -6,6 +6,7 @@ use serde_json::Value;
 pub(super) fn json_response(status: &'static str, value: &Value) -> HttpResponse {
     let mut response = HttpResponse::text(status, format!("{value:#}\n"));
     response.content_type = "application/json";
+    response.fields = "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nCross-Origin-Resource-Policy: same-origin\r\n";
     response
 }
 

@@ -13,17 +13,24 @@ use super::{
     Daemon, Stage,
     connections::{Listing, Query},
     gather::{AT_MOST, Gather},
-    limits, metrics,
+    limits, metrics, page,
     responses::{bad_request, json_response, unavailable},
     stats,
 };
+use crate::common::warnings::Warnings;
 
-const PATHS: &str = "GET /metrics, /healthz, /readyz, /stats, /connections, /limits; POST /drain, \
+const PATHS: &str = "GET /, /metrics, /healthz, /readyz, /stats, /connections, /limits, /warnings; POST /drain, \
     /connections/NAME/close; PUT /limits, /log-level\n";
 
 pub(super) fn answer(daemon: &Arc<Daemon>, request: &HttpRequest<'_>) -> HttpAnswer {
     let close =
         request.path.strip_prefix("/connections/").and_then(|rest| rest.strip_suffix("/close"));
+    if let Some(file) = page::file(request.path) {
+        return HttpAnswer::Now(match request.method {
+            "GET" => file.response(),
+            _ => not_allowed("Allow: GET, HEAD\r\n"),
+        });
+    }
     match (request.method, request.path, close) {
         ("GET", "/metrics", _) => HttpAnswer::Now(metrics::response(daemon, request)),
         ("GET", "/healthz", _) => gather(daemon, |_, loops| health(loops)),
@@ -43,6 +50,7 @@ pub(super) fn answer(daemon: &Arc<Daemon>, request: &HttpRequest<'_>) -> HttpAns
         },
         ("GET", "/limits", _) => limits::read(daemon),
         ("PUT", "/limits", _) => limits::change(daemon, request.body),
+        ("GET", "/warnings", _) => HttpAnswer::Now(warnings(daemon.log.warnings)),
         ("POST", "/drain", _) => {
             info!("admin: drain");
             daemon.lifecycle.request_drain();
@@ -50,7 +58,7 @@ pub(super) fn answer(daemon: &Arc<Daemon>, request: &HttpRequest<'_>) -> HttpAns
         }
         ("POST", _, Some(name)) => self::close(daemon, name),
         ("PUT", "/log-level", _) => HttpAnswer::Now(log_level(daemon, request.body)),
-        (_, "/metrics" | "/healthz" | "/readyz" | "/stats" | "/connections", _) => {
+        (_, "/metrics" | "/healthz" | "/readyz" | "/stats" | "/connections" | "/warnings", _) => {
             HttpAnswer::Now(not_allowed("Allow: GET, HEAD\r\n"))
         }
         (_, "/drain", _) | (_, _, Some(_)) => HttpAnswer::Now(not_allowed("Allow: POST\r\n")),
@@ -114,6 +122,25 @@ fn readiness(daemon: &Daemon, loops: &[Result<Summary, ControlError>]) -> HttpRe
     HttpResponse::text("200 OK", "ready\n")
 }
 
+/// The last warnings, the newest first.
+fn warnings(warnings: &Warnings) -> HttpResponse {
+    let (total, last) = warnings.last();
+    let last: Vec<Value> = last
+        .into_iter()
+        .map(|warning| {
+            json!({
+                "time": humantime::format_rfc3339_millis(warning.time).to_string(),
+                "level": warning.level.as_str().to_lowercase(),
+                "target": warning.target,
+                "message": warning.message,
+                "count": warning.count,
+            })
+        })
+        .collect();
+    let level = log::max_level().as_str().to_lowercase();
+    json_response("200 OK", &json!({ "log_level": level, "total": total, "warnings": last }))
+}
+
 /// Closes the connection `LOOP.KEY.GENERATION`.
 fn close(daemon: &Daemon, name: &str) -> HttpAnswer {
     let numbers: Option<Vec<u32>> = name.split('.').map(|number| number.parse().ok()).collect();
@@ -152,7 +179,7 @@ fn log_level(daemon: &Daemon, body: &[u8]) -> HttpResponse {
     let level = asked.as_ref().and_then(|asked| asked.get("level")).and_then(Value::as_str);
     match level.and_then(|level| level.parse::<LevelFilter>().ok()) {
         Some(level) => {
-            (daemon.set_log_level)(level);
+            (daemon.log.set_level)(level);
             info!("admin: the log level is {level}");
             json_response("200 OK", &json!({ "level": level.as_str().to_lowercase() }))
         }
@@ -185,11 +212,13 @@ mod tests {
 
     use super::*;
     use crate::{
-        admin::{Access, Lifecycle, Observed, Port},
+        admin::{Access, Lifecycle, LogControl, Observed, Port},
         common::signals::Signals,
     };
 
     const PATIENCE: Duration = Duration::from_secs(120);
+
+    static NO_WARNINGS: Warnings = Warnings::new();
 
     /// Blocks its loop until the test lets it go on.
     struct Blocks(mpsc::Receiver<()>);
@@ -234,7 +263,7 @@ mod tests {
             connection_room: 10_000,
             start: Instant::now(),
             lifecycle: Arc::new(Lifecycle::new(Signals::new().unwrap().waker())),
-            set_log_level: |_| {},
+            log: LogControl { set_level: |_| {}, warnings: &NO_WARNINGS },
         };
         let admin_thread =
             thread::spawn(move || port.run(Access { token: None }, Arc::new(daemon)));

@@ -3,7 +3,7 @@
 use resound::{Counts, Histogram, Reason, protocol::http::service::HttpResponse};
 use serde_json::{Map, Value, json};
 
-use super::{Daemon, counted, responses::json_response};
+use super::{Daemon, counted, descriptors, responses::json_response};
 
 pub(super) fn response(daemon: &Daemon) -> HttpResponse {
     let listeners = counted::listeners(daemon);
@@ -19,6 +19,10 @@ pub(super) fn response(daemon: &Daemon) -> HttpResponse {
         ("reactors".to_owned(), daemon.loops.len().into()),
         ("buffered_bytes".to_owned(), daemon.buffered().into()),
         ("buffered_limit_bytes".to_owned(), daemon.limits.max_memory().into()),
+        (
+            "descriptors".to_owned(),
+            json!({ "open": descriptors::open(), "limit": descriptors::limit() }),
+        ),
         ("turn_duration_seconds".to_owned(), turns.as_ref().map(histogram).into()),
     ]);
     let listeners = listeners.iter().zip(&each).map(|(listener, counts)| {

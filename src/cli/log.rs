@@ -17,6 +17,7 @@ use super::{
     format::{self, Format},
     output::Output,
 };
+use crate::{admin::LogControl, common::warnings::Warnings};
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Log")]
@@ -52,8 +53,14 @@ fn level(text: &str) -> Result<LevelFilter, String> {
 /// Whether [`set_level`] has been called.
 static IS_CHANGED: AtomicBool = AtomicBool::new(false);
 
+/// What `GET /warnings` shows.
+static WARNINGS: Warnings = Warnings::new();
+
+/// What the admin port reads and changes.
+pub(crate) const CONTROL: LogControl = LogControl { set_level, warnings: &WARNINGS };
+
 /// Logs what is of this level or above from now on, in all modules: `--log-level` and `RUST_LOG` no longer count.
-pub(crate) fn set_level(level: LevelFilter) {
+fn set_level(level: LevelFilter) {
     IS_CHANGED.store(true, Relaxed);
     log::set_max_level(level);
 }
@@ -77,7 +84,11 @@ impl log::Log for Logger {
     }
 
     fn log(&self, record: &Record<'_>) {
-        self.current().log(record);
+        let current = self.current();
+        current.log(record);
+        if current.matches(record) {
+            WARNINGS.keep(record);
+        }
     }
 
     fn flush(&self) {

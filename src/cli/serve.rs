@@ -209,7 +209,6 @@ impl ServeArgs {
             let own = descriptors::count_open() + self.admin.descriptors();
             let connection_room =
                 descriptors::max_connections(None, descriptors::raise_limit(), own);
-            let set_log_level = log::set_level;
             let daemon = Daemon {
                 loops,
                 listeners: shown,
@@ -217,7 +216,7 @@ impl ServeArgs {
                 connection_room,
                 start,
                 lifecycle,
-                set_log_level,
+                log: log::CONTROL,
             };
             supervisor.serve_admin(port, access, daemon)?;
         }

@@ -73,6 +73,14 @@ impl Daemon {
         Self::start(&["frames://127.0.0.1:0"], arguments)
     }
 
+    /// Frames on a free port of 127.0.0.1, and an admin port, which is the second listener.
+    pub(crate) fn with_admin(arguments: &[&str]) -> Self {
+        let mut command = resound();
+        command.args(["serve", "--listen", "frames://127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+        command.args(arguments);
+        Self::spawn(command, 2)
+    }
+
     /// Runs `command`, which becomes a daemon with that many listeners.
     pub(crate) fn spawn(mut command: Command, listeners: usize) -> Self {
         let mut child =

@@ -19,10 +19,10 @@ use crate::{
 const EXTENSION: &str = "acfebcodlagjjpfkadpmjnkmeimlpjbj";
 
 /// A folder for what the browser keeps, which goes with its test.
-struct Profile(PathBuf);
+pub(crate) struct Profile(PathBuf);
 
 impl Profile {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         fs::create_dir_all(&folder).unwrap();
         Self(folder)
@@ -35,6 +35,18 @@ impl Drop for Profile {
     }
 }
 
+/// The browser, about to be started without a window.
+pub(crate) fn headless(program: &Path, profile: &Profile) -> Command {
+    let mut command = Command::new(program);
+    command
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"])
+        .args(["--no-first-run", "--disable-background-networking", "--disable-sync"])
+        .args(["--disable-component-update", "--disable-dev-shm-usage"])
+        .arg(format!("--user-data-dir={}", profile.0.display()))
+        .stderr(Stdio::null());
+    command
+}
+
 /// A browser, which ends with its test, before its profile does.
 struct Browser {
     child: Child,
@@ -43,16 +55,8 @@ struct Browser {
 
 impl Browser {
     fn start(program: &Path, profile: Profile, arguments: &[String]) -> Self {
-        let child = Command::new(program)
-            .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"])
-            .args(["--no-first-run", "--disable-background-networking", "--disable-sync"])
-            .args(["--disable-component-update", "--disable-dev-shm-usage"])
-            .arg(format!("--user-data-dir={}", profile.0.display()))
-            .args(arguments)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let child =
+            headless(program, &profile).args(arguments).stdout(Stdio::null()).spawn().unwrap();
         Self { child, _profile: profile }
     }
 }
@@ -65,7 +69,7 @@ impl Drop for Browser {
 }
 
 /// Serves `page` until `/report` gets a POST, and returns its body.
-fn reported(site: &TcpListener, page: &str) -> String {
+pub(crate) fn reported(site: &TcpListener, page: &str) -> String {
     loop {
         let (mut stream, _) = site.accept().unwrap();
         let mut reader = BufReader::new(stream.try_clone().unwrap());
