@@ -19,7 +19,7 @@ use std::{
 
 use common::{PATIENCE, built_example, resound, skip, tool};
 
-const SUBCOMMANDS: [&str; 4] = ["serve", "client", "bench", "dialects"];
+const SUBCOMMANDS: [&str; 5] = ["serve", "client", "bench", "status", "dialects"];
 
 /// How many are run at once.
 const THREADS: usize = 3;
@@ -276,6 +276,15 @@ fn script(command: &str, place: &str, folder: &Folder) -> String {
                 |name| built_example(&name.to_string_lossy()).display().to_string(),
             );
             let _ = writeln!(script, "serve {}", quoted(&server));
+        }
+        "status" => {
+            let is_address = |word: &&String| word.contains(':');
+            let address = words.iter().find(is_address).map_or(":30900", String::as_str);
+            let server = format!("resound serve --listen raw://127.0.0.1:0 --admin {address}");
+            let _ = writeln!(script, "serve {}", quoted(&server));
+            if command.contains("--watch") {
+                command.push_str(" | head -n 5");
+            }
         }
         _ => {}
     }

@@ -43,6 +43,16 @@ pub(crate) fn address(text: &str) -> Result<Address, String> {
     }
 }
 
+/// Parses what `--admin` takes, and what `listening on` and a browser show.
+pub(crate) fn shown_address(text: &str) -> Result<Address, String> {
+    let text = text.strip_suffix('/').unwrap_or(text);
+    if let Some(path) = text.strip_prefix("admin+unix://") {
+        return address(&format!("unix:{path}"));
+    }
+    let rest = text.strip_prefix("admin://").or_else(|| text.strip_prefix("http://"));
+    address(rest.unwrap_or(text))
+}
+
 /// As the line `listening on` shows it.
 pub(crate) fn place(endpoint: &Endpoint) -> String {
     match endpoint {

@@ -14,6 +14,7 @@ mod packaging;
 mod reactors;
 mod serve;
 mod socket;
+mod status;
 mod supervisor;
 pub(crate) mod systemd;
 
@@ -54,6 +55,7 @@ pub(crate) enum Command {
     Serve(serve::ServeArgs),
     Client(client::ClientArgs),
     Bench(Box<bench::BenchArgs>),
+    Status(status::StatusArgs),
     Dialects(dialects::DialectsArgs),
     #[command(hide = true)]
     Man(packaging::ManArgs),
@@ -68,6 +70,7 @@ impl Command {
             Self::Serve(args) => args.run(sockets),
             Self::Client(args) => args.run(),
             Self::Bench(args) => args.run(),
+            Self::Status(args) => args.run(),
             Self::Dialects(args) => args.run(),
             Self::Man(args) => args.run(),
             Self::Completions(args) => args.run(),
