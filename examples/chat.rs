@@ -1,4 +1,4 @@
-//! A chat over lines: each line goes to all other members, the peers that are connected.
+//! A chat over lines: each line is sent to all other members. A member is a peer that is connected.
 //!
 //! ```sh
 //! cargo run --example chat
@@ -7,8 +7,8 @@
 //!
 //! It prints `listening on 127.0.0.1:30003`. A line typed in one terminal appears in the other one.
 //!
-//! A member that does not read is disconnected once it is owed 1 MiB. The server then holds no more than that for
-//! each member, and no member can slow down the others.
+//! A member that does not read is disconnected when more than 1 MiB waits to be sent to it. So the server holds no more
+//! than that for each member, and no member can slow down the others.
 
 use std::io;
 
@@ -20,10 +20,10 @@ use resound::{
 /// The longest line, in bytes.
 const MAX: usize = 64 << 10;
 
-/// A member that is owed more than this many bytes is disconnected.
+/// A member is disconnected when more than this many bytes wait to be sent to it.
 const MOST_OWED: usize = 1 << 20;
 
-/// The members, and the lines that are not passed on yet, each with its sender.
+/// The members, and the lines that are still to be sent to them, each with its sender.
 #[derive(Default)]
 struct Chat {
     members: Vec<Token>,
@@ -58,7 +58,7 @@ impl Protocol for Chat {
     }
 }
 
-/// Passes on the lines that the last turn has brought.
+/// Sends the lines that arrived in the last turn to the members.
 fn pass_on(reactor: &mut Reactor<Chat>, address: &Endpoint) {
     let Some(chat) = reactor.protocol_at(address) else { return };
     let (members, lines) = (chat.members.clone(), std::mem::take(&mut chat.lines));

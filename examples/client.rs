@@ -17,10 +17,10 @@ use resound::{
 
 const FRAMES: usize = 1000;
 
-/// So many frames are sent before the first one comes back.
+/// This many frames are sent before the first reply arrives.
 const IN_FLIGHT: usize = 16;
 
-/// What the one connection has done.
+/// The progress of the connection.
 #[derive(Default)]
 struct Client {
     sent: usize,
@@ -60,7 +60,7 @@ impl Handler for Client {
         self.send(reply)
     }
 
-    // A client must read even while the server does not: the server waits until its echoes are read.
+    // A client must go on reading while the server does not: the server stops reading until the client reads its replies.
     fn reads_while_owed(&self) -> bool {
         true
     }

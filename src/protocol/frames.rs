@@ -1,4 +1,4 @@
-//! Whole frames back, byte for byte.
+//! `frames`: sends each whole frame back, byte for byte.
 
 use super::{
     Next, Output, Protocol, Received, Refusal,
@@ -30,7 +30,7 @@ pub(super) const OFFER: Offer = Offer {
                 BadTerms(format!("a banner of {} is no frame here: {error}", bytes(length)))
             })?;
         }
-        // It fits, as every length between the shortest and the longest does.
+        // It fits: the shortest and the longest banner were checked above.
         let wrap = move |text: &str, out: &mut Output| {
             let _ = dialect.encode(text.as_bytes(), out.as_mut_vec());
         };
@@ -58,7 +58,7 @@ impl Terms {
 
 /// Echoes every whole frame of one dialect.
 ///
-/// A length that cannot be ends the conversation, after the frames before it went back.
+/// An invalid length ends the connection after the frames before it are sent back.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Frames {
     dialect: Dialect,

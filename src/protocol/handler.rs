@@ -1,7 +1,7 @@
-//! One's own protocol over frames: a handler sees payloads and answers with payloads, and neither buffers nor
-//! sockets are its business.
+//! A protocol of your own over frames: a handler receives payloads and replies with payloads. It does not see buffers or
+//! sockets.
 //!
-//! A server that answers each frame with the same in capitals:
+//! A server that answers each frame with the same text in capital letters:
 //!
 //! ```
 //! use resound::{
@@ -24,8 +24,8 @@ use crate::{
 
 /// Answers the frames of all connections of one listener.
 ///
-/// A closure that takes a payload and a [`Reply`] is a handler too. One that has something to remember of each
-/// connection is a type of one's own, with the memory in a `Vec` by [`Token::key`], or in a map by token:
+/// A closure that takes a payload and a [`Reply`] is a handler. If you need state for each connection, write a type that
+/// keeps it in a [`PerConnection`](super::PerConnection), or in a map with the token as its key:
 ///
 /// ```
 /// use std::collections::HashMap;
@@ -36,7 +36,7 @@ use crate::{
 ///     protocol::{Handler, Reply},
 /// };
 ///
-/// /// Answers each frame with how many there have been.
+/// /// Answers each frame with the number of frames on this connection so far.
 /// #[derive(Default)]
 /// struct Count(HashMap<Token, u64>);
 ///
@@ -62,11 +62,11 @@ use crate::{
 ///
 /// A panic in a handler is not caught: it ends the loop with all its connections, as a panic in a [`Protocol`] does.
 pub trait Handler {
-    /// A connection is open. What is put into `greeting` is the first thing that its peer receives.
+    /// A connection is open. The frames in `greeting` are the first that the peer receives.
     ///
     /// # Errors
     ///
-    /// A [`Refusal`] ends the connection once the greeting is sent, as in [`Protocol::opened`].
+    /// A [`Refusal`] ends the connection after the greeting is sent, as in [`Protocol::opened`].
     fn opened(
         &mut self,
         connection: Token,
@@ -77,11 +77,11 @@ pub trait Handler {
         Ok(())
     }
 
-    /// A whole frame has arrived, with that `payload`: any number of frames go back, none included.
+    /// A whole frame with that `payload` has arrived. The reply can be any number of frames, also none.
     ///
     /// # Errors
     ///
-    /// A [`Reply`]'s own, handed on with `?`: the conversation then ends, after the replies before it.
+    /// The errors of [`Reply`], passed on with `?`. Then the connection ends after the replies before the error.
     fn frame(
         &mut self,
         connection: Token,
@@ -89,29 +89,29 @@ pub trait Handler {
         reply: &mut Reply<'_>,
     ) -> Result<(), FrameError>;
 
-    /// All replies have been sent, as [`Reply::call_when_sent`] asked. What is put into `reply` goes to the peer.
+    /// All replies have been sent. [`Reply::call_when_sent`] asks for this call. The frames in `reply` are sent.
     fn sent(&mut self, connection: Token, reply: &mut Reply<'_>) {
         let _ = (connection, reply);
     }
 
-    /// The time has come for which [`Reply::call_after`] asked. What is put into `reply` goes to the peer.
+    /// The delay is over that [`Reply::call_after`] set. The frames in `reply` are sent.
     fn called(&mut self, connection: Token, reply: &mut Reply<'_>) {
         let _ = (connection, reply);
     }
 
-    /// The server is about to end the connection for a reason of its own. What is put into `reply` is the last thing
-    /// that the peer receives.
+    /// The server is about to end the connection, for the reason `cause`. The frames in `reply` are the last that the peer
+    /// receives.
     fn ending(&mut self, connection: Token, cause: Ending, reply: &mut Reply<'_>) {
         let _ = (connection, cause, reply);
     }
 
-    /// Whether frames are read even while the peer does not take what it is owed: only for clients, see
+    /// Whether a connection goes on reading while it has unsent output. Only for clients: see
     /// [`Protocol::reads_while_owed`].
     fn reads_while_owed(&self) -> bool {
         false
     }
 
-    /// The connection is gone, for that `reason`; its token will not come back.
+    /// The connection is closed, for that `reason`. No later connection gets its token.
     fn closed(&mut self, connection: Token, reason: Reason) {
         let _ = (connection, reason);
     }
@@ -131,7 +131,7 @@ where
     }
 }
 
-/// What a [`Handler`] answers with: frames of the dialect that it is asked in.
+/// The reply of a [`Handler`]: frames in the dialect of the listener.
 #[derive(Debug)]
 pub struct Reply<'o> {
     dialect: Dialect,
@@ -148,13 +148,12 @@ impl<'o> Reply<'o> {
     ///
     /// # Errors
     ///
-    /// [`FrameError`] for a payload that the dialect cannot carry ([`Dialect::encode_head`]); then nothing
-    /// of it is sent.
+    /// [`FrameError`] if the dialect has no length field for this payload ([`Dialect::encode_head`]). Then nothing is sent.
     pub fn frame(&mut self, payload: &[u8]) -> Result<(), FrameError> {
         self.dialect.encode(payload, self.out.as_mut_vec())
     }
 
-    /// Sends as one frame what `write` writes, in place: the head is filled in when its length is known.
+    /// Sends the bytes that `write` writes as one frame, without copying them: the head is filled in when the length is known.
     ///
     /// ```
     /// # use resound::{frame::FrameError, protocol::Reply};
@@ -170,9 +169,9 @@ impl<'o> Reply<'o> {
         self.dialect.build(self.out.as_mut_vec(), write)
     }
 
-    /// Whether so many bytes wait to be sent that the rest should wait too: a handler with many replies
-    /// stops here, asks for [`call_when_sent`](Self::call_when_sent), and goes on when called. One that does not makes
-    /// the server hold all that a slow peer does not read.
+    /// Whether enough bytes wait to be sent. A handler with many replies then stops, asks for a call with
+    /// [`call_when_sent`](Self::call_when_sent), and continues in it. A handler that ignores this makes the server hold all
+    /// replies that a slow peer does not read.
     ///
     /// ```
     /// use std::collections::HashMap;
@@ -222,25 +221,24 @@ impl<'o> Reply<'o> {
         self.out.is_full()
     }
 
-    /// Asks for [`Handler::sent`] once all replies on this connection have been handed to the kernel. Frames that came
-    /// behind this one wait until then.
+    /// Asks for a call of [`Handler::sent`] when the kernel has accepted all replies on this connection. The frames after
+    /// this one are handled after that call.
     pub const fn call_when_sent(&mut self) {
         self.out.call_when_sent();
     }
 
-    /// Asks for [`Handler::called`] after this time.
+    /// Asks for a call of [`Handler::called`] after `delay`. It replaces an earlier request of this connection.
     pub const fn call_after(&mut self, delay: Duration) {
         self.out.call_after(delay);
     }
 
-    /// Ends the conversation: what was sent so far leaves, then the connection closes. What the peer
-    /// sent behind the present frame is not answered.
+    /// Ends the connection when all replies have been sent. Frames after this one are not answered.
     pub const fn finish(&mut self) {
         self.finished = true;
     }
 }
 
-/// A [`Handler`] as a [`Protocol`]: unpacks the frames of a dialect for it.
+/// A [`Protocol`] that unpacks the frames of a dialect and passes them to a [`Handler`].
 #[derive(Debug, Clone, Default)]
 pub struct Framed<H> {
     dialect: Dialect,
@@ -248,7 +246,7 @@ pub struct Framed<H> {
 }
 
 impl<H: Handler> Framed<H> {
-    /// Asks `handler` about each frame of that `dialect`.
+    /// Passes each frame of `dialect` to `handler`.
     pub const fn new(dialect: Dialect, handler: H) -> Self {
         Self { dialect, handler }
     }
@@ -258,7 +256,7 @@ impl<H: Handler> Framed<H> {
         &self.handler
     }
 
-    /// The handler, to be changed.
+    /// The handler, mutably.
     pub const fn handler_mut(&mut self) -> &mut H {
         &mut self.handler
     }
@@ -300,7 +298,7 @@ impl<H: Handler> Protocol for Framed<H> {
                 ));
             }
             if out.is_to_call_when_sent() && consumed < input.len() {
-                // The replies to the next frame leave behind what is still to come of these.
+                // The replies to the next frame come after the rest of these replies.
                 break Next::Full;
             }
         };

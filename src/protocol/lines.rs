@@ -1,4 +1,4 @@
-//! `lines`: every line goes back as soon as it is complete, its end as it came.
+//! `lines`: sends each line back as soon as it is complete, with the same line end.
 //!
 //! ```text
 //! ┌─────────────┬────┐┌──────────────────┬───────┐┌────────
@@ -6,9 +6,8 @@
 //! └─────────────┴────┘└──────────────────┴───────┘└────────
 //! ```
 //!
-//! Lines are bytes: nothing is decoded, a NUL or a lone `\r` is a byte like any other, and an empty
-//! line is a line. What follows the last `\n` when the peer stops sending is not a line, and does
-//! not go back.
+//! Lines are bytes, and nothing is decoded: NUL and a lone `\r` are bytes like any other. An empty line is a line. Bytes
+//! after the last `\n` are not a line, and are not sent back when the peer closes.
 
 use memchr::memchr_iter;
 
@@ -32,12 +31,12 @@ pub(super) const OFFER: Offer = Offer {
 
 /// Echoes lines.
 ///
-/// Remembers nothing of a connection: a line that is not complete stays where it was received, and
-/// of it only what has not been shown before is searched.
+/// It keeps no state for a connection: a partial line stays in the connection's input. Only its new bytes are searched for
+/// the line end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lines {
-    /// The longest line in bytes, its end not counted. Default 64 KiB. A longer one is refused as
-    /// soon as it is seen to be longer, after the lines before it went back.
+    /// The longest line in bytes, without its line end. Default 64 KiB. A longer line is refused as soon as too many bytes
+    /// have arrived, after the lines before it are sent back.
     pub max: usize,
 }
 
@@ -61,7 +60,7 @@ impl Protocol for Lines {
             (lines, consumed) = (lines + 1, next);
         }
         let rest = &input[consumed..];
-        // A `\r` that comes last may yet turn out to be half of the line's end.
+        // A `\r` at the end may be the first half of the line end.
         let length = too_long.unwrap_or_else(|| rest.strip_suffix(b"\r").unwrap_or(rest).len());
         let next = if length > self.max {
             Next::Refuse(Refusal::TooLong {

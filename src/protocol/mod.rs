@@ -1,9 +1,9 @@
 //! What a listener speaks: bytes in, bytes out, without a socket.
 //!
-//! A [`Protocol`] is shown what has arrived and says how much of it is done with. What goes back is either
-//! *those same bytes*, which are then written from where they lie without being copied, or whatever the
-//! protocol put into its [`Output`]. One protocol serves all connections of its listener; what it has to
-//! remember of each it keeps itself, by [`Token`], so that a protocol that remembers nothing costs nothing.
+//! A [`Protocol`] gets the bytes that a connection has received, and returns how many of them it has handled. The reply is
+//! either *the same bytes*, which are sent without being copied, or the bytes that the protocol appended to its
+//! [`Output`]. One protocol serves all connections of its listener. If it needs state for each connection, it keeps that
+//! state itself, by [`Token`]. A protocol without such state needs no memory for a connection.
 
 mod clock;
 mod frames;
@@ -42,13 +42,13 @@ use crate::{Ends, Peer, Reason, Token, plural::bytes};
 /// them, and its state may be inconsistent. `resound serve` then stops its other loops in order and exits with code 1.
 pub trait Protocol {
     /// A connection is open: it was accepted, or a server has answered
-    /// [`Reactor::connect`](crate::Reactor::connect). What is put into `out` is the first thing that its peer receives.
+    /// [`Reactor::connect`](crate::Reactor::connect). The bytes appended to `out` are the first that the peer receives.
     ///
     /// # Errors
     ///
-    /// A [`Refusal`] ends the connection: what is in `out` is sent, then FIN. The refusal is counted and logged as one
-    /// of [`Next::Refuse`]. Nothing that the peer sends is shown; [`closed`](Self::closed) is called as for every
-    /// connection, with [`Reason::Refused`].
+    /// A [`Refusal`] ends the connection: the bytes in `out` are sent, then FIN. The refusal is counted and logged like
+    /// one from [`Next::Refuse`]. [`receive`](Self::receive) is never called for this connection.
+    /// [`closed`](Self::closed) is called as for every connection, with [`Reason::Refused`].
     ///
     /// ```
     /// use resound::{
@@ -82,9 +82,9 @@ pub trait Protocol {
 
     /// Bytes have arrived.
     ///
-    /// `input` is all that was received and is not consumed yet, in order and in one piece; it is never
-    /// empty. Its first `seen` bytes were shown before and were not enough; `seen < input.len()`, unless the
-    /// last answer was [`Next::Full`]: then the same bytes are shown again with `seen` 0.
+    /// `input` contains all bytes that were received and are not consumed yet, in order and in one slice. It is never
+    /// empty. An earlier call was given the first `seen` bytes and needed more. `seen < input.len()`, unless the earlier
+    /// call returned [`Next::Full`]: then the call is repeated with the same bytes and `seen` 0.
     fn receive(
         &mut self,
         connection: Token,
@@ -93,52 +93,52 @@ pub trait Protocol {
         out: &mut Output,
     ) -> Received;
 
-    /// The server is about to end the connection for a reason of its own. What is put into `out` is the last
-    /// thing its peer receives; it goes out behind whole units only, as everything in `out` always does.
+    /// The server is about to end the connection, for the reason `cause`. The bytes appended to `out` are the last that
+    /// the peer receives. Like all output they are sent after whole replies, never inside one.
     fn ending(&mut self, connection: Token, cause: Ending, out: &mut Output) {
         let _ = (connection, cause, out);
     }
 
-    /// All that was put into an output has been sent, as [`Output::call_when_sent`] asked. What is put into `out` goes
-    /// to the peer; a protocol with still more to send asks again.
+    /// All output of the connection has been sent. [`Output::call_when_sent`] asks for this call. The bytes appended to
+    /// `out` are sent to the peer. A protocol that has more to send asks for the next call here.
     fn sent(&mut self, connection: Token, out: &mut Output) {
         let _ = (connection, out);
     }
 
-    /// The time has come for which [`Output::call_after`] asked. What is put into `out` goes to the peer.
+    /// The delay is over that [`Output::call_after`] set. The bytes appended to `out` are sent to the peer.
     fn called(&mut self, connection: Token, out: &mut Output) {
         let _ = (connection, out);
     }
 
-    /// The connection is gone, for that `reason`; its token will not come back. One that went out may be gone
-    /// without ever having been [`opened`](Self::opened).
+    /// The connection is closed, for that `reason`. No later connection gets its token. This is called for an outbound
+    /// connection also if connecting failed, without a call of [`opened`](Self::opened) before.
     fn closed(&mut self, connection: Token, reason: Reason) {
         let _ = (connection, reason);
     }
 
-    /// Whether a connection is read from even while its peer does not take what it is owed.
+    /// Whether a connection goes on reading while it has unsent output. Default false.
     ///
-    /// A server must not: a peer that never reads could make it hold any amount. A client that sends more
-    /// than the kernels between it and the server hold must, or the two wait for each other for ever: the
-    /// server, likewise, reads no more until its answers are taken. Its own sense has to limit what it sends.
+    /// A server must not: a peer that never reads could make it hold any amount of replies. A client must, if it sends
+    /// more than the socket buffers of both sides hold: the server stops reading until the client reads the replies, and
+    /// otherwise the two would wait for each other for ever. Such a client must limit how much it sends.
     fn reads_while_owed(&self) -> bool {
         false
     }
 
-    /// Whether a conversation begins with a handshake: the handshake timeout then runs from the moment the connection
-    /// is accepted until an answer other than [`Next::Handshake`].
+    /// Whether a connection begins with a handshake. Then the handshake timeout runs from accepting the connection until
+    /// [`receive`](Self::receive) returns something other than [`Next::Handshake`]. Default false.
     fn begins_with_handshake(&self) -> bool {
         false
     }
 
-    /// Whether the peer's real address comes later, by [`Output::introduce`]. Limits per address then count that one,
-    /// and not the proxy's.
+    /// Whether the protocol sets the peer's real address later, with [`Output::introduce`]. Then limits per address count
+    /// that address, and not the address of the proxy. Default false.
     fn introduces_peers(&self) -> bool {
         false
     }
 }
 
-/// Any protocol, boxed, is a protocol: which one a listener speaks is decided when it is configured.
+/// A boxed protocol is a protocol. So a program can choose at run time what a listener speaks.
 impl<P: Protocol + ?Sized> Protocol for Box<P> {
     fn opened(&mut self, connection: Token, ends: &Ends, out: &mut Output) -> Result<(), Refusal> {
         (**self).opened(connection, ends, out)
@@ -183,44 +183,46 @@ impl<P: Protocol + ?Sized> Protocol for Box<P> {
     }
 }
 
-/// Why the server ends a connection without an error of the peer.
+/// Why the server ends a connection although the peer made no error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Ending {
-    /// Nothing was begun for the whole of the idle timeout.
+    /// There was no partial frame and no unsent output for longer than the idle timeout.
     Idle,
-    /// A unit was begun and not finished within the frame timeout.
+    /// A unit (frame, line, message, request) was not complete within the frame timeout.
     Unfinished,
     /// The server is stopping.
     Stopping,
-    /// All connections together hold more than the memory limit, and this one holds most. What it holds is dropped.
+    /// All connections together hold more than the memory limit, and this one holds the most. The bytes that it holds are
+    /// dropped.
     Memory,
 }
 
-/// A protocol's answer to the bytes it was shown: [`echo`](Self::echo) or [`answered`](Self::answered).
+/// What [`Protocol::receive`] returns: made by [`echo`](Self::echo) or [`answered`](Self::answered).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Received {
-    /// How many leading bytes of the input are done with. The rest is kept and shown again with more behind it.
+    /// How many bytes at the start of the input are handled. The rest is kept, and passed to the next call with the bytes
+    /// that follow.
     pub consumed: usize,
-    /// Whether the consumed bytes themselves go back to the peer, after what was put into the output.
+    /// Whether the consumed bytes are sent back to the peer, after the bytes in the output.
     pub echo: bool,
-    /// How many whole units (frames, lines, messages, requests) the consumed bytes completed; a counter.
+    /// How many whole units (frames, lines, messages, requests) the consumed bytes completed, for the counters.
     pub frames: u64,
     /// What the connection should do next.
     pub next: Next,
 }
 
 impl Received {
-    /// The first `consumed` bytes of the input, which completed this many `frames`, go back to the peer as they are,
-    /// after what is in the output. They are not copied.
+    /// The first `consumed` bytes of the input completed this many `frames`. They are sent back to the peer, after the
+    /// bytes in the output, and without being copied.
     #[inline(always)]
     #[must_use]
     pub const fn echo(consumed: usize, frames: u64, next: Next) -> Self {
         Self { consumed, echo: true, frames, next }
     }
 
-    /// The first `consumed` bytes of the input completed this many `frames`. Only what is in the output goes to the peer.
+    /// The first `consumed` bytes of the input completed this many `frames`. Only the bytes in the output are sent.
     #[inline(always)]
     #[must_use]
     pub const fn answered(consumed: usize, frames: u64, next: Next) -> Self {
@@ -232,35 +234,35 @@ impl Received {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Next {
-    /// Nothing: all units begun are finished. The connection is idle.
+    /// The next unit. No partial unit was received, so the connection is idle.
     Idle,
-    /// The rest of a unit that has begun; the time limit for a whole frame runs.
+    /// The rest of a partial unit. The frame timeout runs.
     ///
-    /// `need` is the length the unconsumed input must reach before showing it again can lead anywhere, or 0
-    /// where that cannot be told (a line, a request's head). It is a promise to call back no sooner and a
-    /// hint of how much to read; memory is never reserved on its word.
+    /// `need` is the length that the unconsumed input must reach before another call makes sense, or 0 if that is not
+    /// known (in a line, or in a request's head). There is no call before, and the reactor reads about that much. It never
+    /// reserves memory for announced bytes.
     Rest {
         /// In bytes, counted from the first unconsumed one.
         need: usize,
     },
-    /// As [`Rest`](Self::Rest), while the handshake goes on with which the conversation begins
-    /// ([`Protocol::begins_with_handshake`]): the time limit for a handshake runs.
+    /// As [`Rest`](Self::Rest), during the handshake at the start of a connection
+    /// ([`Protocol::begins_with_handshake`]). The handshake timeout runs.
     Handshake {
-        /// In bytes, counted from the first unconsumed one; 0 where that cannot be told.
+        /// In bytes, counted from the first unconsumed one; 0 if that is not known.
         need: usize,
     },
-    /// The input holds more to answer, but what is answered so far must leave first: the output is full
-    /// ([`Output::is_full`]), or the next part of the answer is an [echo](Received::echo) of its own. The rest is shown
-    /// again once the peer has taken what it is owed.
+    /// Sending. The input contains more units, but the replies so far must be sent first: the output is full
+    /// ([`Output::is_full`]), or the next reply is another [echo](Received::echo). The call is repeated with the rest of the
+    /// input when all output has been sent.
     Full,
-    /// The conversation is over: send what there is, then close.
+    /// Nothing more: send the output, then close the connection.
     Finish,
-    /// The peer broke the rules: send what there is, then close.
+    /// Nothing more, because the peer broke the rules: send the output, then close the connection.
     Refuse(Refusal),
 }
 
 impl Next {
-    /// How many bytes the unconsumed input must reach before it is shown again; 0 where that is not known.
+    /// The length that the unconsumed input must reach before the next call; 0 if it is not known.
     pub(crate) const fn need(self) -> usize {
         match self {
             Self::Rest { need } | Self::Handshake { need } => need,
@@ -275,16 +277,16 @@ impl Next {
 pub enum Refusal {
     /// A unit announces, or already has, more bytes than the limit.
     TooLong {
-        /// Bytes announced, or seen so far where nothing announces them; [`u64::MAX`] is that or more.
+        /// Bytes announced; or received so far, in a protocol without lengths. [`u64::MAX`] means that many or more.
         length: u64,
         /// Bytes allowed.
         limit: u64,
-        /// What the bytes look like instead (`an HTTP request`), if they look like something.
+        /// Another protocol that the bytes seem to belong to (`an HTTP request`), if one was recognised.
         looks_like: Option<&'static str>,
     },
-    /// Bytes that mean nothing in this protocol; the text says what is wrong with them.
+    /// The bytes are not valid in this protocol. The text says what is wrong.
     Malformed(&'static str),
-    /// The peer may not use this listener; the text says why. For [`Protocol::opened`], which knows its address.
+    /// The peer may not use this listener. The text says why. For [`Protocol::opened`], which gets the peer's address.
     NotAllowed(&'static str),
 }
 
@@ -304,10 +306,10 @@ impl std::fmt::Display for Refusal {
     }
 }
 
-/// What a protocol appends its replies to.
+/// The bytes that a protocol sends: it appends its replies here.
 ///
-/// The loop owns one and lends it to each protocol in turn; only what the kernel does not take at once
-/// moves to the connection.
+/// One output serves all connections of a reactor, one call after the other. After each call the bytes are written to the
+/// socket. Bytes that the kernel does not accept at once are kept for the connection.
 #[derive(Debug)]
 pub struct Output {
     bytes: Vec<u8>,
@@ -315,10 +317,10 @@ pub struct Output {
     requests: Requests,
 }
 
-/// What a protocol has asked of the loop beside sending bytes.
+/// What a protocol has asked for besides sending bytes.
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
-    /// Whether there is any, so that the loop looks at one byte where there is none.
+    /// Whether there is any request. Usually there is none, and this is all that the loop looks at.
     any: bool,
     pub(crate) peer: Option<Peer>,
     pub(crate) call_when_sent: bool,
@@ -348,26 +350,26 @@ impl Output {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Whether the high-water mark is reached. A protocol that finds it so between two units answers
-    /// [`Next::Full`] and is asked again when the peer has taken what it is owed; one that goes on regardless
-    /// makes the server hold what a slow peer will not take.
+    /// Whether the output has reached its high-water mark. Then a protocol should return [`Next::Full`] before the next
+    /// unit; it is called again when the output has been sent. A protocol that ignores this makes the server hold all
+    /// replies that a slow peer does not read.
     #[must_use]
     pub const fn is_full(&self) -> bool {
         self.bytes.len() >= self.high_water
     }
 
-    /// Whether some long reply has left much more memory here than the usual ones need.
+    /// Whether a long reply has left much more memory here than is usually needed.
     pub(crate) const fn is_oversized(&self) -> bool {
         self.bytes.capacity() > 2 * self.high_water
     }
 
-    /// Forgets what was appended, and gives back what memory is more than the usual.
+    /// Removes the bytes, and returns the memory that is more than usual.
     pub(crate) fn trim(&mut self) {
         self.bytes.clear();
         self.bytes.shrink_to(self.high_water);
     }
 
-    /// What has been appended.
+    /// The appended bytes.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
@@ -378,51 +380,50 @@ impl Output {
         &mut self.bytes
     }
 
-    /// Sets the address of the peer that is behind a proxy (see [`proxy`]). The log shows this peer
-    /// from here on, and limits per address count it.
+    /// Sets the address of the peer that is behind a proxy (see [`proxy`]). From then on the log shows this address, and
+    /// limits per address count it.
     pub const fn introduce(&mut self, peer: Peer) {
         (self.requests.any, self.requests.peer) = (true, Some(peer));
     }
 
-    /// Asks for [`Protocol::sent`] once all that this connection is owed has been handed to the kernel: at the latest
-    /// when its peer has read nearly all of it. This is how to send much without holding much: append until
-    /// [`is_full`](Self::is_full), ask, and go on when called.
+    /// Asks for a call of [`Protocol::sent`] when the kernel has accepted all output of this connection. To send much
+    /// without holding much in memory, append until [`is_full`](Self::is_full), ask for this call, and continue in it.
     pub const fn call_when_sent(&mut self) {
         (self.requests.any, self.requests.call_when_sent) = (true, true);
     }
 
-    /// Whether [`call_when_sent`](Self::call_when_sent) has been asked for and the call has not come.
+    /// Whether [`call_when_sent`](Self::call_when_sent) was called since the output was last cleared.
     #[must_use]
     pub const fn is_to_call_when_sent(&self) -> bool {
         self.requests.call_when_sent
     }
 
-    /// Asks for [`Protocol::called`] after this time, instead of an earlier such request of this connection. A poll
-    /// counts in milliseconds, so it comes up to one late.
+    /// Asks for a call of [`Protocol::called`] after `delay`. It replaces an earlier request of this connection. Polls
+    /// count in milliseconds, so the call can be up to one millisecond late.
     ///
     /// A connection whose peer has sent FIN stays open until this call, for at most the idle timeout.
     pub const fn call_after(&mut self, delay: Duration) {
         (self.requests.any, self.requests.call_after) = (true, Some(delay));
     }
 
-    /// Ends the connection once what it is owed has been sent, as [`Next::Finish`] does. For the calls other than
-    /// [`Protocol::receive`], which return no [`Next`].
+    /// Ends the connection when all its output has been sent, as [`Next::Finish`] does. This is for all calls except
+    /// [`Protocol::receive`]: they return no [`Next`].
     pub const fn finish(&mut self) {
         (self.requests.any, self.requests.finish) = (true, true);
     }
 
-    /// The peer that was introduced since this was last asked.
+    /// The peer that [`introduce`](Self::introduce) has set since the last call.
     pub const fn take_peer(&mut self) -> Option<Peer> {
         self.requests.peer.take()
     }
 
-    /// What was asked since this was last called.
+    /// The requests since the last call.
     #[inline(always)]
     pub(crate) fn take_requests(&mut self) -> Option<Requests> {
         self.requests.any.then(|| std::mem::take(&mut self.requests))
     }
 
-    /// Forgets what was appended and asked; keeps the memory.
+    /// Removes the bytes and the requests, and keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
         if self.requests.any {

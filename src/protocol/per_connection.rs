@@ -1,26 +1,26 @@
-//! What a protocol remembers of each connection, by token.
+//! The state that a protocol keeps for each connection, by token.
 
 use crate::Token;
 
-/// Slots that are kept when the last connection goes, so that one that comes and goes costs no
-/// allocation.
+/// Slots that are kept when the last value is removed, so that a single connection that opens and closes again and again
+/// causes no allocations.
 const KEPT: usize = 64;
 
-/// One `T` for each connection that has one, found by indexing.
+/// A map from connections to values of `T`.
 ///
-/// Keys are small and reused, so this is a `Vec` with the key as the index. Each slot remembers
-/// whose it is, and a token finds its own value or none: never the one of the key's next owner.
-/// When the last value goes, so does the memory.
+/// It is a `Vec` with [`Token::key`] as the index, because keys are small and reused. Each slot stores the generation of its
+/// token. So a token finds its own value or none, and never the value of a later connection with the same key. When the
+/// last value is removed, the memory is returned.
 ///
-/// Insert when the connection opens and remove when it closes. The `Vec` reaches up to the largest
-/// key in use, so it is the wrong place for what only a few connections have.
+/// Insert a value when the connection opens, and remove it when the connection closes. The `Vec` is as long as the largest
+/// key in use. If only a few connections have a value, use a `HashMap`.
 #[derive(Debug, Clone)]
 pub struct PerConnection<T> {
     slots: Vec<Slot<T>>,
     occupied: usize,
 }
 
-/// The index is the token's key; key and generation are the whole token.
+/// The value of a connection. The slot's index is the key of its token.
 #[derive(Debug, Clone)]
 struct Slot<T> {
     generation: u32,
@@ -34,14 +34,14 @@ impl<T> Default for PerConnection<T> {
 }
 
 impl<T> PerConnection<T> {
-    /// An empty map; owns no memory.
+    /// An empty map, which owns no memory.
     #[must_use]
     pub const fn new() -> Self {
         Self { slots: Vec::new(), occupied: 0 }
     }
 
-    /// Remembers `value` for `connection`. Gives back what was in its slot: an earlier value of its
-    /// own, or that of an earlier owner of the key who was never removed.
+    /// Sets the value of `connection`. Returns the value that was in its slot: an earlier one of this connection, or that of
+    /// an earlier connection with the same key, if it was not removed.
     pub fn insert(&mut self, connection: Token, value: T) -> Option<T> {
         let key = connection.key();
         if key >= self.slots.len() {
@@ -54,7 +54,7 @@ impl<T> PerConnection<T> {
         before
     }
 
-    /// What is remembered of `connection`.
+    /// The value of `connection`.
     #[must_use]
     pub fn get(&self, connection: Token) -> Option<&T> {
         let slot = self.slots.get(connection.key())?;
@@ -64,7 +64,7 @@ impl<T> PerConnection<T> {
         slot.value.as_ref()
     }
 
-    /// What is remembered of `connection`, to be changed.
+    /// The value of `connection`, mutably.
     pub fn get_mut(&mut self, connection: Token) -> Option<&mut T> {
         let slot = self.slots.get_mut(connection.key())?;
         if slot.generation != connection.generation() {
@@ -73,7 +73,7 @@ impl<T> PerConnection<T> {
         slot.value.as_mut()
     }
 
-    /// Forgets `connection`, and gives back what was remembered of it.
+    /// Removes the value of `connection`, and returns it.
     pub fn remove(&mut self, connection: Token) -> Option<T> {
         let slot = self.slots.get_mut(connection.key())?;
         if slot.generation != connection.generation() {
@@ -87,7 +87,7 @@ impl<T> PerConnection<T> {
         Some(value)
     }
 
-    /// How many connections something is remembered of.
+    /// How many connections have a value.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.occupied
