@@ -6,8 +6,7 @@
 //!  Answer ◀──────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! The waker's event is what makes the loop look at the queue. A loop that nobody commands neither looks at it nor
-//! wakes up.
+//! The loop looks at the queue when its waker has an event. Without commands it neither looks at the queue nor wakes up.
 
 use std::{
     fmt,
@@ -29,8 +28,8 @@ pub(crate) const QUEUE: usize = 64;
 
 /// Controls a running loop from any thread: [`Reactor::handle`](crate::Reactor::handle).
 ///
-/// Commands wait in a queue with room for 64, and are executed between two turns, in order. None of them blocks the
-/// caller or the loop: each returns an [`Answer`] to wait for.
+/// Commands wait in a queue with room for 64, and are executed in order, between two turns of the loop. They block neither
+/// the caller nor the loop. Each returns an [`Answer`], which the caller can wait for.
 ///
 /// ```
 /// use std::{net::TcpStream, thread, time::Duration};
@@ -80,9 +79,9 @@ pub fn commands(wake: impl Fn() + Send + Sync + 'static) -> (Handle, Commands) {
 }
 
 impl Handle {
-    /// Stops accepting, answers all whole frames that have been received, closes, and lets
-    /// [`Reactor::run`](crate::Reactor::run) return, within the grace time of the [`Config`](crate::Config). It does
-    /// not wait in the queue, and cannot fail.
+    /// Stops the reactor: it accepts no more connections, answers all whole frames that have been received, and closes the
+    /// connections. [`Reactor::run`](crate::Reactor::run) returns within the [grace time](crate::Config::grace). This
+    /// command does not wait in the queue, and cannot fail.
     pub fn stop(&self) {
         self.shared.is_stop_requested.store(true, Ordering::Relaxed);
         (self.shared.wake)();
@@ -94,7 +93,7 @@ impl Handle {
         (self.shared.wake)();
     }
 
-    /// Asks what the loop is doing. Its answer also tells that the loop is not stuck.
+    /// Asks for a summary of the loop. An answer also shows that the loop is not stuck.
     ///
     /// # Errors
     ///
@@ -127,7 +126,7 @@ impl Handle {
         self.send(|reply| Command::LookUp { tokens, reply })
     }
 
-    /// Closes a connection at once, with whatever it owes. The answer says whether it was there.
+    /// Closes a connection at once. Bytes that wait to be sent are lost. The answer says whether there was such a connection.
     ///
     /// # Errors
     ///
@@ -136,11 +135,11 @@ impl Handle {
         self.send(|reply| Command::Close { token, reply })
     }
 
-    /// Sends on a connection what `speech` appends to its output, behind all that it owes. The answer says how many bytes
-    /// are owed then; `None`, and `speech` is not called, where the connection is not open.
+    /// Sends the bytes that `speech` appends to the output on a connection, after the bytes that wait to be sent there. The
+    /// answer says how many bytes wait then. It is `None`, and `speech` is not called, if the connection is not open.
     ///
-    /// What the peer does not read is held, up to [`Config::max_memory`](crate::Config::max_memory): a caller that sends
-    /// much waits while much is owed.
+    /// Bytes that the peer does not read are held, up to [`Config::max_memory`](crate::Config::max_memory). A caller that
+    /// sends much should wait while many bytes wait to be sent.
     ///
     /// # Errors
     ///

@@ -19,12 +19,12 @@ use crate::{
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Times that the loop has polled.
+    /// How often the loop has polled.
     pub turns: Counter,
     /// How long the loop was busy after a poll, in seconds. Empty unless [`Config::measure_turns`](crate::Config::measure_turns)
     /// is set.
     pub turn_durations: Histogram,
-    /// Bytes in connections' own buffers now; a gauge.
+    /// Bytes of memory in the buffers of all connections now; a gauge.
     pub buffered: Counter,
     listeners: RwLock<Vec<Arc<ListenerStats>>>,
 }
@@ -49,7 +49,7 @@ pub struct ListenerStats {
 pub struct Counts {
     /// Connections accepted, or opened by [`connect`](crate::Reactor::connect).
     pub opened: Counter,
-    /// Connections open now; a gauge.
+    /// Connections that are open now; a gauge.
     pub open: Counter,
     /// Whole frames (lines, messages, requests, datagrams) received and answered.
     pub frames: Counter,
@@ -57,23 +57,23 @@ pub struct Counts {
     pub received: Counter,
     /// Bytes sent.
     pub sent: Counter,
-    /// Peers that closed in the middle of a frame.
+    /// Connections that the peer closed in the middle of a frame.
     pub truncated: Counter,
     /// Frames refused because their length is over the limit.
     pub too_long: Counter,
-    /// Input refused because it means nothing in the listener's protocol.
+    /// Input refused because it is not valid in the listener's protocol.
     pub malformed: Counter,
-    /// Peers that a protocol did not allow ([`Refusal::NotAllowed`](crate::protocol::Refusal::NotAllowed)).
+    /// Peers refused because the protocol does not allow them ([`Refusal::NotAllowed`](crate::protocol::Refusal::NotAllowed)).
     pub not_allowed: Counter,
-    /// UDP datagrams that got no answer.
+    /// UDP datagrams that were not answered.
     pub datagrams_dropped: Counter,
-    /// Among them, those that the loop guard dropped ([`UdpConfig::loop_guard`](crate::UdpConfig::loop_guard)).
+    /// Those of them that the loop guard dropped ([`UdpConfig::loop_guard`](crate::UdpConfig::loop_guard)).
     pub loop_guard_drops: Counter,
-    /// Times that accepting paused because descriptors or kernel memory ran out.
+    /// How often accepting paused because there were no descriptors or no kernel memory left.
     pub accept_pauses: Counter,
-    /// Times that accepting waited because `max_connections` were open.
+    /// How often accepting waited because [`max_connections`](crate::Config::max_connections) were open.
     pub accept_waits: Counter,
-    /// Connections closed as soon as they were accepted, because there was no room for them.
+    /// Connections closed as soon as they were accepted, because a limit was reached.
     pub refused: Counter,
     closed: [Counter; Reason::ALL.len()],
 }

@@ -18,34 +18,35 @@ pub struct Config {
     /// Connections open at once. Default 10,000.
     pub max_connections: usize,
     /// Connections open at once from one IP address, or one IPv6 network of 64 bits; more are refused.
-    /// Default none. Behind a proxy all have the proxy's address, unless the protocol learns the peer's
-    /// ([`Proxied`](crate::protocol::proxy::Proxied)).
+    /// Default none. Behind a proxy all connections have the address of the proxy, unless the protocol reads the peer's
+    /// address from a PROXY header ([`Proxied`](crate::protocol::proxy::Proxied)).
     pub max_connections_per_ip: Option<u32>,
-    /// What becomes of connections for which there is no room. Default [`Overload::Wait`].
+    /// What happens to connections over the limit. Default [`Overload::Wait`].
     pub overload: Overload,
     /// The backlog of each listener: connections that wait to be accepted. The kernel limits it to
     /// `net.core.somaxconn`. Default 4096.
     pub backlog: u32,
-    /// Let other reactors of this user listen on the same TCP and UDP ports (`SO_REUSEPORT`, socket(7)): the
-    /// kernel gives each connection to one of them. Default false.
+    /// Let other reactors of the same user listen on the same TCP and UDP ports (`SO_REUSEPORT`, socket(7)). The kernel
+    /// gives each connection to one of them. Default false.
     pub share_ports: bool,
-    /// Bytes of memory in the buffers of all connections together. Default 1 GiB. Over it the connection that holds the
-    /// most is ended (none holds more than twice as much); if none holds 64 KiB, the one that asks for more.
+    /// Bytes of memory in the buffers of all connections together. Default 1 GiB. Over the limit, the connection that holds
+    /// the most is ended (approximately: no other one holds more than twice as much). If no connection holds 64 KiB, the
+    /// one that needs more memory is ended.
     pub max_memory: usize,
     /// Close a connection after this time with no partial frame and nothing left to send. Default none.
     pub idle_timeout: Option<Duration>,
-    /// A frame that has begun must be complete within this time, even if its bytes arrive steadily. If the time is up
-    /// while replies wait to be sent, it starts once more when they have been sent, because the server did not read
-    /// meanwhile. Default 60 s.
+    /// A frame must be complete within this time after its first byte, even if its bytes arrive steadily. If the time ends
+    /// while replies wait to be sent, it starts once more when they are sent, because the server did not read meanwhile.
+    /// Default 60 s.
     pub frame_timeout: Option<Duration>,
-    /// What comes before the first frame must be complete within this time after accepting: a PROXY header, a WebSocket
-    /// handshake, the head of the first HTTP request. Default 10 s.
+    /// A handshake before the first frame must be complete within this time after the connection was accepted: a PROXY
+    /// header, a WebSocket handshake, the head of the first HTTP request. Default 10 s.
     pub handshake_timeout: Option<Duration>,
-    /// While bytes wait to be sent, the peer must take some within this time; and it must answer a connection attempt
-    /// within this time. Default 60 s.
+    /// While bytes wait to be sent, the kernel must accept some of them within this time, which means that the peer reads.
+    /// An outbound connection must be established within this time. Default 60 s.
     pub write_timeout: Option<Duration>,
-    /// How long a connection that the server ended lingers: it reads and discards, so that an RST does not destroy the
-    /// last replies. Default 2 s.
+    /// How long a connection lingers after the server has ended it: the server discards what the peer still sends, because
+    /// closing a socket with unread bytes sends RST, which can destroy the last replies. Default 2 s.
     pub linger: Duration,
     /// How long a stopping reactor waits for connections to finish. Default 10 s.
     pub grace: Duration,
@@ -58,12 +59,12 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UdpConfig {
-    /// Datagrams a second that each source (address and port) gets answers to; more are dropped. A source may be ahead
-    /// of its rate by one second. Default 10,000; 0 is no limit.
+    /// How many datagrams of each source (address and port) are answered in a second. More are dropped. In a
+    /// burst, a source may use up the rate of one second at once. Default 10,000; 0 is no limit.
     pub rate: u32,
-    /// Drop every [`LOOP_GUARD_PERIOD`](Self::LOOP_GUARD_PERIOD)th datagram of a source that does not pause for five
-    /// minutes, so that a loop with another UDP echo ends, whatever its round-trip time. Default true. Without it, one
-    /// forged datagram can make two echoes send to each other for ever: switch it off only to measure loss.
+    /// Drop every [`LOOP_GUARD_PERIOD`](Self::LOOP_GUARD_PERIOD)th datagram of a source that never pauses for five minutes.
+    /// This ends a loop with another UDP echo server, whatever its round-trip time. Default true. Without it, one forged
+    /// datagram can make two echo servers send to each other for ever. Switch it off only to measure packet loss.
     pub loop_guard: bool,
 }
 
@@ -79,20 +80,21 @@ impl Default for UdpConfig {
     }
 }
 
-/// What becomes of connections for which there is no room, or no descriptor.
+/// What happens to new connections when [`Config::max_connections`] are open, or when no descriptor is left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Overload {
-    /// They wait in the backlog. Their peers do not notice, because the kernel has completed the handshake. When the
-    /// backlog is full too, the kernel lets peers try again.
+    /// They wait in the backlog until another connection closes. Their peers are connected already, because the kernel
+    /// completes the TCP handshake. If the backlog is full, the kernel ignores the connection attempt, and the peer's kernel
+    /// repeats it.
     #[default]
     Wait,
-    /// They are closed at once, so that their peers can go elsewhere.
+    /// They are accepted and closed at once, so that their peers can connect to another server.
     Refuse,
 }
 
 impl Config {
-    /// Descriptors that a reactor may have open beside its listeners and connections: two of its epoll instance, its
+    /// How many descriptors a reactor may have open besides its listeners and connections: two for its epoll instance, its
     /// waker, the reserve of [`Overload::Refuse`], and a connection that is accepted to be refused.
     pub const OWN_DESCRIPTORS: u64 = 5;
 }

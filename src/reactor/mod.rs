@@ -46,10 +46,10 @@ const EVENTS_PER_POLL: usize = 1024;
 const WAKER: Token = Token::new(u32::MAX, 0);
 const STOP_SOURCE: Token = Token::new(u32::MAX - 1, 0);
 
-/// An event loop with its listeners and connections, all speaking some `P`.
+/// An event loop with its listeners and connections, which all speak a protocol of type `P`.
 ///
-/// One thread, which is the one that calls [`run`](Self::run). Use `Box<dyn Protocol>` for `P` where listeners
-/// speak different protocols.
+/// It runs in the thread that calls [`run`](Self::run), and starts no other. If listeners speak different protocols, use
+/// `Box<dyn Protocol>` for `P`.
 #[derive(Debug)]
 pub struct Reactor<P> {
     poll: Poll,
@@ -68,13 +68,13 @@ impl<P: Protocol> Reactor<P> {
     ///
     /// # Errors
     ///
-    /// If the kernel gives it no epoll instance or no eventfd: as `epoll_create1`(2), eventfd(2).
+    /// If the kernel creates no epoll instance or no eventfd: as `epoll_create1`(2), eventfd(2).
     pub fn new(config: Config) -> io::Result<Self> {
         let limits = Arc::new(Limits::new(&config));
         Self::sharing(config, limits)
     }
 
-    /// As [`new`](Self::new), with limits that it shares with other reactors: they hold for all of them together.
+    /// As [`new`](Self::new), with limits that hold for this and other reactors together.
     ///
     /// # Errors
     ///
@@ -130,13 +130,13 @@ impl<P: Protocol> Reactor<P> {
         Ok(endpoint)
     }
 
-    /// Closes the listener at `endpoint`, as [`listen`](Self::listen) returned it: its connections go on, and those in
-    /// its backlog are reset. Returns whether there was one.
+    /// Closes the listener at `endpoint`, as returned by [`listen`](Self::listen). Its connections stay open; those in its
+    /// backlog are reset. Returns whether there was such a listener.
     pub fn close_listener(&mut self, endpoint: &Endpoint) -> bool {
         self.dispatcher.close_listener(&endpoint.to_string())
     }
 
-    /// What connections at the listener at `endpoint` speak, as [`listen`](Self::listen) returned it.
+    /// The protocol of the listener at `endpoint`, as returned by [`listen`](Self::listen).
     pub fn protocol_at(&mut self, endpoint: &Endpoint) -> Option<&mut P> {
         self.dispatcher.protocol_at(&endpoint.to_string())
     }
@@ -150,19 +150,19 @@ impl<P: Protocol> Reactor<P> {
         self.dispatcher.outbound(protocol)
     }
 
-    /// Begins to connect to `endpoint`, without blocking, from the address `from` where that matters: a million
-    /// connections to one port do not all fit one source address.
+    /// Begins to connect to `endpoint`, without blocking. `from` is the source address, if it matters: one source address
+    /// has ports for at most 65,535 connections to the same endpoint.
     ///
-    /// The lane's protocol is told by [`Protocol::opened`] once the connection is there, or by
-    /// [`Protocol::closed`] and the [`Reason`](crate::Reason) that it never will be. An answer must come within
+    /// When the connection is open, [`Protocol::opened`] of the lane's protocol is called. If connecting fails,
+    /// [`Protocol::closed`] is called with the [`Reason`](crate::Reason). The server must answer within
     /// [`Config::write_timeout`].
     ///
     /// # Errors
     ///
-    /// As socket(2), bind(2) and connect(2): `AddrNotAvailable` when no port is left; `WouldBlock` while a Unix
-    /// socket's backlog is full; `ConnectionRefused`, which may also come later as
-    /// [`Reason::ConnectRefused`](crate::Reason::ConnectRefused). Also if [`Config::max_connections`] are
-    /// open, or the reactor is stopping.
+    /// As socket(2), bind(2) and connect(2): `AddrNotAvailable` if no port is left, `WouldBlock` if the backlog of a Unix
+    /// socket is full, `ConnectionRefused` (a refusal may also come later, as
+    /// [`Reason::ConnectRefused`](crate::Reason::ConnectRefused)). Also if [`Config::max_connections`] are open, or the
+    /// reactor is stopping.
     pub fn connect(
         &mut self,
         lane: Lane,
@@ -172,17 +172,18 @@ impl<P: Protocol> Reactor<P> {
         self.dispatcher.connect(lane, endpoint, from)
     }
 
-    /// What the connections of `lane` speak.
+    /// The protocol of the connections of `lane`.
     pub fn protocol_mut(&mut self, lane: Lane) -> &mut P {
         self.dispatcher.protocol_mut(lane)
     }
 
-    /// Sends on a connection what `speak` puts into the output, behind all that is owed there. Returns how many bytes
-    /// are then owed; `None`, and `speak` is not called, where the connection is not open (any more, or yet).
+    /// Sends the bytes that `speak` appends to the output on a connection, after the bytes that still wait to be sent there.
+    /// Returns how many bytes wait then. Returns `None`, and does not call `speak`, if the connection is not open: it is
+    /// closed, closing, or not connected yet.
     ///
-    /// A caller that speaks faster than the peer reads stops when much is owed, and goes on when the protocol is told
-    /// that it has gone ([`Output::call_when_sent`]). What it sends regardless is held, up to
-    /// [`Config::max_memory`]; then the connection that holds most is ended.
+    /// A caller that sends faster than the peer reads should stop when many bytes wait, and continue when the protocol is
+    /// called because they are sent ([`Output::call_when_sent`]). Bytes sent regardless are held, up to
+    /// [`Config::max_memory`]. Then the connection that holds the most is ended.
     pub fn speak(
         &mut self,
         token: Token,
@@ -191,14 +192,15 @@ impl<P: Protocol> Reactor<P> {
         self.dispatcher.speak(token, speak)
     }
 
-    /// How many bytes the peer of a connection has not taken yet. `None` where there is no such connection.
+    /// How many bytes wait to be sent on a connection, because the kernel has not accepted them yet. `None` if there is no
+    /// such connection.
     #[must_use]
     pub fn owed(&self, token: Token) -> Option<usize> {
         self.dispatcher.owed(token)
     }
 
-    /// Closes a connection at once; what it owes is lost. Returns whether it was there. A protocol ends one in order by
-    /// [`Next::Finish`](crate::protocol::Next::Finish).
+    /// Closes a connection at once. Bytes that wait to be sent are lost. Returns whether there was such a connection. To
+    /// end a connection in order, a protocol returns [`Next::Finish`](crate::protocol::Next::Finish).
     pub fn close(&mut self, token: Token) -> bool {
         self.dispatcher.close(token)
     }
@@ -206,8 +208,8 @@ impl<P: Protocol> Reactor<P> {
     /// Echoes datagrams on `address` within the limits of `config`. Returns the bound address, with the port that the
     /// kernel chose if `address` has port 0.
     ///
-    /// Sources with a port below 1024, or with the same port number as this socket, get no answer: another echo may be
-    /// there, and the two would answer each other for ever. [`UdpConfig::loop_guard`] ends all other loops.
+    /// Sources with a port below 1024, or with the same port number as this socket, get no answer: another echo server may
+    /// use that port, and the two would answer each other for ever. [`UdpConfig::loop_guard`] ends all other loops.
     ///
     /// # Errors
     ///
@@ -241,10 +243,10 @@ impl<P: Protocol> Reactor<P> {
         Ok(bound)
     }
 
-    /// Stops as [`Handle::stop`] does once there is something to read from `source`, or its other end is closed.
+    /// Stops, as [`Handle::stop`] does, when `source` is readable or its other end is closed.
     ///
-    /// A signal handler may do little more than write a byte to a descriptor (signal-safety(7)). The poll watches the
-    /// other end of it.
+    /// This is for signal handlers, which may do little more than write a byte to a descriptor (signal-safety(7)): `source`
+    /// is the other end of that pipe or socket.
     ///
     /// # Errors
     ///
@@ -258,8 +260,8 @@ impl<P: Protocol> Reactor<P> {
         Ok(())
     }
 
-    /// Lets [`turn`](Self::turn) return once there is something new to read from `source` (edge-triggered), for example
-    /// from a timer that is finer than a poll's milliseconds. The caller reads it, and keeps it open.
+    /// Lets [`turn`](Self::turn) return when `source` becomes readable (edge-triggered): for example a timer that is more
+    /// precise than the milliseconds of a poll. The caller reads from `source`, and keeps it open.
     ///
     /// # Errors
     ///
@@ -269,24 +271,25 @@ impl<P: Protocol> Reactor<P> {
         SourceFd(&descriptor).register(self.poll.registry(), WAKER.into(), Interest::READABLE)
     }
 
-    /// A handle with which other threads control it.
+    /// A handle that controls the reactor from other threads.
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
 
-    /// Its counters. Other threads may keep and read them.
+    /// The counters of this reactor. Other threads can read them while it runs.
     #[must_use]
     pub fn stats(&self) -> Arc<Stats> {
         Arc::clone(self.dispatcher.stats())
     }
 
-    /// Serves until it is stopped, and then until all connections are closed or the [grace time](Config::grace) is over.
+    /// Serves until the reactor is stopped, and then until all connections are closed or the [grace time](Config::grace)
+    /// is over.
     ///
     /// # Errors
     ///
-    /// As `epoll_wait`(2), which fails only if other code closed its descriptor. An error of a peer or of accept(2) never
-    /// ends the loop.
+    /// As `epoll_wait`(2), which fails only if other code has closed its descriptor. Errors of peers and of accept(2) never
+    /// end the loop.
     ///
     /// # Panics
     ///
@@ -298,8 +301,8 @@ impl<P: Protocol> Reactor<P> {
         Ok(())
     }
 
-    /// Polls once, for at most the time `at_most` (`None` is no limit), and serves what is ready. For callers that have
-    /// work of their own between two polls.
+    /// Polls once, for at most `at_most` (`None` is no limit), and handles the events. For callers that do work of their own
+    /// between two polls, and call this in a loop until it returns [`Phase::Stopped`].
     ///
     /// # Errors
     ///
