@@ -46,7 +46,7 @@ impl fmt::Debug for Command {
 pub(crate) struct Reply<T>(SyncSender<T>);
 
 impl<T> Reply<T> {
-    /// Answers. Where nobody waits for the answer any more it is dropped.
+    /// Sends the answer. It is dropped if nobody waits for it any more.
     pub(crate) fn send(self, answer: T) {
         // There is room: this is the only answer.
         let _ = self.0.try_send(answer);
@@ -77,11 +77,11 @@ impl<T> Answer<T> {
         })
     }
 
-    /// The answer, if it is there: for callers that must not block. It is given once; then this fails.
+    /// The answer, if the loop has given it, without blocking. It is returned once; after that this fails.
     ///
     /// # Errors
     ///
-    /// [`ControlError::Ended`] if the loop has ended, or the answer has been given.
+    /// [`ControlError::Ended`] if the loop has ended, or the answer was returned already.
     pub fn poll(&self) -> Result<Option<T>, ControlError> {
         match self.0.try_recv() {
             Ok(answer) => Ok(Some(answer)),
@@ -94,11 +94,11 @@ impl<T> Answer<T> {
 /// Why a command has no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ControlError {
-    /// The queue of commands is full: the loop does not come to them as fast as they are sent.
+    /// The queue of commands is full: commands are sent faster than the loop executes them.
     QueueFull,
     /// The loop has ended.
     Ended,
-    /// The loop did not answer within this time: something holds up its turn.
+    /// The loop did not answer within this time: something blocks its turn.
     NoAnswer(Duration),
 }
 
@@ -114,7 +114,7 @@ impl fmt::Display for ControlError {
 
 impl std::error::Error for ControlError {}
 
-/// A loop between two turns.
+/// The state of a loop between two turns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Summary {
@@ -128,7 +128,7 @@ pub struct Summary {
     pub listeners: Vec<ListenerInfo>,
 }
 
-/// One listener between two turns.
+/// The state of a listener between two turns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ListenerInfo {
@@ -157,21 +157,21 @@ pub enum Accepting {
 pub struct Page {
     /// In the order of their slots, without the peers' addresses.
     pub connections: Vec<ConnectionInfo>,
-    /// Where the next page begins; `None` behind the last one.
+    /// Where the next page begins; `None` after the last one.
     pub next: Option<usize>,
 }
 
-/// One connection between two turns.
+/// The state of a connection between two turns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectionInfo {
     /// Its name.
     pub token: Token,
-    /// The other end, where the loop knows it; [`Handle::look_up`](crate::Handle::look_up) asks the kernel.
+    /// The other end, if the loop knows its address. [`Handle::look_up`](crate::Handle::look_up) asks the kernel.
     pub peer: Option<Peer>,
     /// The index of its listener in [`Summary::listeners`].
     pub listener: usize,
-    /// Where it is in its life.
+    /// Whether it is connecting, open or ending.
     pub state: ConnectionState,
     /// Time since it was accepted, or since connecting began; in tenths of a second.
     pub age: Duration,
@@ -181,9 +181,9 @@ pub struct ConnectionInfo {
     pub sent: u64,
     /// Whole frames received and answered.
     pub frames: u64,
-    /// Bytes received and not consumed: the beginning of a frame.
+    /// Bytes received and not consumed: a partial frame.
     pub held: usize,
-    /// Bytes that the peer has not taken yet.
+    /// Bytes that wait to be sent.
     pub owed: usize,
     /// What it waits for.
     pub waits_for: WaitsFor,
@@ -194,17 +194,17 @@ pub struct ConnectionInfo {
     pub tcp: Option<TcpInfo>,
 }
 
-/// Where a connection is in its life.
+/// Whether a connection is connecting, open or ending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConnectionState {
-    /// It goes out, and the peer has not answered yet.
+    /// It is outbound, and the peer has not answered yet.
     Connecting,
     /// Both directions are open.
     Open,
     /// The peer has sent FIN.
     HalfClosed,
-    /// The server ends it: what is owed goes out, then FIN.
+    /// The server ends it: the bytes that wait are sent, then FIN.
     Finishing,
     /// The server has sent FIN, and waits for the peer's.
     Lingering,
@@ -234,7 +234,7 @@ pub enum WaitsFor {
     RestOfFrame,
     /// The rest of a PROXY header, a handshake or the first request.
     Handshake,
-    /// The peer: it has to take what it is owed, or to answer to connecting.
+    /// The peer: it must read the bytes that wait to be sent, or answer the connection attempt.
     Peer,
     /// The peer's FIN.
     Fin,

@@ -1,15 +1,15 @@
-//! Counters and gauges: one writer, any number of readers, and cheap for both.
+//! Counters and gauges with one writer and any number of readers. Writing and reading are cheap.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// A number that one thread writes and others may read.
+/// A number that one thread writes and other threads can read.
 ///
-/// With a single writer a plain load and store make an increment; no locked instruction is needed.
+/// Because only one thread writes, an increment is a plain load and a plain store, without a locked instruction.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// The value now.
+    /// The current value.
     #[must_use]
     pub fn value(&self) -> u64 {
         self.0.load(Relaxed)

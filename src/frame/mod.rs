@@ -233,7 +233,7 @@ impl fmt::Display for Dialect {
     }
 }
 
-/// What a frame's first bytes say of it.
+/// The head of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
     /// Bytes up to the payload: those before the length field, and the field.
@@ -289,7 +289,7 @@ impl fmt::Display for FrameError {
 
 impl std::error::Error for FrameError {}
 
-/// A combination that no frame fits.
+/// A dialect in which no frame is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DialectError {
     /// A limit over [`HIGHEST_MAX`].

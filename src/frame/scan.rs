@@ -13,40 +13,40 @@ use super::{Dialect, FrameError, Width};
 /// What a [`scan`](Dialect::scan) found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scan {
-    /// How many leading bytes are whole frames.
+    /// How many bytes at the start are whole frames.
     pub whole: usize,
-    /// How many frames those are.
+    /// How many frames these bytes are.
     pub frames: u64,
-    /// What comes behind them.
+    /// What follows them.
     pub rest: Rest,
 }
 
-/// What is behind the whole frames.
+/// What follows the whole frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rest {
     /// No byte.
     Nothing,
     /// The first bytes of a frame.
     Part {
-        /// How many bytes to have before looking again, counted from that frame's first: the whole frame's,
-        /// or, while its head is not all there, the head's (of a varint, one byte more). More than there are.
+        /// How many bytes of that frame are needed before the next scan: all of them, or those of the head while it is not
+        /// complete (of a varint, one byte more than there are). It is more than there are.
         need: usize,
     },
-    /// A head that announces what cannot be.
+    /// A head with an invalid length.
     Refused(FrameError),
 }
 
 /// One whole frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Frame<'i> {
-    /// All its bytes, the head included.
+    /// All bytes of the frame, with its head.
     pub whole: &'i [u8],
-    /// The bytes behind the length field.
+    /// The bytes after the length field.
     pub payload: &'i [u8],
 }
 
 impl Dialect {
-    /// Finds the whole frames at the front of `input`, from head to head; no other byte is looked at.
+    /// Finds the whole frames at the start of `input`. It reads the heads only, and no other byte.
     ///
     /// ```
     /// use resound::frame::{Dialect, FrameError, Rest};
@@ -132,7 +132,7 @@ impl Dialect {
         Rest::Part { need }
     }
 
-    /// The whole frames at the front of `input`, one by one.
+    /// The whole frames at the start of `input`, one by one.
     ///
     /// ```
     /// use resound::frame::{Dialect, Rest};
@@ -148,7 +148,7 @@ impl Dialect {
     }
 }
 
-/// The whole frames at the front of some bytes, one by one; see [`Dialect::unpack`].
+/// The whole frames at the start of some bytes, one by one: [`Dialect::unpack`].
 #[derive(Debug, Clone)]
 pub struct Unpack<'i> {
     dialect: Dialect,
@@ -156,13 +156,13 @@ pub struct Unpack<'i> {
 }
 
 impl<'i> Unpack<'i> {
-    /// The bytes behind the frames that were taken.
+    /// The bytes after the frames that were returned.
     #[must_use]
     pub const fn ahead(&self) -> &'i [u8] {
         self.ahead
     }
 
-    /// What is behind the last whole frame.
+    /// What follows the last whole frame.
     #[must_use]
     pub fn rest(&self) -> Rest {
         self.dialect.scan(self.ahead).rest
@@ -172,8 +172,7 @@ impl<'i> Unpack<'i> {
 impl<'i> Iterator for Unpack<'i> {
     type Item = Frame<'i>;
 
-    /// The next frame; `None` when what is left is not a whole one, for which [`rest`](Self::rest) has
-    /// the reason.
+    /// The next frame. `None` if the bytes that are left are no whole frame; [`rest`](Self::rest) says why.
     fn next(&mut self) -> Option<Frame<'i>> {
         let head = self.dialect.head(self.ahead).ok()??;
         let (whole, ahead) = self.ahead.split_at_checked(head.frame())?;

@@ -196,7 +196,7 @@ impl Tag {
 /// Appends a banner as the protocol's peers expect it: as a line, or as a frame.
 pub type Wrap = fn(&str, &mut Output);
 
-/// Sends a text first on every connection, which then belongs to another protocol.
+/// Sends a text first on every connection. After that the connection speaks another protocol.
 #[derive(Debug)]
 pub struct Banner<P, W = Wrap> {
     template: Template,

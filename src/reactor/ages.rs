@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-/// Tenths of a second from the loop's start, by slab key. What a slot holds counts only while a connection is there.
+/// Tenths of a second from the loop's start, by slab key. The value of a slot without a connection has no meaning.
 #[derive(Debug, Default)]
 pub(super) struct Ages(Vec<u32>);
 

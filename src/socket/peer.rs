@@ -9,8 +9,8 @@ pub struct Ends {
     /// The other end. Behind [`Proxied`](crate::protocol::proxy::Proxied), the client that the proxy forwards for.
     pub peer: Peer,
     /// The address at this end that the peer connected to. Behind [`Proxied`](crate::protocol::proxy::Proxied), the
-    /// address at the proxy. `None` for a Unix socket, for a connection that goes out, and where the kernel no longer
-    /// knows it (getsockname(2)).
+    /// address at the proxy. `None` for a Unix socket, for an outbound connection, and if the kernel no longer knows the
+    /// address (getsockname(2)).
     pub local: Option<SocketAddr>,
 }
 

@@ -1,5 +1,5 @@
-//! HTTP/1.1 with answers of one's own: an [`HttpService`] sees whole requests and returns responses, and neither buffers
-//! nor sockets are its business.
+//! HTTP/1.1 with responses of your own: an [`HttpService`] receives whole requests and returns responses. It does not see
+//! buffers or sockets.
 //!
 //! ```
 //! use resound::protocol::http::service::{HttpAnswer, HttpRequest, HttpResponse, Serve};
@@ -27,10 +27,10 @@ use crate::{
     protocol::{Ending, Next, Output, PerConnection, Protocol, Received},
 };
 
-/// How often an answer is asked for that is to come later.
+/// How often a service is asked for a response that comes later.
 const POLL: Duration = Duration::from_millis(2);
 
-/// Answers HTTP requests. A closure that takes a request is a service too.
+/// Answers HTTP requests. A closure that takes a request is a service.
 pub trait HttpService {
     /// Answers a request. It is called from the loop, so it must not block: what takes longer is
     /// [`HttpAnswer::Later`].
@@ -50,15 +50,15 @@ pub struct HttpRequest<'r> {
     pub method: &'r str,
     /// Without the query, and with its escapes as they were sent.
     pub path: &'r str,
-    /// What is behind the first `?`; empty where there is none.
+    /// The part of the target after the first `?`; empty if there is none.
     pub query: &'r str,
-    /// The body; empty where there is none.
+    /// The body; empty if there is none.
     pub body: &'r [u8],
     fields: Vec<(&'r str, &'r [u8])>,
 }
 
 impl<'r> HttpRequest<'r> {
-    /// The value of a header field, which is one line of text; the first one where it comes several times.
+    /// The value of a header field, which is one line of text. If the field occurs several times, the first value.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&'r str> {
         let (_, value) = self.fields.iter().find(|(found, _)| found.eq_ignore_ascii_case(name))?;
@@ -124,15 +124,15 @@ impl HttpResponse {
     }
 }
 
-/// Asked for the response until it returns one.
+/// A closure that is called until it returns the response.
 pub type LaterResponse = Box<dyn FnMut() -> Option<HttpResponse> + Send>;
 
 /// What a service answers.
 pub enum HttpAnswer {
-    /// This.
+    /// The response.
     Now(HttpResponse),
-    /// What this closure returns: it is called every few milliseconds until it does. The service itself sets a limit to
-    /// how long that takes. The connection is closed behind the response.
+    /// The response that this closure returns later. It is called every few milliseconds until it returns one. The service
+    /// itself must limit the time. The connection is closed after the response.
     Later(LaterResponse),
 }
 

@@ -1,4 +1,4 @@
-//! What a connection keeps between two turns: a partial frame, and output that the peer has not taken yet. Most
+//! What a connection keeps between two turns: a partial frame, and output that is not sent yet. Most
 //! connections keep nothing.
 
 use crate::{memory::Buffer, protocol::Next};
@@ -12,11 +12,11 @@ pub(super) struct Pending {
     pub(super) seen: usize,
     /// How long `input` must be before it is shown again; 0 if the protocol does not know.
     pub(super) need: usize,
-    /// Owed to the peer, which was not ready for it.
+    /// Output that the kernel has not accepted yet.
     pub(super) output: Buffer,
-    /// The protocol stopped because its output was full: it is shown `input` again once that has gone.
+    /// The protocol stopped because its output was full: it is shown `input` again when all output is sent.
     pub(super) stopped: bool,
-    /// The protocol asked to be told once all output has gone.
+    /// The protocol asked for a call when all output is sent.
     pub(super) call_when_sent: bool,
     /// The size class under which [`Holders`](super::shared::Holders) knows this connection.
     pub(super) class: u8,

@@ -69,7 +69,6 @@ impl Shared {
         }
     }
 
-    /// Counts a refusal, and leaves it to the dispatcher to log.
     /// Counts the address from a PROXY header, if connections are counted by address. Returns whether it is within its
     /// limit.
     pub(super) fn admit(&mut self, peer: Peer) -> bool {
