@@ -23,6 +23,7 @@
 //! | set limits and timeouts | [`Config`], [`UdpConfig`] |
 //! | share limits among several reactors | [`Limits`], [`Reactor::sharing`] |
 //! | control it from another thread: count, list, close, send, stop | [`Handle`] |
+//! | move connections and listeners to another loop or process | [`Handle::release_connections`], [`Handle::adopt_connections`] |
 //! | stop on a signal | [`Reactor::stop_on`] |
 //! | watch what it does | [`Reactor::stats`], and the `log` crate's levels |
 //! | connect outwards, and send without being asked | [`Reactor::outbound`], [`Reactor::connect`], [`Reactor::speak`] |
@@ -83,13 +84,14 @@ mod token;
 
 pub use control::{
     command::{
-        Accepting, Answer, ConnectionInfo, ConnectionState, ControlError, ListenerInfo, Page,
-        Summary, WaitsFor,
+        Accepting, Answer, ConnectionInfo, ControlError, ListenerInfo, Page, Summary, WaitsFor,
     },
     counter::Counter,
     handle::{Commands, Handle, commands},
     histogram::Histogram,
+    released::{Record, ReleasedConnection, ReleasedListener, ReleasedPage, ReleasedSocket},
     settings::{Change, Settings},
+    state::{Begun, ConnectionState, Excuse},
     stats::{Counts, ListenerStats, Stats},
 };
 pub use reactor::{
@@ -106,7 +108,7 @@ pub use reason::Reason;
 pub use socket::{
     endpoint::{Endpoint, ParseEndpointError},
     listen,
-    listener::Listener,
+    listener::{Listener, ListeningSocket},
     peer::{Ends, Peer},
     tcp_info::TcpInfo,
 };

@@ -58,6 +58,8 @@ reasons! {
     CutOff = "at the end of the grace time",
     /// The program closed it: [`Reactor::close`](crate::Reactor::close).
     Closed = "by the program",
+    /// Another loop or process goes on with it: [`Handle::release_connections`](crate::Handle::release_connections).
+    Released = "handed over",
     /// It could not be registered with the poll.
     Unregistered = "not registered",
 }

@@ -1,12 +1,18 @@
 //! What another thread can ask of a running loop, and what the loop answers.
 
 use std::{
-    fmt,
-    sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel},
+    fmt, io,
+    sync::mpsc::{
+        Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel,
+    },
     time::Duration,
 };
 
-use super::settings::{Change, Settings};
+use super::{
+    released::{ReleasedConnection, ReleasedListener, ReleasedPage},
+    settings::{Change, Settings},
+    state::ConnectionState,
+};
 use crate::{Peer, TcpInfo, Token, protocol::Output};
 
 /// Connections in one [`Page`] at most, and slab slots that are looked at for one.
@@ -14,6 +20,13 @@ pub(crate) const PAGE: usize = 1024;
 
 /// Connections that are looked up by name for one command at most: each takes system calls.
 pub(crate) const LOOKUPS: usize = 256;
+
+/// Connections that one command releases at most. Their descriptors fit one message of a Unix socket (`SCM_MAX_FD` in
+/// unix(7) is 253).
+pub(crate) const RELEASES: usize = 250;
+
+/// Once the connections that a command releases hold and owe this many bytes, the rest waits for the next command.
+pub(crate) const RELEASED_BYTES: usize = 1 << 20;
 
 /// Something to append to a connection's output.
 pub(crate) type Speech = Box<dyn FnOnce(&mut Output) + Send>;
@@ -26,6 +39,10 @@ pub(crate) enum Command {
     Close { token: Token, reply: Reply<bool> },
     Speak { token: Token, speech: Speech, reply: Reply<Option<usize>> },
     Change { changes: Vec<Change>, reply: Reply<Settings> },
+    ReleaseConnections { from: usize, listeners: Vec<usize>, reply: Reply<ReleasedPage> },
+    AdoptConnections { connections: Vec<ReleasedConnection>, reply: Reply<usize> },
+    ReleaseListeners(Reply<Vec<ReleasedListener>>),
+    AdoptListener { listener: ReleasedListener, reply: Reply<io::Result<()>> },
 }
 
 impl fmt::Debug for Command {
@@ -37,6 +54,12 @@ impl fmt::Debug for Command {
             Self::Close { token, .. } => write!(f, "Close {token}"),
             Self::Speak { token, .. } => write!(f, "Speak {token}"),
             Self::Change { changes, .. } => write!(f, "Change {changes:?}"),
+            Self::ReleaseConnections { from, .. } => write!(f, "ReleaseConnections from {from}"),
+            Self::AdoptConnections { connections, .. } => {
+                write!(f, "AdoptConnections {}", connections.len())
+            }
+            Self::ReleaseListeners(_) => write!(f, "ReleaseListeners"),
+            Self::AdoptListener { listener, .. } => write!(f, "AdoptListener {}", listener.index),
         }
     }
 }
@@ -48,8 +71,15 @@ pub(crate) struct Reply<T>(SyncSender<T>);
 impl<T> Reply<T> {
     /// Sends the answer. It is dropped if nobody waits for it any more.
     pub(crate) fn send(self, answer: T) {
+        let _ = self.offer(answer);
+    }
+
+    /// Answers; gives the answer back where nobody waits for it any more.
+    pub(crate) fn offer(self, answer: T) -> Result<(), T> {
         // There is room: this is the only answer.
-        let _ = self.0.try_send(answer);
+        self.0.try_send(answer).map_err(|error| match error {
+            TrySendError::Full(answer) | TrySendError::Disconnected(answer) => answer,
+        })
     }
 }
 
@@ -192,36 +222,6 @@ pub struct ConnectionInfo {
     /// What the kernel knows of it, where it was looked up ([`Handle::look_up`](crate::Handle::look_up)), is a TCP
     /// connection, and the feature `tcp-info` is on.
     pub tcp: Option<TcpInfo>,
-}
-
-/// Whether a connection is connecting, open or ending.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ConnectionState {
-    /// It is outbound, and the peer has not answered yet.
-    Connecting,
-    /// Both directions are open.
-    Open,
-    /// The peer has sent FIN.
-    HalfClosed,
-    /// The server ends it: the bytes that wait are sent, then FIN.
-    Finishing,
-    /// The server has sent FIN, and waits for the peer's.
-    Lingering,
-}
-
-impl ConnectionState {
-    /// In one word.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Connecting => "connecting",
-            Self::Open => "open",
-            Self::HalfClosed => "half-closed",
-            Self::Finishing => "finishing",
-            Self::Lingering => "lingering",
-        }
-    }
 }
 
 /// What a connection waits for.

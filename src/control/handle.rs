@@ -9,18 +9,21 @@
 //! The loop looks at the queue when its waker has an event. Without commands it neither looks at the queue nor wakes up.
 
 use std::{
-    fmt,
+    fmt, io,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
+    thread,
+    time::Duration,
 };
 
-use super::command::{
-    Answer, Command, ConnectionInfo, ControlError, LOOKUPS, Page, Reply, Summary,
+use super::{
+    command::{Answer, Command, ConnectionInfo, ControlError, LOOKUPS, Page, Reply, Summary},
+    released::{ReleasedConnection, ReleasedListener, ReleasedPage},
+    settings::{Change, Settings},
 };
-use super::settings::{Change, Settings};
 use crate::{Token, protocol::Output};
 
 /// Commands that may wait for a loop. It executes as many between two turns at most.
@@ -185,6 +188,122 @@ impl Handle {
     /// As [`summary`](Self::summary).
     pub fn settings(&self) -> Result<Answer<Settings>, ControlError> {
         self.change(Vec::new())
+    }
+
+    /// Takes connections of the listeners with these indices out of the loop, from slot `from` on: those whose protocols can
+    /// [describe](crate::protocol::Protocol::describe) them. The others stay, and so do all connections of a loop that is
+    /// stopping. The first page begins at slot 0, the others at [`ReleasedPage::next`]; each takes the loop a fraction of a
+    /// millisecond.
+    ///
+    /// The connections belong to the [`Answer`] once the loop has executed the command, and dropping it closes them: wait
+    /// for it. If it is dropped before, they stay in the loop.
+    ///
+    /// ```
+    /// use std::{io::{Read, Write}, net::TcpStream, thread, time::Duration};
+    ///
+    /// use resound::{Config, Reactor, protocol::Frames};
+    ///
+    /// let mut reactors = Vec::new();
+    /// for _ in 0..2 {
+    ///     let mut reactor = Reactor::new(Config::default())?;
+    ///     let address = reactor.listen(([127, 0, 0, 1], 0), Frames::default())?;
+    ///     let handle = reactor.handle();
+    ///     reactors.push((handle, address, thread::spawn(move || reactor.run())));
+    /// }
+    /// let [(first, address, _), (second, ..)] = &reactors[..] else { unreachable!() };
+    /// let mut stream = TcpStream::connect(address.to_string())?;
+    /// stream.write_all(b"\x05\0\0\0hel")?;
+    ///
+    /// // Half of the frame is in one loop, which then lets go of the connection; the other loop goes on with it.
+    /// let patience = Duration::from_secs(60);
+    /// while first.connections(0)?.wait(patience)?.connections.iter().all(|info| info.held < 7) {}
+    /// let page = first.release_connections(0, vec![0])?.wait(patience)?;
+    /// assert_eq!(page.connections[0].record.held, b"\x05\0\0\0hel");
+    /// assert_eq!(second.adopt_connections(page.connections)?.wait(patience)?, 1);
+    ///
+    /// stream.write_all(b"lo")?;
+    /// let mut echo = [0; 9];
+    /// stream.read_exact(&mut echo)?;
+    /// assert_eq!(&echo, b"\x05\0\0\0hello");
+    /// # drop(stream);
+    /// for (handle, _, thread) in reactors {
+    ///     handle.stop();
+    ///     thread.join().unwrap()?;
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`summary`](Self::summary).
+    pub fn release_connections(
+        &self,
+        from: usize,
+        listeners: Vec<usize>,
+    ) -> Result<Answer<ReleasedPage>, ControlError> {
+        self.send(|reply| Command::ReleaseConnections { from, listeners, reply })
+    }
+
+    /// Puts connections into the loop, which goes on with each where it was. Limits of connections do not apply to them, but
+    /// count them. The answer says how many it has adopted; it closes those that the kernel or their protocol refuses, and
+    /// logs why. This waits while the queue is full.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError::Ended`]: the connections are closed then.
+    pub fn adopt_connections(
+        &self,
+        connections: Vec<ReleasedConnection>,
+    ) -> Result<Answer<usize>, ControlError> {
+        self.send_when_there_is_room(|reply| Command::AdoptConnections { connections, reply })
+    }
+
+    /// Takes all listeners and UDP sockets out of the loop. Their connections go on, and what comes to the sockets waits in
+    /// the kernel.
+    ///
+    /// As with [`release_connections`](Self::release_connections), wait for the [`Answer`]: dropping it may close the
+    /// listeners.
+    ///
+    /// # Errors
+    ///
+    /// As [`summary`](Self::summary).
+    pub fn release_listeners(&self) -> Result<Answer<Vec<ReleasedListener>>, ControlError> {
+        self.send(Command::ReleaseListeners)
+    }
+
+    /// Puts a listener or a UDP socket into the loop: in the place from which it was released, or one that
+    /// [`Reactor::reserve`](crate::Reactor::reserve) or [`Reactor::reserve_udp`](crate::Reactor::reserve_udp) has kept for
+    /// it. The answer is an error if there is no such place, or the kernel refuses; the socket is closed then. This waits
+    /// while the queue is full.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError::Ended`]: the socket is closed then.
+    pub fn adopt_listener(
+        &self,
+        listener: ReleasedListener,
+    ) -> Result<Answer<io::Result<()>>, ControlError> {
+        self.send_when_there_is_room(|reply| Command::AdoptListener { listener, reply })
+    }
+
+    /// What a command carries that does not fit the queue would be lost.
+    fn send_when_there_is_room<T>(
+        &self,
+        command: impl FnOnce(Reply<T>) -> Command,
+    ) -> Result<Answer<T>, ControlError> {
+        let (reply, answer) = Answer::pending();
+        let mut command = command(reply);
+        loop {
+            command = match self.queue.try_send(command) {
+                Ok(()) => break,
+                Err(TrySendError::Disconnected(_)) => return Err(ControlError::Ended),
+                Err(TrySendError::Full(command)) => command,
+            };
+            (self.shared.wake)();
+            thread::sleep(Duration::from_millis(1));
+        }
+        (self.shared.wake)();
+        Ok(answer)
     }
 
     fn send<T>(

@@ -49,6 +49,9 @@ pub struct ListenerStats {
 pub struct Counts {
     /// Connections accepted, or opened by [`connect`](crate::Reactor::connect).
     pub opened: Counter,
+    /// Connections that another loop or process had opened
+    /// ([`Handle::adopt_connections`](crate::Handle::adopt_connections)).
+    pub adopted: Counter,
     /// Connections that are open now; a gauge.
     pub open: Counter,
     /// Whole frames (lines, messages, requests, datagrams) received and answered.
@@ -139,6 +142,7 @@ impl Counts {
     fn counters(&self) -> impl Iterator<Item = &Counter> {
         let Self {
             opened,
+            adopted,
             open,
             frames,
             received,
@@ -156,6 +160,7 @@ impl Counts {
         } = self;
         let single = [
             opened,
+            adopted,
             open,
             frames,
             received,
@@ -200,6 +205,7 @@ impl fmt::Display for Counts {
             (["accept pause", "accept pauses"], &self.accept_pauses),
             (["wait for room", "waits for room"], &self.accept_waits),
             (["refused over a limit"; 2], &self.refused),
+            (["taken over"; 2], &self.adopted),
         ];
         let counted = counted.map(|(words, counter)| Plural(counter.value(), words));
         let mut separator = "; closed: ";
@@ -230,7 +236,7 @@ mod tests {
         two.count_closed(Reason::Idle);
         let sum = Counts::sum([&one, &two]);
         assert_eq!(sum.opened.value(), 1);
-        assert_eq!(sum.frames.value(), 1003);
+        assert_eq!(sum.frames.value(), 1004);
         assert_eq!(sum.closed(Reason::Idle), one.closed(Reason::Idle) + 1);
     }
 }

@@ -7,7 +7,7 @@ use super::{
     offer::{Offer, Terms},
 };
 use crate::{
-    Token,
+    Ends, Token,
     frame::{self, Dialect, FrameError, KeyError, Rest},
     plural::bytes,
 };
@@ -83,6 +83,14 @@ impl Protocol for Frames {
         let scan = self.dialect.scan(input);
         let next = after(scan.rest, &input[scan.whole..], |need| Next::Rest { need });
         Received::echo(scan.whole, scan.frames, next)
+    }
+
+    fn describe(&self, _: Token) -> Option<Vec<u8>> {
+        Some(Vec::new())
+    }
+
+    fn restore(&mut self, _: Token, _: &Ends, state: &[u8]) -> bool {
+        state.is_empty()
     }
 }
 

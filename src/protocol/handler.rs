@@ -115,6 +115,19 @@ pub trait Handler {
     fn closed(&mut self, connection: Token, reason: Reason) {
         let _ = (connection, reason);
     }
+
+    /// What the handler remembers of a connection, as [`Protocol::describe`]. By default it cannot be described: the
+    /// connection stays in its process when that is replaced. A handler that remembers nothing returns an empty `Vec`.
+    fn describe(&self, connection: Token) -> Option<Vec<u8>> {
+        let _ = connection;
+        None
+    }
+
+    /// Goes on with a connection that was [described](Self::describe), as [`Protocol::restore`].
+    fn restore(&mut self, connection: Token, ends: &Ends, state: &[u8]) -> bool {
+        let _ = (connection, ends, state);
+        false
+    }
 }
 
 impl<F> Handler for F
@@ -128,6 +141,15 @@ where
         reply: &mut Reply<'_>,
     ) -> Result<(), FrameError> {
         self(payload, reply)
+    }
+
+    /// A closure is not told which connection a frame is from, so it has nothing to remember of it.
+    fn describe(&self, _: Token) -> Option<Vec<u8>> {
+        Some(Vec::new())
+    }
+
+    fn restore(&mut self, _: Token, _: &Ends, state: &[u8]) -> bool {
+        state.is_empty()
     }
 }
 
@@ -323,6 +345,14 @@ impl<H: Handler> Protocol for Framed<H> {
 
     fn closed(&mut self, connection: Token, reason: Reason) {
         self.handler.closed(connection, reason);
+    }
+
+    fn describe(&self, connection: Token) -> Option<Vec<u8>> {
+        self.handler.describe(connection)
+    }
+
+    fn restore(&mut self, connection: Token, ends: &Ends, state: &[u8]) -> bool {
+        self.handler.restore(connection, ends, state)
     }
 }
 

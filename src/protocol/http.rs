@@ -43,6 +43,7 @@ use self::exchange::{Place, in_place};
 pub use super::clock::Clock;
 use super::{
     Ending, Output, PerConnection, Protocol, Received, Refusal,
+    description::{Reader, put_text},
     identity::Tag,
     key::{BadTerms, TAG},
     offer::{Offer, Terms},
@@ -206,6 +207,28 @@ impl Protocol for Http {
     }
 
     fn begins_with_handshake(&self) -> bool {
+        true
+    }
+
+    fn describe(&self, connection: Token) -> Option<Vec<u8>> {
+        let mut state = Vec::new();
+        put_text(self.common.describe(connection), &mut state);
+        if let Some(place) = self.places.get(connection) {
+            place.describe(self.limits.body, &mut state);
+        }
+        Some(state)
+    }
+
+    fn restore(&mut self, connection: Token, _: &Ends, state: &[u8]) -> bool {
+        let mut state = Reader(state);
+        let Some(tag_text) = state.text() else { return false };
+        if state.end(()).is_none() {
+            let place = Place::restore(&mut state, self.limits.body);
+            let place = place.and_then(|place| state.end(place));
+            let Some(place) = place else { return false };
+            self.places.insert(connection, place);
+        }
+        self.common.restore(connection, tag_text);
         true
     }
 }

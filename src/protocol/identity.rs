@@ -185,6 +185,23 @@ impl Tag {
         }
     }
 
+    /// The connection's text, for [`restore`](Self::restore); empty where all connections have the same one.
+    #[must_use]
+    pub fn describe(&self, connection: Token) -> &str {
+        match &self.text {
+            Text::Same(_) => "",
+            Text::Each(_) => self.text(connection),
+        }
+    }
+
+    /// To be called by the protocol's [`restore`](Protocol::restore), with what [`describe`](Self::describe) returned. The
+    /// text stays as it was.
+    pub fn restore(&mut self, connection: Token, text: &str) {
+        if let Text::Each(texts) = &mut self.text {
+            texts.insert(connection, text.into());
+        }
+    }
+
     /// To be called by the protocol's [`closed`](Protocol::closed).
     pub fn closed(&mut self, connection: Token) {
         if let Text::Each(texts) = &mut self.text {
@@ -271,6 +288,14 @@ impl<P: Protocol, W: FnMut(&str, &mut Output)> Protocol for Banner<P, W> {
 
     fn introduces_peers(&self) -> bool {
         self.inner.introduces_peers()
+    }
+
+    fn describe(&self, connection: Token) -> Option<Vec<u8>> {
+        self.inner.describe(connection)
+    }
+
+    fn restore(&mut self, connection: Token, ends: &Ends, state: &[u8]) -> bool {
+        self.inner.restore(connection, ends, state)
     }
 }
 

@@ -17,7 +17,7 @@ use super::{
     key::BANNER,
     offer::Offer,
 };
-use crate::Token;
+use crate::{Ends, Token};
 
 pub(super) const OFFER: Offer = Offer {
     name: "lines",
@@ -74,6 +74,14 @@ impl Protocol for Lines {
             Next::Rest { need: 0 }
         };
         Received::echo(consumed, lines, next)
+    }
+
+    fn describe(&self, _: Token) -> Option<Vec<u8>> {
+        Some(Vec::new())
+    }
+
+    fn restore(&mut self, _: Token, _: &Ends, state: &[u8]) -> bool {
+        state.is_empty()
     }
 }
 

@@ -6,6 +6,7 @@
 //! state itself, by [`Token`]. A protocol without such state needs no memory for a connection.
 
 mod clock;
+mod description;
 mod frames;
 mod handler;
 pub mod http;
@@ -136,6 +137,23 @@ pub trait Protocol {
     fn introduces_peers(&self) -> bool {
         false
     }
+
+    /// What [`restore`](Self::restore) needs to know to go on with a connection, in another loop or another process; empty
+    /// for a protocol that remembers nothing of a connection. `None` if the connection cannot be described (now): then it
+    /// stays where it is, and is asked about again later. What was received and not consumed is no part of this: it goes
+    /// along, and is shown again.
+    fn describe(&self, connection: Token) -> Option<Vec<u8>> {
+        let _ = connection;
+        None
+    }
+
+    /// Goes on with a connection that [`describe`](Self::describe) has described as `state`, perhaps in another process and
+    /// in an earlier version. It comes in place of [`opened`](Self::opened); `ends` are those of the socket. Returns false
+    /// if the description means nothing here; then the connection is closed, and [`closed`](Self::closed) is not called.
+    fn restore(&mut self, connection: Token, ends: &Ends, state: &[u8]) -> bool {
+        let _ = (connection, ends, state);
+        false
+    }
 }
 
 /// A boxed protocol is a protocol. So a program can choose at run time what a listener speaks.
@@ -180,6 +198,14 @@ impl<P: Protocol + ?Sized> Protocol for Box<P> {
 
     fn introduces_peers(&self) -> bool {
         (**self).introduces_peers()
+    }
+
+    fn describe(&self, connection: Token) -> Option<Vec<u8>> {
+        (**self).describe(connection)
+    }
+
+    fn restore(&mut self, connection: Token, ends: &Ends, state: &[u8]) -> bool {
+        (**self).restore(connection, ends, state)
     }
 }
 

@@ -205,4 +205,25 @@ impl<P: Protocol> Protocol for Proxied<P> {
     fn introduces_peers(&self) -> bool {
         true
     }
+
+    /// The first byte says whether the header has come.
+    fn describe(&self, connection: Token) -> Option<Vec<u8>> {
+        if self.waiting.get(connection).is_some() {
+            return Some(vec![0]);
+        }
+        let mut state = vec![1];
+        state.append(&mut self.inner.describe(connection)?);
+        Some(state)
+    }
+
+    fn restore(&mut self, connection: Token, ends: &Ends, state: &[u8]) -> bool {
+        match state {
+            [0] => {
+                self.waiting.insert(connection, *ends);
+                true
+            }
+            [1, state @ ..] => self.inner.restore(connection, ends, state),
+            _ => false,
+        }
+    }
 }

@@ -6,7 +6,7 @@ use super::{
     key::BANNER,
     offer::Offer,
 };
-use crate::Token;
+use crate::{Ends, Token};
 
 pub(super) const OFFER: Offer = Offer {
     name: "raw",
@@ -28,5 +28,13 @@ impl Protocol for Raw {
         _out: &mut Output,
     ) -> Received {
         Received::echo(input.len(), 0, Next::Idle)
+    }
+
+    fn describe(&self, _: Token) -> Option<Vec<u8>> {
+        Some(Vec::new())
+    }
+
+    fn restore(&mut self, _: Token, _: &Ends, state: &[u8]) -> bool {
+        state.is_empty()
     }
 }

@@ -42,6 +42,7 @@ use self::{
 };
 use super::{
     Ending, Next, Output, PerConnection, Protocol, Received, Refusal,
+    description::{Reader, put_text},
     http::{Clock, Common, response},
     identity::Tag,
     key::{BANNER, TAG},
@@ -256,6 +257,44 @@ impl Protocol for WebSocket {
 
     fn begins_with_handshake(&self) -> bool {
         true
+    }
+
+    /// Between two messages, and in the first frame of one. A message of which whole frames are held cannot be described:
+    /// pings between them have been answered, and its text has been checked up to somewhere.
+    fn describe(&self, connection: Token) -> Option<Vec<u8>> {
+        let mut state = Vec::new();
+        state.push(match self.places.get(connection) {
+            None => 0,
+            Some(Place::Handshake) => 1,
+            Some(Place::Open(message)) if message.held == 0 => 2,
+            Some(Place::Open(_) | Place::Answering(_)) => return None,
+        });
+        put_text(self.common.describe(connection), &mut state);
+        let banner = self.banner.as_ref().map_or("", |banner| banner.describe(connection));
+        put_text(banner, &mut state);
+        Some(state)
+    }
+
+    fn restore(&mut self, connection: Token, _: &Ends, state: &[u8]) -> bool {
+        let mut state = Reader(state);
+        let place = match state.byte() {
+            Some(0) => None,
+            Some(1) => Some(Place::Handshake),
+            // The text of a frame that is not whole is checked again from its start.
+            Some(2) => Some(Place::Open(Message::default())),
+            _ => return false,
+        };
+        let (Some(tag_text), Some(banner_text)) = (state.text(), state.text()) else {
+            return false;
+        };
+        self.common.restore(connection, tag_text);
+        if place != Some(Place::Open(Message::default())) {
+            self.banner.iter_mut().for_each(|banner| banner.restore(connection, banner_text));
+        }
+        place.into_iter().for_each(|place| {
+            self.places.insert(connection, place);
+        });
+        state.end(()).is_some()
     }
 }
 

@@ -62,6 +62,15 @@ impl Protocol for Recorder {
     fn introduces_peers(&self) -> bool {
         true
     }
+
+    fn describe(&self, _: Token) -> Option<Vec<u8>> {
+        Some(b"state".to_vec())
+    }
+
+    fn restore(&mut self, _: Token, ends: &Ends, state: &[u8]) -> bool {
+        self.note(format!("restore {} {}", ends.peer, state.escape_ascii()));
+        true
+    }
 }
 
 /// Makes every call on `wrapper`, after `before` has come in front of everything.
@@ -79,6 +88,9 @@ fn call_all(mut wrapper: impl Protocol, before: &[u8]) {
     assert_eq!(wrapper.receive(CONNECTION, b"hello", 3, &mut out), ANSWER);
     wrapper.sent(CONNECTION, &mut out);
     wrapper.called(CONNECTION, &mut out);
+    let state = wrapper.describe(CONNECTION).unwrap();
+    assert!(state.ends_with(b"state"));
+    assert!(wrapper.restore(CONNECTION, &ends, &state));
     wrapper.ending(CONNECTION, Ending::Idle, &mut out);
     wrapper.closed(CONNECTION, Reason::Idle);
     assert!(wrapper.reads_while_owed());
@@ -106,6 +118,7 @@ fn every_call_reaches_the_protocol_inside() {
             "receive hello 3",
             "sent",
             "called",
+            "restore unix state",
             "ending Idle",
             "closed Idle",
         ];

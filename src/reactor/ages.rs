@@ -3,23 +3,24 @@
 
 use std::time::Duration;
 
-/// Tenths of a second from the loop's start, by slab key. The value of a slot without a connection has no meaning.
+/// When each connection was opened, by slab key: tenths of a second from the loop's start, modulo 2^32. The value of a slot
+/// without a connection has no meaning.
 #[derive(Debug, Default)]
 pub(super) struct Ages(Vec<u32>);
 
 impl Ages {
-    /// The connection in slot `key` opens now.
-    pub(super) fn open(&mut self, key: usize, now: Duration) {
+    /// The connection in slot `key` has been open for the time `age`, which may be longer than the loop has run.
+    pub(super) fn open(&mut self, key: usize, now: Duration, age: Duration) {
         if self.0.len() <= key {
             self.0.resize(key + 1, 0);
         }
-        self.0[key] = tenths(now);
+        self.0[key] = tenths(now).wrapping_sub(tenths(age));
     }
 
     /// How many tenths of a second the connection in slot `key` has been open.
     pub(super) fn age(&self, key: usize, now: Duration) -> u64 {
         let since = self.0.get(key).copied().unwrap_or_default();
-        tenths(now).saturating_sub(since).into()
+        tenths(now).wrapping_sub(since).into()
     }
 
     /// Gives back the memory of slots from `used` on.

@@ -39,6 +39,11 @@ impl Calls {
         }
     }
 
+    /// When the call of `token` is due.
+    pub(crate) fn due(&self, token: Token) -> Option<Duration> {
+        self.due.get(&token).copied()
+    }
+
     /// When the next call is due.
     pub(crate) fn next(&self) -> Option<Duration> {
         self.heap.peek().map(|Reverse((time, _))| *time)

@@ -28,7 +28,7 @@ use super::{
     net::{Readiness, Stream},
 };
 use crate::{
-    ConnectionInfo, ConnectionState, Ends, Reason, Token, WaitsFor, plural,
+    Begun, ConnectionInfo, ConnectionState, Ends, Reason, Token, WaitsFor, plural,
     protocol::{Ending, Protocol},
 };
 
@@ -40,6 +40,7 @@ mod pending;
 pub(super) mod shared;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 /// How many reads, or parts of a long answer, one turn has. Then other connections get their turns.
 const STEPS_PER_TURN: u64 = 16;
@@ -61,14 +62,6 @@ enum State {
     /// FIN is sent. What still comes is read and discarded until the peer closes too: closing a socket with unread
     /// bytes sends RST, which can destroy replies that the peer has not read yet.
     Lingering(Reason),
-}
-
-/// What the peer has begun to send.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Begun {
-    Nothing,
-    Handshake,
-    Frame,
 }
 
 /// The outcome of a connection's turn.
@@ -200,6 +193,17 @@ impl<S: Stream> Connection<S> {
         self.pending.as_ref().is_some_and(|pending| pending.wants_turn())
     }
 
+    /// Where it is in its life, for other threads.
+    const fn state(&self) -> ConnectionState {
+        match self.state {
+            State::Connecting => ConnectionState::Connecting,
+            State::Open(_) => ConnectionState::Open,
+            State::HalfClosed => ConnectionState::HalfClosed,
+            State::Finishing(_) => ConnectionState::Finishing,
+            State::Lingering(_) => ConnectionState::Lingering,
+        }
+    }
+
     /// What it waits for now.
     pub(super) fn waits_for_now(&self) -> WaitsFor {
         match self.state {
@@ -222,13 +226,7 @@ impl<S: Stream> Connection<S> {
             token,
             peer: None,
             listener: self.service.into(),
-            state: match self.state {
-                State::Connecting => ConnectionState::Connecting,
-                State::Open(_) => ConnectionState::Open,
-                State::HalfClosed => ConnectionState::HalfClosed,
-                State::Finishing(_) => ConnectionState::Finishing,
-                State::Lingering(_) => ConnectionState::Lingering,
-            },
+            state: self.state(),
             age: Duration::ZERO,
             received: self.received,
             sent: self.sent,

@@ -8,7 +8,7 @@
 //! begun to receive ([`Unit`]). The second goes on while the first changes: a peer that keeps a frame unfinished cannot
 //! restart the frame's deadline by not reading for a while.
 
-use std::{marker::PhantomData, time::Duration};
+use std::{collections::BTreeSet, marker::PhantomData, time::Duration};
 
 /// The kinds of deadline in one set. Each kind has its own timeout.
 pub(crate) trait Class: Copy + Eq + 'static {
@@ -57,6 +57,12 @@ impl Class for Unit {
 /// No key: the ends of a list.
 const NONE: u32 = u32::MAX;
 
+/// In place of a previous key: the node is in [`List::odd`].
+const ODD: u32 = u32::MAX - 1;
+
+/// Added to all times: what was armed before the reactor's start, in another loop, has a time that is not negative.
+const EARLIER: Duration = Duration::from_secs(1 << 32);
+
 /// No class: the node is in no list.
 const UNARMED: u32 = u32::MAX;
 
@@ -66,24 +72,26 @@ struct Node {
     class: u32,
     previous: u32,
     next: u32,
-    /// When it was armed. The deadline is the timeout of its class later, so that a timeout can change for all.
+    /// When it was armed, [`EARLIER`] added. The deadline is the timeout of its class later, so that a timeout can change for all.
     since: Duration,
 }
 
 const UNARMED_NODE: Node =
     Node { class: UNARMED, previous: NONE, next: NONE, since: Duration::ZERO };
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct List {
     timeout: Option<Duration>,
     first: u32,
     last: u32,
+    /// Those that were armed earlier than the last one of the list, in another loop: when, and the key.
+    odd: BTreeSet<(Duration, usize)>,
 }
 
 impl List {
-    /// When a node of this list is due; `None` where there is no limit any more.
-    fn due(&self, node: &Node) -> Option<Duration> {
-        Some(node.since.saturating_add(self.timeout?))
+    /// When a node of this list is due that was armed then; `None` where there is no limit any more.
+    fn due(&self, since: Duration) -> Option<Duration> {
+        Some(since.saturating_add(self.timeout?).saturating_sub(EARLIER))
     }
 }
 
@@ -101,7 +109,12 @@ pub(crate) struct Timers<C> {
 impl<C: Class> Timers<C> {
     /// A set whose classes have the timeouts that `timeout` returns. A class without one is never armed.
     pub(crate) fn new(timeout: impl Fn(C) -> Option<Duration>) -> Self {
-        let list = |class: &C| List { timeout: timeout(*class), first: NONE, last: NONE };
+        let list = |class: &C| List {
+            timeout: timeout(*class),
+            first: NONE,
+            last: NONE,
+            odd: BTreeSet::new(),
+        };
         let lists: Vec<List> = C::ALL.iter().map(list).collect();
         let bit = |(index, list): (usize, &List)| u32::from(list.timeout.is_some()) << index;
         let limited = lists.iter().enumerate().map(bit).sum();
@@ -128,7 +141,7 @@ impl<C: Class> Timers<C> {
     /// When `key` is due, if it is.
     pub(crate) fn deadline(&self, key: usize) -> Option<Duration> {
         let node = self.nodes.get(key)?;
-        self.lists.get(node.class as usize)?.due(node)
+        self.lists.get(node.class as usize)?.due(node.since)
     }
 
     /// Whether `class` has a limit.
@@ -153,7 +166,23 @@ impl<C: Class> Timers<C> {
             NONE => list.first = key as u32,
             _ => self.nodes[previous as usize].next = key as u32,
         }
-        self.nodes[key] = Node { class: class.index() as u32, previous, next: NONE, since: now };
+        let since = now.saturating_add(EARLIER);
+        self.nodes[key] = Node { class: class.index() as u32, previous, next: NONE, since };
+        self.armed += 1;
+    }
+
+    /// As [`arm`](Self::arm), with only this much `left` of the time.
+    #[expect(clippy::cast_possible_truncation, reason = "there are few classes")]
+    pub(crate) fn arm_rest(&mut self, key: usize, class: C, now: Duration, left: Duration) {
+        self.arm(key, class, now);
+        let timeout = self.lists[class.index()].timeout.unwrap_or_default();
+        if timeout <= left {
+            return;
+        }
+        self.disarm(key);
+        let since = now.saturating_add(EARLIER).saturating_sub(timeout - left);
+        self.nodes[key] = Node { class: class.index() as u32, previous: ODD, next: NONE, since };
+        self.lists[class.index()].odd.insert((since, key));
         self.armed += 1;
     }
 
@@ -162,8 +191,13 @@ impl<C: Class> Timers<C> {
         let Some(node) = self.nodes.get_mut(key).filter(|node| node.class != UNARMED) else {
             return;
         };
-        let Node { class, previous, next, .. } = std::mem::replace(node, UNARMED_NODE);
+        let Node { class, previous, next, since } = std::mem::replace(node, UNARMED_NODE);
         let list = &mut self.lists[class as usize];
+        self.armed -= 1;
+        if previous == ODD {
+            list.odd.remove(&(since, key));
+            return;
+        }
         match previous {
             NONE => list.first = next,
             _ => self.nodes[previous as usize].next = next,
@@ -172,7 +206,6 @@ impl<C: Class> Timers<C> {
             NONE => list.last = previous,
             _ => self.nodes[next as usize].previous = previous,
         }
-        self.armed -= 1;
     }
 
     /// Gives back the memory behind the last key that has a deadline.
@@ -189,8 +222,15 @@ impl<C: Class> Timers<C> {
         if self.armed == 0 {
             return None;
         }
-        let front = |list: &List| list.due(self.nodes.get(list.first as usize)?);
-        self.lists.iter().filter_map(front).min()
+        self.lists.iter().filter_map(|list| Some(self.front(list)?.0)).min()
+    }
+
+    /// What is due first in this list: when, and the key.
+    fn front(&self, list: &List) -> Option<(Duration, usize)> {
+        let first =
+            self.nodes.get(list.first as usize).map(|node| (node.since, list.first as usize));
+        let (since, key) = first.into_iter().chain(list.odd.first().copied()).min()?;
+        Some((list.due(since)?, key))
     }
 
     /// Disarms and returns one key whose deadline has come.
@@ -199,9 +239,9 @@ impl<C: Class> Timers<C> {
             return None;
         }
         for &class in C::ALL {
-            let list = &self.lists[class.index()];
-            let key = list.first as usize;
-            if self.nodes.get(key).and_then(|node| list.due(node)).is_some_and(|due| due <= now) {
+            if let Some((due, key)) = self.front(&self.lists[class.index()])
+                && due <= now
+            {
                 self.disarm(key);
                 return Some((key, class));
             }
@@ -251,6 +291,27 @@ mod tests {
         assert_eq!(timers.armed(1), Some(Wait::Linger));
         assert_eq!(timers.expire(seconds(12)), Some((0, Wait::Write)));
         assert_eq!(timers.expire(seconds(34)), Some((1, Wait::Linger)));
+        assert_eq!(timers.next(), None);
+    }
+
+    #[test]
+    fn what_is_left_of_a_time_expires_in_order_with_the_others() {
+        let mut timers = timers();
+        timers.arm(1, Wait::Write, seconds(0));
+        timers.arm_rest(2, Wait::Write, seconds(0), seconds(4));
+        timers.arm_rest(3, Wait::Linger, seconds(0), seconds(2));
+        timers.arm_rest(4, Wait::Linger, seconds(0), seconds(99));
+        timers.arm_rest(5, Wait::Idle, seconds(0), seconds(1));
+        timers.arm_rest(6, Wait::Write, seconds(0), seconds(3));
+        assert_eq!((timers.deadline(4), timers.deadline(5)), (Some(seconds(30)), None));
+        assert_eq!(timers.next(), Some(seconds(2)));
+        timers.disarm(6);
+        assert_eq!(timers.expire(seconds(3)), Some((3, Wait::Linger)));
+        assert_eq!(timers.armed(2), Some(Wait::Write));
+        assert_eq!(timers.expire(seconds(4)), Some((2, Wait::Write)));
+        assert_eq!(timers.expire(seconds(4)), None);
+        assert_eq!(timers.expire(seconds(10)), Some((1, Wait::Write)));
+        assert_eq!(timers.expire(seconds(30)), Some((4, Wait::Linger)));
         assert_eq!(timers.next(), None);
     }
 

@@ -19,7 +19,6 @@ use slab::Slab;
 
 use self::{
     datagrams::DatagramEcho,
-    deadlines::Excuse,
     drain::{Drain, Sweep},
 };
 use super::{
@@ -37,7 +36,7 @@ use super::{
     service::{Accepting, Service},
 };
 use crate::{
-    Peer, Reason, Stats, Token,
+    Excuse, Peer, Reason, Stats, Token,
     plural::and_more,
     protocol::{PerConnection, Protocol},
     throttle::Throttle,
@@ -50,6 +49,7 @@ mod deadlines;
 mod drain;
 mod outbound;
 mod settings;
+mod transfer;
 
 /// How many entries of the run queue get their turn between two polls.
 const TURNS_PER_ROUND: usize = 256;
@@ -123,6 +123,7 @@ struct Warnings {
     unregistered: Throttle,
     memory: Throttle,
     refused: Throttle,
+    unadopted: Throttle,
 }
 
 impl<N: Net, P: Protocol> Dispatcher<N, P> {
@@ -189,6 +190,18 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         let stats = self.shared.stats.add_listener(name);
         self.services.push(Service::new(Some(listener), protocol, stats));
         Ok(())
+    }
+
+    /// Keeps a place for a listener that is adopted later, and speaks `protocol` on its connections. Returns its index.
+    ///
+    /// # Errors
+    ///
+    /// If there are 255 listeners and lanes already.
+    pub fn reserve(&mut self, name: String, protocol: P) -> io::Result<usize> {
+        let index = self.next_service()?;
+        let stats = self.shared.stats.add_listener(name);
+        self.services.push(Service::new(None, protocol, stats));
+        Ok(index.into())
     }
 
     /// Closes the listener of that name, and accepts nothing there any more. Returns whether there was one.
@@ -403,6 +416,17 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     }
 
     fn remove(&mut self, token: Token, reason: Reason) {
+        self.part_from(token, reason, |connection, shared| connection.close(token, shared));
+        self.stop_if_done();
+    }
+
+    /// Takes a connection out of the slab and out of all counts. `end` closes it, or takes it apart.
+    fn part_from<T>(
+        &mut self,
+        token: Token,
+        reason: Reason,
+        end: impl FnOnce(Connection<N::Stream>, &mut Shared) -> T,
+    ) -> T {
         let key = token.key();
         self.waits.disarm(key);
         self.units.disarm(key);
@@ -413,7 +437,9 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         protocol.closed(token, reason);
         stats.counts.count_closed(reason);
         stats.counts.open.subtract(1);
-        stats.connection_durations.record(self.opened.age(key, self.net.now()));
+        if reason != Reason::Released {
+            stats.connection_durations.record(self.opened.age(key, self.net.now()));
+        }
         let known = self.peers.remove(token);
         match known {
             Some(KnownPeer { peer, .. }) => {
@@ -424,14 +450,14 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         if let Some(KnownPeer { peer: Peer::Tcp(address), is_counted: true }) = known {
             self.limits.leave_from(address.ip());
         }
-        connection.close(token, &mut self.shared);
+        let ended = end(connection, &mut self.shared);
         self.limits.leave(self.own);
         self.shared.stats.buffered.set(self.shared.pool.lent() as u64);
         if self.next_trim.is_none() {
             self.schedule_trim();
         }
         self.reopen_full_listeners();
-        self.stop_if_done();
+        ended
     }
 
     fn find(&self, token: Token) -> Option<&Connection<N::Stream>> {

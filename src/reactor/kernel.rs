@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io,
     net::{IpAddr, SocketAddr},
+    os::fd::OwnedFd,
     time::{Duration, Instant},
 };
 
@@ -14,7 +15,7 @@ use super::{
     net::{Net, Readiness},
 };
 use crate::{
-    Endpoint, Listener, Peer, Token,
+    Endpoint, Listener, ListeningSocket, Peer, Token,
     socket::{datagrams::Datagrams, stream::Socket},
 };
 
@@ -92,6 +93,40 @@ impl Net for Kernel {
 
     fn register(&mut self, stream: &mut Socket, token: Token) -> io::Result<()> {
         stream.register(&self.registry, token.into())
+    }
+
+    fn deregister(&mut self, stream: &mut Socket) {
+        // The description of the socket may stay open in another process, which would keep it registered (epoll(7)).
+        if let Err(error) = stream.deregister(&self.registry) {
+            log::debug!("deregister: {error}");
+        }
+    }
+
+    fn export(&self, stream: Socket) -> Result<OwnedFd, Socket> {
+        Ok(stream.into())
+    }
+
+    fn import(&self, socket: OwnedFd) -> io::Result<Socket> {
+        Socket::adopt(socket)
+    }
+
+    fn export_listener(&self, listener: Listener) -> Result<ListeningSocket, Listener> {
+        Ok(listener.into())
+    }
+
+    fn import_listener(&self, socket: ListeningSocket) -> io::Result<Listener> {
+        socket.try_into()
+    }
+
+    fn export_datagrams(&mut self, mut socket: Datagrams) -> Result<OwnedFd, Datagrams> {
+        if let Err(error) = socket.deregister(&self.registry) {
+            log::debug!("deregister: {error}");
+        }
+        Ok(socket.into())
+    }
+
+    fn import_datagrams(&self, socket: OwnedFd) -> io::Result<Datagrams> {
+        Datagrams::inherit(socket)
     }
 
     fn register_datagrams(&mut self, socket: &mut Datagrams, token: Token) -> io::Result<()> {

@@ -82,6 +82,11 @@ impl Limits {
         self.open.fetch_update(SeqCst, SeqCst, add).is_ok()
     }
 
+    /// Counts one more connection, even if as many as allowed are open: it was open before.
+    pub(crate) fn enter_over(&self) {
+        self.open.fetch_add(1, SeqCst);
+    }
+
     /// Counts one connection of `own` less, and wakes the other loops if one waits for room. `own` knows that there is
     /// room, without being woken.
     pub(crate) fn leave(&self, own: Option<LoopId>) {
@@ -130,6 +135,11 @@ impl Limits {
     pub(crate) fn enter_from(&self, address: IpAddr) -> bool {
         let most = self.max_connections_per_ip().unwrap_or(u32::MAX);
         self.addresses().enter(address, most)
+    }
+
+    /// Counts one more connection from `address`, even if it has as many as allowed: it was open before.
+    pub(crate) fn enter_over_from(&self, address: IpAddr) {
+        self.addresses().enter(address, u32::MAX);
     }
 
     /// Counts one connection less from `address`.

@@ -130,6 +130,21 @@ impl<P: Protocol> Reactor<P> {
         Ok(endpoint)
     }
 
+    /// Keeps a place for a listener that [`Handle::adopt_listener`] puts there later, perhaps while the reactor runs, and
+    /// speaks `protocol` on its connections. `endpoint` is where it will be bound. Returns the index of the place.
+    ///
+    /// # Errors
+    ///
+    /// If there are 255 listeners already.
+    pub fn reserve(&mut self, endpoint: &Endpoint, protocol: P) -> io::Result<usize> {
+        self.dispatcher.reserve(endpoint.to_string(), protocol)
+    }
+
+    /// As [`reserve`](Self::reserve), for a UDP socket that will be bound to `address`.
+    pub fn reserve_udp(&mut self, address: SocketAddr, config: &UdpConfig) -> usize {
+        self.dispatcher.reserve_datagrams(format!("udp://{address}"), address.port(), config)
+    }
+
     /// Closes the listener at `endpoint`, as returned by [`listen`](Self::listen). Its connections stay open; those in its
     /// backlog are reset. Returns whether there was such a listener.
     pub fn close_listener(&mut self, endpoint: &Endpoint) -> bool {

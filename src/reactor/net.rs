@@ -3,11 +3,12 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
+    os::fd::OwnedFd,
     time::Duration,
 };
 
 pub use crate::socket::{datagrams::DatagramSocket, stream::Stream};
-use crate::{Endpoint, Peer, Token};
+use crate::{Endpoint, ListeningSocket, Peer, Token};
 
 /// Sockets and the time.
 pub trait Net {
@@ -56,6 +57,71 @@ pub trait Net {
     ///
     /// As `epoll_ctl`(2).
     fn register(&mut self, stream: &mut Self::Stream, token: Token) -> io::Result<()>;
+
+    /// Stops reporting on `stream`, with which another loop goes on. Without that it need not be implemented.
+    fn deregister(&mut self, stream: &mut Self::Stream) {
+        let _ = stream;
+    }
+
+    /// The descriptor of `stream`, for another loop or process. Gives it back where streams have no descriptors.
+    ///
+    /// # Errors
+    ///
+    /// The stream.
+    fn export(&self, stream: Self::Stream) -> Result<OwnedFd, Self::Stream> {
+        Err(stream)
+    }
+
+    /// The stream of that descriptor, which another loop or process had.
+    ///
+    /// # Errors
+    ///
+    /// As fcntl(2) and getsockopt(2); `Unsupported` where streams have no descriptors.
+    fn import(&self, socket: OwnedFd) -> io::Result<Self::Stream> {
+        let _ = socket;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// As [`export`](Self::export), for a listener.
+    ///
+    /// # Errors
+    ///
+    /// The listener.
+    fn export_listener(&self, listener: Self::Listener) -> Result<ListeningSocket, Self::Listener> {
+        Err(listener)
+    }
+
+    /// As [`import`](Self::import), for a listener.
+    ///
+    /// # Errors
+    ///
+    /// As [`import`](Self::import).
+    fn import_listener(&self, socket: ListeningSocket) -> io::Result<Self::Listener> {
+        let _ = socket;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// As [`export`](Self::export), for a UDP socket, on which it also stops reporting.
+    ///
+    /// # Errors
+    ///
+    /// The socket.
+    fn export_datagrams(
+        &mut self,
+        socket: Self::DatagramSocket,
+    ) -> Result<OwnedFd, Self::DatagramSocket> {
+        Err(socket)
+    }
+
+    /// As [`import`](Self::import), for a UDP socket.
+    ///
+    /// # Errors
+    ///
+    /// As [`import`](Self::import).
+    fn import_datagrams(&self, socket: OwnedFd) -> io::Result<Self::DatagramSocket> {
+        let _ = socket;
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Reports the readiness of `socket` from now on under `token`, edge-triggered: readable, writable. Without UDP
     /// sockets it need not be implemented: `Unsupported`.

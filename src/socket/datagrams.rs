@@ -94,8 +94,18 @@ impl Datagrams {
         self.address
     }
 
+    pub(crate) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        registry.deregister(&mut self.socket)
+    }
+
     pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         registry.register(&mut self.socket, token, Interest::READABLE | Interest::WRITABLE)
+    }
+}
+
+impl From<Datagrams> for OwnedFd {
+    fn from(datagrams: Datagrams) -> Self {
+        datagrams.socket.into()
     }
 }
 

@@ -40,6 +40,45 @@ enum Kind {
     Unix(UnixPath, UnixListener),
 }
 
+/// A [`Listener`] on its way to another one, perhaps in another process. Dropping it closes the socket and leaves the file
+/// of a Unix socket where it is.
+#[derive(Debug)]
+pub struct ListeningSocket {
+    /// The listening socket.
+    pub socket: OwnedFd,
+    /// Whether the process that passed this socket at the start keeps it open ([`Listener::inherit`]).
+    pub is_inherited: bool,
+    /// Device and inode of the file of a Unix socket, if the listener is to remove it in the end.
+    pub file: Option<(u64, u64)>,
+}
+
+impl From<Listener> for ListeningSocket {
+    fn from(listener: Listener) -> Self {
+        let Listener { kind, is_inherited } = listener;
+        match kind {
+            Kind::Tcp(listener, _) => Self { socket: listener.into(), is_inherited, file: None },
+            Kind::Unix(mut path, listener) => {
+                let file = path.file.take().map(|FileId { device, inode }| (device, inode));
+                Self { socket: listener.into(), is_inherited, file }
+            }
+        }
+    }
+}
+
+impl TryFrom<ListeningSocket> for Listener {
+    type Error = io::Error;
+
+    /// As [`Listener::inherit`], with the same owner as before.
+    fn try_from(listening: ListeningSocket) -> io::Result<Self> {
+        let ListeningSocket { socket, is_inherited, file } = listening;
+        let mut listener = Self { is_inherited, ..Self::inherit(socket)? };
+        if let Kind::Unix(path, _) = &mut listener.kind {
+            path.file = file.map(|(device, inode)| FileId { device, inode });
+        }
+        Ok(listener)
+    }
+}
+
 impl Listener {
     /// Binds `endpoint` and listens with room for `backlog` connections not yet accepted, which the kernel
     /// limits to `net.core.somaxconn`. With `share_ports` others of this user may listen on the same TCP port.

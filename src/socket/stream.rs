@@ -3,6 +3,7 @@
 use std::{
     io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write},
     net::{IpAddr, Shutdown, SocketAddr},
+    os::fd::OwnedFd,
 };
 
 use mio::{
@@ -15,6 +16,7 @@ use socket2::{Domain, Socket as RawSocket, Type};
 
 use super::{
     endpoint::Endpoint,
+    inherited,
     peer::Peer,
     tcp_info::{self, TcpInfo},
 };
@@ -81,6 +83,24 @@ impl Socket {
         either!(self, socket => socket.register(registry, token, ALL))
     }
 
+    /// Stops reporting.
+    pub(crate) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        either!(self, socket => socket.deregister(registry))
+    }
+
+    /// A connected socket that another loop or process had.
+    pub(crate) fn adopt(socket: OwnedFd) -> io::Result<Self> {
+        let socket = RawSocket::from(socket);
+        socket.set_nonblocking(true)?;
+        match (socket.domain()?, socket.r#type()?) {
+            (Domain::IPV4 | Domain::IPV6, Type::STREAM) => {
+                Ok(Self::Tcp(TcpStream::from_std(socket.into())))
+            }
+            (Domain::UNIX, Type::STREAM) => Ok(Self::Unix(UnixStream::from_std(socket.into()))),
+            _ => Err(inherited::unsuitable(&socket, "a connected TCP or Unix stream socket")),
+        }
+    }
+
     /// Begins to connect to `endpoint`, from `from` if it is given; never blocks.
     pub(crate) fn connect(endpoint: &Endpoint, from: Option<IpAddr>) -> io::Result<Self> {
         let address = match endpoint {
@@ -97,6 +117,15 @@ impl Socket {
         match socket.connect(&address.into()) {
             Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
             _ => Ok(Self::Tcp(TcpStream::from_std(socket.into()))),
+        }
+    }
+}
+
+impl From<Socket> for OwnedFd {
+    fn from(socket: Socket) -> Self {
+        match socket {
+            Socket::Tcp(socket) => socket.into(),
+            Socket::Unix(socket) => socket.into(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use resound::{
-    Overload, Peer, Reason,
+    Overload, Peer, Reason, Token,
     dispatcher::Phase,
     inspect::{Accepting, Inspected, Inspection},
 };
@@ -66,6 +66,15 @@ impl Model {
 pub(crate) struct Tally {
     by_reason: [u64; Reason::ALL.len()],
     refused: u64,
+}
+
+impl World {
+    /// The loop has released this connection, and its protocol was told.
+    pub(crate) fn has_released(&mut self, token: Token) {
+        let told = self.closed.borrow_mut().remove(&token);
+        assert_eq!(told, Some(Reason::Released));
+        self.tally.by_reason[Reason::Released as usize] += 1;
+    }
 }
 
 /// The state before the step.

@@ -8,7 +8,9 @@ use std::{
     },
 };
 
-use resound::{Answer, Change, Commands, ControlError, Handle, Page, Token, commands};
+use resound::{
+    Answer, Change, Commands, ControlError, Handle, Page, Token, commands, dispatcher::Phase,
+};
 
 use super::world::World;
 
@@ -46,6 +48,7 @@ impl Commander {
             2 => Self::say_nothing(world),
             3 => Self::fill_the_queue(world),
             4 => Self::change_max_connections(world),
+            5 => Self::move_out_and_in(world),
             _ => return false,
         }
         true
@@ -117,6 +120,32 @@ impl Commander {
         world.config.max_connections = most;
         let [least, highest] = world.max_connections;
         world.max_connections = [least.min(most), highest.max(most)];
+    }
+
+    /// Nothing of a connection changes but its name where the loop releases it and adopts it again.
+    fn move_out_and_in(world: &mut World) {
+        let Some(token) = Self::any_token(world) else { return };
+        if world.dispatcher.phase() != Phase::Running {
+            return;
+        }
+        let before = Self::inspected(world, token);
+        let Some(released) = world.dispatcher.release(token) else { return };
+        world.has_released(token);
+        let faults = world.kernel.borrow().faults.register;
+        world.kernel.borrow_mut().faults.register = 0;
+        let token = world.dispatcher.adopt(released).expect("it is described as it was");
+        world.kernel.borrow_mut().faults.register = faults;
+        assert_eq!(Self::inspected(world, token), before);
+    }
+
+    fn inspected(world: &World, token: Token) -> impl PartialEq + std::fmt::Debug + use<> {
+        let inspection = world.dispatcher.inspect();
+        let now = world.kernel.borrow().now;
+        let found = inspection.connections.iter().find(|found| found.token == token).unwrap();
+        // A deadline that has passed is due at once.
+        let deadlines = [found.deadline, found.unit_deadline];
+        let deadlines = deadlines.map(|deadline| deadline.map(|deadline| deadline.max(now)));
+        (found.held, found.owed, found.ended_for, deadlines)
     }
 
     /// What does not fit the queue is refused, and what fits is answered.

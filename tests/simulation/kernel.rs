@@ -382,6 +382,10 @@ impl Net for Simulated {
         Ok(())
     }
 
+    fn deregister(&mut self, stream: &mut Socket) {
+        self.0.borrow_mut().wire_mut(stream.id).token = None;
+    }
+
     fn register_datagrams(&mut self, socket: &mut DatagramSocket, token: Token) -> io::Result<()> {
         self.0.borrow_mut().register_port(socket.port, token);
         Ok(())

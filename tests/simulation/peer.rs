@@ -60,6 +60,14 @@ impl<P: Protocol> Protocol for Witness<P> {
         self.of.sent(token, out);
     }
 
+    fn describe(&self, token: Token) -> Option<Vec<u8>> {
+        self.of.describe(token)
+    }
+
+    fn restore(&mut self, token: Token, ends: &Ends, state: &[u8]) -> bool {
+        self.of.restore(token, ends, state)
+    }
+
     fn closed(&mut self, token: Token, reason: Reason) {
         self.of.closed(token, reason);
         let twice = self.log.borrow_mut().insert(token, reason);
@@ -84,6 +92,14 @@ impl Protocol for Amplifier {
         }
         let next = if consumed < input.len() { Next::Full } else { Next::Idle };
         Received::answered(consumed, consumed as u64, next)
+    }
+
+    fn describe(&self, _: Token) -> Option<Vec<u8>> {
+        Some(Vec::new())
+    }
+
+    fn restore(&mut self, _: Token, _: &Ends, state: &[u8]) -> bool {
+        state.is_empty()
     }
 }
 
@@ -117,6 +133,16 @@ impl Protocol for Streamer {
     fn closed(&mut self, token: Token, _: Reason) {
         self.0.remove(&token);
     }
+
+    fn describe(&self, token: Token) -> Option<Vec<u8>> {
+        let unanswered = self.0.get(&token).map(|bytes| bytes.iter().copied().collect());
+        Some(unanswered.unwrap_or_default())
+    }
+
+    fn restore(&mut self, token: Token, _: &Ends, state: &[u8]) -> bool {
+        self.0.insert(token, state.iter().copied().collect());
+        true
+    }
 }
 
 /// Echoes units, each once it has seen some bytes behind it, and asks for fewer bytes than it needs: so it leaves
@@ -139,6 +165,14 @@ impl Protocol for Nibbler {
         let left = input.len() - consumed;
         let next = Next::Rest { need: (left + 2).min(UNIT + LOOKAHEAD) };
         Received::echo(consumed, (consumed / UNIT) as u64, next)
+    }
+
+    fn describe(&self, _: Token) -> Option<Vec<u8>> {
+        Some(Vec::new())
+    }
+
+    fn restore(&mut self, _: Token, _: &Ends, state: &[u8]) -> bool {
+        state.is_empty()
     }
 }
 

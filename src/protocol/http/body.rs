@@ -16,6 +16,7 @@ use super::{
     request::{Framing, too_large},
     response::number,
 };
+use crate::protocol::description::{Reader, put_number};
 
 /// The longest line before a chunk or behind the last one, with its end.
 const LINE: usize = 1024;
@@ -75,6 +76,34 @@ impl Body {
             Framing::Chunked => Place::Size,
         };
         Self { place, allowed: limit }
+    }
+
+    /// Appends what [`restore`](Self::restore) reads. `limit` is that of [`new`](Self::new).
+    pub(super) fn describe(self, limit: u64, to: &mut Vec<u8>) {
+        let (kind, number) = match self.place {
+            Place::Length(left) => (0, left),
+            Place::Size => (1, 0),
+            Place::Data(left) => (2, left),
+            Place::DataEnd => (3, 0),
+            Place::Trailer(bytes) => (4, bytes.into()),
+        };
+        to.push(kind);
+        put_number(number, to);
+        put_number(self.announced(limit), to);
+    }
+
+    /// Under a `limit` that may be another one; `None` if the body is over it already.
+    pub(super) fn restore(from: &mut Reader<'_>, limit: u64) -> Option<Self> {
+        let (kind, number) = (from.byte()?, from.number::<u64>()?);
+        let place = match kind {
+            0 => Place::Length(number),
+            1 => Place::Size,
+            2 => Place::Data(number),
+            3 => Place::DataEnd,
+            4 => Place::Trailer(u16::try_from(number).ok()?),
+            _ => return None,
+        };
+        Some(Self { place, allowed: limit.checked_sub(from.number()?)? })
     }
 
     /// How much data the chunks read so far announced, under that `limit`.

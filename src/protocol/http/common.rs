@@ -45,6 +45,18 @@ impl Common {
         }
     }
 
+    /// What [`restore`](Self::restore) needs.
+    pub(in crate::protocol) fn describe(&self, connection: Token) -> &str {
+        self.tag.as_ref().map_or("", |tag| tag.describe(connection))
+    }
+
+    /// To be called by the protocol's [`restore`](crate::protocol::Protocol::restore).
+    pub(in crate::protocol) fn restore(&mut self, connection: Token, tag_text: &str) {
+        if let Some(tag) = &mut self.tag {
+            tag.restore(connection, tag_text);
+        }
+    }
+
     /// To be called by the protocol's [`closed`](crate::protocol::Protocol::closed).
     pub(in crate::protocol) fn closed(&mut self, connection: Token) {
         if let Some(tag) = &mut self.tag {

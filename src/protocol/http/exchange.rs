@@ -9,7 +9,10 @@ use super::{
 };
 use crate::{
     Token,
-    protocol::{Next, Output, Received},
+    protocol::{
+        Next, Output, Received,
+        description::{Reader, put_number},
+    },
 };
 
 /// Data of at least this many bytes goes back from where it lies, which takes a write of its own. Less is copied
@@ -47,6 +50,41 @@ impl Place {
 
     /// Before any other request.
     pub(super) const START: Self = Self::Head { blank: 0, is_first: false };
+
+    /// Appends what [`restore`](Self::restore) reads, where bodies have that `limit`.
+    pub(super) fn describe(self, limit: u64, to: &mut Vec<u8>) {
+        match self {
+            Self::Head { blank, is_first } => to.extend([0, blank, u8::from(is_first)]),
+            Self::Waiting { body, looked_at } => {
+                to.push(1);
+                body.describe(limit, to);
+                put_number(looked_at as u64, to);
+            }
+            Self::Body { body, back, close } => {
+                to.push(2);
+                body.describe(limit, to);
+                to.extend([back as u8, u8::from(close)]);
+            }
+        }
+    }
+
+    pub(super) fn restore(from: &mut Reader<'_>, limit: u64) -> Option<Self> {
+        Some(match from.byte()? {
+            0 => Self::Head { blank: from.byte()?, is_first: from.byte()? != 0 },
+            1 => Self::Waiting { body: Body::restore(from, limit)?, looked_at: from.number()? },
+            2 => Self::Body {
+                body: Body::restore(from, limit)?,
+                back: match from.byte()? {
+                    0 => Back::Nothing,
+                    1 => Back::Data,
+                    2 => Back::Chunks,
+                    _ => return None,
+                },
+                close: from.byte()? != 0,
+            },
+            _ => return None,
+        })
+    }
 
     /// What to wait for; the rest of the input must become `need` bytes long.
     const fn waits(self, need: usize) -> Next {
@@ -267,7 +305,7 @@ impl Http {
     ) -> Result<Option<usize>, Problem> {
         let HttpLimits { head, body: limit } = self.limits;
         let longest = (limit.saturating_mul(2)).saturating_add(head as u64 + FRAMING);
-        while let rest @ [_, ..] = &input[*looked_at..] {
+        while let rest @ [_, ..] = input.get(*looked_at..).unwrap_or_default() {
             let Step::Read { length, last, .. } = body.step(rest, None)? else {
                 return Ok(Some(0));
             };

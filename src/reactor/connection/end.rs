@@ -5,12 +5,12 @@ use std::io;
 use log::debug;
 
 use super::{
-    Begun, Connection, State,
+    Connection, State,
     output::Replies,
     shared::{Context, Shared, size_class},
 };
 use crate::{
-    Reason, Token, plural,
+    Begun, Reason, Token, plural,
     protocol::{Ending, Protocol},
     reactor::net::Stream,
 };
@@ -142,6 +142,11 @@ impl<S: Stream> Connection<S> {
 
     /// Returns all memory and closes the stream.
     pub(in crate::reactor) fn close(mut self, token: Token, shared: &mut Shared) {
+        self.forget(token, shared);
+    }
+
+    /// Returns all memory with what is in it.
+    pub(super) fn forget(&mut self, token: Token, shared: &mut Shared) {
         self.end_input(self.state);
         if let Some(pending) = &mut self.pending {
             pending.output.clear();

@@ -5,13 +5,13 @@ use std::io;
 use log::trace;
 
 use super::{
-    Begun, Connection, State,
+    Connection, State,
     output::{Held, Replies},
     pending::Pending,
     shared::{Context, Shared},
 };
 use crate::{
-    Reason,
+    Begun, Reason,
     memory::Pool,
     plural::frames,
     protocol::{Next, Protocol, Received, Requests},

@@ -4,9 +4,9 @@ use std::io::ErrorKind;
 
 use log::debug;
 
-use super::{Begun, Connection, Outcome, State, shared::Context};
+use super::{Connection, Outcome, State, shared::Context};
 use crate::{
-    Ends, Peer, Reason, Token,
+    Begun, Ends, Peer, Reason, Token,
     protocol::{Output, Protocol},
     reactor::net::{Readiness, Stream},
 };

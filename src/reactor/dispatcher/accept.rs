@@ -58,7 +58,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         self.queue_listener(index);
     }
 
-    fn counts(&self, index: usize) -> &Counts {
+    pub(super) fn counts(&self, index: usize) -> &Counts {
         &self.services[index].stats.counts
     }
 
@@ -239,7 +239,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         let protocol = &self.services[index].protocol;
         let mut connection = Connection::accepted(stream, token.generation(), service, protocol);
         self.net.register(connection.stream_mut(), token)?;
-        self.insert(connection);
+        self.insert(connection, Duration::ZERO);
         Ok(token)
     }
 
@@ -258,11 +258,12 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     }
 
     /// Adds a connection under [`next_token`](Self::next_token).
-    pub(super) fn insert(&mut self, connection: Connection<N::Stream>) {
+    /// It has been open for the time `age`.
+    pub(super) fn insert(&mut self, connection: Connection<N::Stream>, age: Duration) {
         self.generation = self.generation.checked_add(1).unwrap_or(1);
         self.counts(connection.service.into()).open.add(1);
         let key = self.connections.insert(connection);
-        self.opened.open(key, self.net.now());
+        self.opened.open(key, self.net.now(), age);
     }
 
     fn refuse_address(&mut self, index: usize, peer: &Peer) {

@@ -42,6 +42,26 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             Command::Speak { token, speech, reply } => {
                 reply.send(self.speak(token, |_, output| speech(output)));
             }
+            Command::ReleaseConnections { from, listeners, reply } => {
+                if let Err(page) = reply.offer(self.release_page(from, &listeners)) {
+                    self.adopt_all(page.connections);
+                }
+            }
+            Command::AdoptConnections { connections, reply } => {
+                reply.send(self.adopt_all(connections));
+            }
+            Command::ReleaseListeners(reply) => {
+                if let Err(listeners) = reply.offer(self.release_listeners()) {
+                    for listener in listeners {
+                        if let Err(error) = self.adopt_listener(listener) {
+                            log::error!("a listener is lost: {error}");
+                        }
+                    }
+                }
+            }
+            Command::AdoptListener { listener, reply } => {
+                reply.send(self.adopt_listener(listener));
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use log::{debug, trace, warn};
 
 use super::Dispatcher;
 use crate::{
-    Token, UdpConfig,
+    ReleasedListener, ReleasedSocket, Token, UdpConfig,
     control::stats::ListenerStats,
     protocol::Protocol,
     reactor::guard::{Guard, Objection},
@@ -33,7 +33,8 @@ const LONGEST: usize = 65_535;
 /// A socket that sends back what it receives.
 #[derive(Debug)]
 pub(super) struct DatagramEcho<S> {
-    socket: S,
+    /// `None` while the socket is not here: released, or not adopted yet.
+    socket: Option<S>,
     stats: Arc<ListenerStats>,
     port: u16,
     buffer: Box<[u8]>,
@@ -70,8 +71,54 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         let index = u32::try_from(self.datagrams.len()).ok();
         let key = index.and_then(|index| FIRST_KEY.checked_add(index)).ok_or_else(too_many)?;
         self.net.register_datagrams(&mut socket, Token::new(key, 0))?;
+        let port = socket.local_port();
         let stats = self.shared.stats.add_listener(name);
-        self.datagrams.push(DatagramEcho::new(socket, stats, config));
+        self.datagrams.push(DatagramEcho::new(Some(socket), port, stats, config));
+        Ok(())
+    }
+
+    /// Keeps a place for a UDP socket at `port` that is adopted later. Returns its index.
+    pub fn reserve_datagrams(&mut self, name: String, port: u16, config: &UdpConfig) -> usize {
+        let stats = self.shared.stats.add_listener(name);
+        self.datagrams.push(DatagramEcho::new(None, port, stats, config));
+        self.datagrams.len() - 1
+    }
+
+    /// Releases all UDP sockets.
+    pub(super) fn release_datagrams(&mut self) -> Vec<ReleasedListener> {
+        let mut released = Vec::new();
+        for (index, echo) in self.datagrams.iter_mut().enumerate() {
+            let Some(socket) = echo.socket.take() else { continue };
+            match self.net.export_datagrams(socket) {
+                Ok(socket) => {
+                    let owed = echo.owed.take();
+                    let owed = owed.map(|(length, to)| (to, echo.buffer[..length].to_vec()));
+                    let socket = ReleasedSocket::Datagrams { socket, owed };
+                    released.push(ReleasedListener { index, socket });
+                }
+                Err(socket) => echo.socket = Some(socket),
+            }
+        }
+        released
+    }
+
+    /// Puts a UDP socket into its place, with the datagram that it owes.
+    pub(super) fn adopt_datagrams(
+        &mut self,
+        index: usize,
+        mut socket: N::DatagramSocket,
+        owed: Option<(SocketAddr, Vec<u8>)>,
+    ) -> io::Result<()> {
+        let echo = self.datagrams.get_mut(index).ok_or(ErrorKind::InvalidInput)?;
+        self.net.register_datagrams(&mut socket, token(index))?;
+        echo.socket = Some(socket);
+        if let Some((to, payload)) = owed.filter(|(_, payload)| payload.len() <= LONGEST) {
+            echo.buffer[..payload.len()].copy_from_slice(&payload);
+            echo.owed = Some((payload.len(), to));
+        }
+        if !mem::replace(&mut echo.queued, true) {
+            self.run_queue.push_back(token(index));
+        }
         Ok(())
     }
 
@@ -119,8 +166,7 @@ pub(super) const fn index(key: usize) -> Option<usize> {
 }
 
 impl<S: DatagramSocket> DatagramEcho<S> {
-    fn new(socket: S, stats: Arc<ListenerStats>, config: &UdpConfig) -> Self {
-        let port = socket.local_port();
+    fn new(socket: Option<S>, port: u16, stats: Arc<ListenerStats>, config: &UdpConfig) -> Self {
         Self {
             socket,
             stats,
@@ -141,7 +187,8 @@ impl<S: DatagramSocket> DatagramEcho<S> {
             {
                 return Turn::Wait;
             }
-            match self.socket.receive(&mut self.buffer) {
+            let Some(socket) = &mut self.socket else { return Turn::Wait };
+            match socket.receive(&mut self.buffer) {
                 Ok((length, source)) => {
                     trace!("{source}: datagram of {length} B");
                     self.stats.counts.received.add(length as u64);
@@ -160,7 +207,8 @@ impl<S: DatagramSocket> DatagramEcho<S> {
 
     /// Sends the datagram in the buffer to `source`; false if the kernel has no room and it has to wait.
     fn answer(&mut self, length: usize, source: SocketAddr) -> bool {
-        match self.socket.send(&self.buffer[..length], source) {
+        let Some(socket) = &mut self.socket else { return false };
+        match socket.send(&self.buffer[..length], source) {
             Ok(()) => {
                 self.stats.counts.frames.add(1);
                 self.stats.counts.sent.add(length as u64);

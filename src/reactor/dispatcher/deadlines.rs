@@ -10,7 +10,7 @@ use super::{
     drain::{Drain, Sweep},
 };
 use crate::{
-    Reason, Token,
+    Excuse, Reason, Token,
     protocol::{Ending, Protocol},
     reactor::{
         connection::{Connection, Outcome},
@@ -25,20 +25,6 @@ const EXPIRIES_PER_ROUND: usize = 256;
 
 /// How often memory is returned that was not used for this long.
 const TRIM_INTERVAL: Duration = Duration::from_secs(1);
-
-/// A frame that timed out while replies to its sender waited to be sent.
-///
-/// The server did not read meanwhile, so the rest of the frame could not come. The time starts once more when the
-/// replies have gone; once, or a peer could keep a frame unfinished for ever by not reading now and then.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Excuse {
-    /// Replies are owed.
-    Waits,
-    /// The replies have gone, and the time runs again.
-    Used,
-    /// The time was up again while replies were owed: it ends as soon as they have gone.
-    UsedUp,
-}
 
 impl<N: Net, P: Protocol> Dispatcher<N, P> {
     /// The nearest time at which there is something to do.

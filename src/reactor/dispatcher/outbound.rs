@@ -1,6 +1,6 @@
 //! What the dispatcher does without a peer's request: connecting, sending, closing.
 
-use std::{io, net::IpAddr};
+use std::{io, net::IpAddr, time::Duration};
 
 use log::{Level, log_enabled};
 
@@ -70,7 +70,8 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             Endpoint::Tcp(address) => Peer::Tcp(*address),
             Endpoint::Unix(_) => Peer::Unix,
         };
-        self.insert(Connection::connecting(stream, token.generation(), lane.0));
+        let connection = Connection::connecting(stream, token.generation(), lane.0);
+        self.insert(connection, Duration::ZERO);
         self.peers.insert(token, KnownPeer { peer, is_counted: false });
         self.waits.arm(token.key(), Wait::Write, self.net.now());
         Ok(token)
