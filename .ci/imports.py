@@ -34,6 +34,7 @@ import tempfile
 LAYERS = [
     ["cli", "load"],
     ["admin"],
+    ["handover"],
     ["common"],
     ["reactor"],
     ["control"],

@@ -6,6 +6,7 @@
 mod admin;
 mod cli;
 mod common;
+mod handover;
 mod load;
 
 use std::process::ExitCode;

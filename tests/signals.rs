@@ -119,18 +119,6 @@ fn sigusr1_logs_the_summary_of_all_loops_and_service_goes_on() {
 }
 
 #[test]
-fn sigusr2_does_nothing() {
-    let mut daemon = Daemon::frames(&[]);
-    let mut stream = daemon.connect();
-    daemon.signal(Signal::USR2);
-    let mut log = daemon.take_stderr();
-    summary(&daemon, &mut log);
-    ping(&mut stream);
-    let ended = daemon.stop();
-    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
-}
-
-#[test]
 fn a_sender_that_never_pauses_is_ended_in_good_order_within_the_grace_time() {
     let mut daemon = Daemon::frames(&["--grace", "2s"]);
     let mut stream = daemon.connect();

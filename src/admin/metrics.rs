@@ -158,6 +158,11 @@ fn write(daemon: &Daemon, to: &mut Exposition) {
         of_each(|counts| &counts.opened),
     );
     to.counter(
+        "resound_connections_adopted",
+        "Connections taken over from the process that this one has replaced.",
+        of_each(|counts| &counts.adopted),
+    );
+    to.counter(
         "resound_connections_refused",
         "Connections closed as soon as they were accepted, because a limit was reached.",
         of_each(|counts| &counts.refused),

@@ -18,7 +18,7 @@ mod stats;
 use std::{
     io,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU8, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -35,6 +35,9 @@ use crate::common::{signals::Waker, warnings::Warnings};
 
 /// Connections that the admin port holds at most; more are closed at once.
 const MAX_CONNECTIONS: usize = 64;
+
+/// Connections that wait to be accepted there.
+const BACKLOG: u32 = 64;
 
 /// Descriptors that the admin port may have open.
 pub(crate) const DESCRIPTORS: u64 = Config::OWN_DESCRIPTORS + 1 + MAX_CONNECTIONS as u64;
@@ -68,7 +71,19 @@ impl Stage {
 pub(crate) struct Lifecycle {
     stage: AtomicU8,
     is_drain_requested: AtomicBool,
+    replacement: Mutex<Replacement>,
     main_thread: Waker,
+}
+
+/// What POST /replace has asked for, by number, and what has come of it.
+#[derive(Debug)]
+struct Replacement {
+    asked: u64,
+    begun: u64,
+    done: u64,
+    outcome: Result<String, String>,
+    /// Requests that wait for the outcome.
+    waiting: usize,
 }
 
 impl Lifecycle {
@@ -76,7 +91,9 @@ impl Lifecycle {
     pub(crate) const fn new(main_thread: Waker) -> Self {
         let (stage, is_drain_requested) =
             (AtomicU8::new(Stage::Serving as u8), AtomicBool::new(false));
-        Self { stage, is_drain_requested, main_thread }
+        let outcome = Ok(String::new());
+        let replacement = Replacement { asked: 0, begun: 0, done: 0, outcome, waiting: 0 };
+        Self { stage, is_drain_requested, replacement: Mutex::new(replacement), main_thread }
     }
 
     pub(crate) fn stage(&self) -> Stage {
@@ -91,6 +108,53 @@ impl Lifecycle {
     fn request_drain(&self) {
         self.is_drain_requested.store(true, Relaxed);
         self.main_thread.wake();
+    }
+
+    /// Asks the main thread to do what it does on SIGUSR2. Returns the number under which the
+    /// [`outcome`](Self::outcome) will be.
+    fn request_replacement(&self) -> u64 {
+        let mut replacement = self.replacement();
+        // One that is under way answers for all who ask meanwhile.
+        if replacement.asked == replacement.done {
+            replacement.asked += 1;
+            self.main_thread.wake();
+        }
+        replacement.waiting += 1;
+        replacement.asked
+    }
+
+    /// What came of the replacement of that number, once it is known. It is told once to each who asked.
+    fn outcome(&self, number: u64) -> Option<Result<String, String>> {
+        let mut replacement = self.replacement();
+        if replacement.done < number {
+            return None;
+        }
+        replacement.waiting = replacement.waiting.saturating_sub(1);
+        Some(replacement.outcome.clone())
+    }
+
+    /// Whether a replacement has been asked for since the last call.
+    pub(crate) fn take_replacement(&self) -> bool {
+        let mut replacement = self.replacement();
+        let is_new = replacement.begun < replacement.asked;
+        replacement.begun = replacement.asked;
+        is_new
+    }
+
+    /// Tells all who asked for a replacement what has come of it.
+    pub(crate) fn replaced(&self, outcome: Result<String, String>) {
+        let mut replacement = self.replacement();
+        replacement.done = replacement.asked;
+        replacement.outcome = outcome;
+    }
+
+    /// Whether some who asked for a replacement have not been told yet.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.replacement().waiting > 0
+    }
+
+    fn replacement(&self) -> MutexGuard<'_, Replacement> {
+        self.replacement.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn is_drain_requested(&self) -> bool {
@@ -160,7 +224,15 @@ impl HttpService for Admin {
 #[derive(Debug)]
 pub(crate) struct Port {
     reactor: Reactor<Serve<Admin>>,
-    listener: resound::Listener,
+    place: Place,
+}
+
+/// The socket of the admin port.
+#[derive(Debug)]
+enum Place {
+    Bound(resound::Listener),
+    /// It is still the predecessor's, and bound there.
+    Awaited(Endpoint),
 }
 
 impl Port {
@@ -170,10 +242,23 @@ impl Port {
     ///
     /// As [`Reactor::new`] and [`resound::Listener::bind`].
     pub(crate) fn bind(endpoint: &Endpoint) -> io::Result<Self> {
+        let listener = resound::Listener::bind(endpoint, BACKLOG, false)?;
+        Self::new(Place::Bound(listener))
+    }
+
+    /// Keeps a place, the first one of its loop, for a socket that is bound to `endpoint` and adopted later.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reactor::new`].
+    pub(crate) fn reserve(endpoint: Endpoint) -> io::Result<Self> {
+        Self::new(Place::Awaited(endpoint))
+    }
+
+    fn new(place: Place) -> io::Result<Self> {
         let config = Config {
             max_connections: MAX_CONNECTIONS,
             overload: Overload::Refuse,
-            backlog: 64,
             max_memory: 64 << 20,
             idle_timeout: Some(Duration::from_secs(120)),
             frame_timeout: Some(Duration::from_secs(10)),
@@ -183,13 +268,15 @@ impl Port {
             grace: Duration::from_millis(500),
             ..Config::default()
         };
-        let listener = resound::Listener::bind(endpoint, config.backlog, false)?;
-        Ok(Self { reactor: Reactor::new(config)?, listener })
+        Ok(Self { reactor: Reactor::new(config)?, place })
     }
 
     /// Where it is bound, with the port that the kernel chose.
     pub(crate) fn endpoint(&self) -> Endpoint {
-        self.listener.endpoint()
+        match &self.place {
+            Place::Bound(listener) => listener.endpoint(),
+            Place::Awaited(endpoint) => endpoint.clone(),
+        }
     }
 
     pub(crate) fn handle(&self) -> Handle {
@@ -202,7 +289,11 @@ impl Port {
     ///
     /// As [`Reactor::run`].
     pub(crate) fn run(mut self, access: Access, daemon: Arc<Daemon>) -> io::Result<()> {
-        self.reactor.adopt(self.listener, Serve::new(Admin { access, daemon }))?;
+        let protocol = Serve::new(Admin { access, daemon });
+        match self.place {
+            Place::Bound(listener) => drop(self.reactor.adopt(listener, protocol)?),
+            Place::Awaited(endpoint) => drop(self.reactor.reserve(&endpoint, protocol)?),
+        }
         self.reactor.run()
     }
 }

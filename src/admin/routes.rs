@@ -20,7 +20,7 @@ use super::{
 use crate::common::warnings::Warnings;
 
 const PATHS: &str = "GET /, /metrics, /healthz, /readyz, /stats, /connections, /limits, /warnings; POST /drain, \
-    /connections/NAME/close; PUT /limits, /log-level\n";
+    /replace, /connections/NAME/close; PUT /limits, /log-level\n";
 
 pub(super) fn answer(daemon: &Arc<Daemon>, request: &HttpRequest<'_>) -> HttpAnswer {
     let close =
@@ -56,12 +56,15 @@ pub(super) fn answer(daemon: &Arc<Daemon>, request: &HttpRequest<'_>) -> HttpAns
             daemon.lifecycle.request_drain();
             HttpAnswer::Now(HttpResponse::text("202 Accepted", "draining\n"))
         }
+        ("POST", "/replace", _) => replace(daemon),
         ("POST", _, Some(name)) => self::close(daemon, name),
         ("PUT", "/log-level", _) => HttpAnswer::Now(log_level(daemon, request.body)),
         (_, "/metrics" | "/healthz" | "/readyz" | "/stats" | "/connections" | "/warnings", _) => {
             HttpAnswer::Now(not_allowed("Allow: GET, HEAD\r\n"))
         }
-        (_, "/drain", _) | (_, _, Some(_)) => HttpAnswer::Now(not_allowed("Allow: POST\r\n")),
+        (_, "/drain" | "/replace", _) | (_, _, Some(_)) => {
+            HttpAnswer::Now(not_allowed("Allow: POST\r\n"))
+        }
         (_, "/limits", _) => HttpAnswer::Now(not_allowed("Allow: GET, HEAD, PUT\r\n")),
         (_, "/log-level", _) => HttpAnswer::Now(not_allowed("Allow: PUT\r\n")),
         _ => HttpAnswer::Now(HttpResponse::text("404 Not Found", format!("there is: {PATHS}"))),
@@ -139,6 +142,18 @@ fn warnings(warnings: &Warnings) -> HttpResponse {
         .collect();
     let level = log::max_level().as_str().to_lowercase();
     json_response("200 OK", &json!({ "log_level": level, "total": total, "warnings": last }))
+}
+
+/// Starts the program again, which takes over; the response tells what has come of it.
+fn replace(daemon: &Arc<Daemon>) -> HttpAnswer {
+    info!("admin: replace");
+    let (daemon, number) = (Arc::clone(daemon), daemon.lifecycle.request_replacement());
+    HttpAnswer::Later(Box::new(move || {
+        Some(match daemon.lifecycle.outcome(number)? {
+            Ok(report) => HttpResponse::text("200 OK", format!("{report}\n")),
+            Err(why) => unavailable(&format!("not replaced: {why}")),
+        })
+    }))
 }
 
 /// Closes the connection `LOOP.KEY.GENERATION`.

@@ -50,6 +50,7 @@ fn numbers(counts: &Counts) -> Map<String, Value> {
     let connections = json!({
         "open": counts.open.value(),
         "accepted": counts.opened.value(),
+        "adopted": counts.adopted.value(),
         "refused": counts.refused.value(),
         "closed": closed,
     });

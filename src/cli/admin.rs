@@ -7,10 +7,11 @@ use resound::{
     listen::{Address, Listen},
 };
 
-use super::{Failure, bind_error};
+use super::{Failure, bind_error, cannot};
 use crate::{
     admin::{Access, DESCRIPTORS, Port, Token},
     common::resolve,
+    handover::{Role, Successor, Target},
 };
 
 #[derive(Debug, clap::Args)]
@@ -67,13 +68,21 @@ impl AdminArgs {
         self.admin.is_some()
     }
 
+    /// The address as it was written.
+    pub(crate) fn asked(&self) -> Option<String> {
+        self.admin.as_ref().map(ToString::to_string)
+    }
+
     /// Descriptors that it needs at most.
     pub(crate) const fn descriptors(&self) -> u64 {
         if self.is_on() { DESCRIPTORS } else { 0 }
     }
 
-    /// Binds the admin port, if there is to be one.
-    pub(crate) fn bind(&self) -> Result<Option<(Port, Access)>, Failure> {
+    /// Binds the admin port, if there is to be one; or claims it from the process that this one replaces.
+    pub(crate) fn bind(
+        &self,
+        successor: Option<&mut Successor>,
+    ) -> Result<Option<(Port, Access)>, Failure> {
         let Some(address) = &self.admin else { return Ok(None) };
         let endpoint = match address {
             Address::Ip(address) => Endpoint::Tcp(*address),
@@ -103,6 +112,20 @@ impl AdminArgs {
                 Failure::Failed(format!("--admin-token-file {}: {error}", file.display()))
             })?),
         };
+        let claimed = successor.and_then(|successor| {
+            let claimed = successor.claim(Role::Admin, &address.to_string(), &endpoint.to_string());
+            let (number, offered) = claimed.first()?.0.first()?.clone();
+            Some((successor, number, offered))
+        });
+        if let Some((successor, number, offered)) = claimed {
+            let bound = offered.bound.parse().map_or(endpoint, Endpoint::Tcp);
+            let port =
+                Port::reserve(bound).map_err(|error| cannot("set up the admin port", &error))?;
+            let (index, is_copy, takes_connections) = (0, false, false);
+            let handle = port.handle();
+            successor.place(Target { number, handle, index, is_copy, takes_connections });
+            return Ok(Some((port, Access { token })));
+        }
         let port = Port::bind(&endpoint).map_err(|error| {
             let why = bind_error::explain(&endpoint, &error, "--admin");
             Failure::Failed(format!("cannot listen on --admin {address}: {why}"))

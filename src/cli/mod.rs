@@ -12,6 +12,7 @@ mod log;
 mod output;
 mod packaging;
 mod reactors;
+mod replace;
 mod serve;
 mod socket;
 mod status;
@@ -52,7 +53,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    Serve(serve::ServeArgs),
+    Serve(Box<serve::ServeArgs>),
     Client(client::ClientArgs),
     Bench(Box<bench::BenchArgs>),
     Status(status::StatusArgs),

@@ -3,19 +3,29 @@
 
 use std::{io, net::UdpSocket, os::fd::OwnedFd, sync::Arc, thread, time::Duration};
 
-use resound::{Config, Endpoint, Limits, Listener, Reactor};
+use resound::{
+    Config, Endpoint, Limits, Listener, Reactor,
+    listen::{Address, Listen},
+};
 
 use super::{
     Failure, cannot,
     supervisor::{Loop, Supervisor},
     systemd::notify::Notifier,
 };
-use crate::common::{protocols::Service, signals::Signals};
+use crate::{
+    common::{protocols::Service, signals::Signals},
+    handover::{Claimed, Offered, Role, Successor, Target},
+};
 
 /// The event loops of one daemon; at least one.
 pub(crate) struct Reactors {
     loops: Vec<Loop>,
     limits: Arc<Limits>,
+    /// The sockets that they serve, or will.
+    offered: Vec<Offered>,
+    /// How many `--listen` there were so far.
+    groups: usize,
 }
 
 /// Parses `--reactors`.
@@ -36,7 +46,7 @@ impl Reactors {
             .map(|_| Reactor::sharing(config.clone(), Arc::clone(&limits)))
             .collect::<io::Result<_>>()
             .map_err(|error| cannot("set up the event loop", &error))?;
-        Ok(Self { loops, limits })
+        Ok(Self { loops, limits, offered: Vec::new(), groups: 0 })
     }
 
     /// The limits of all loops together.
@@ -49,22 +59,26 @@ impl Reactors {
         self.loops.len()
     }
 
-    /// Lets each loop listen on `endpoint`, with one of `services` each; returns the endpoint with the port that the
-    /// kernel chose. The first loop alone serves a Unix socket.
+    /// Lets each loop listen on `endpoint`, with one of `services` each, as `listen` says; returns the endpoint with the
+    /// port that the kernel chose. The first loop alone serves a Unix socket.
     pub(crate) fn listen(
         &mut self,
+        listen: &Listen,
         endpoint: &Endpoint,
         services: Vec<Service>,
     ) -> io::Result<Endpoint> {
+        self.groups += 1;
         let shared = self.loops.len() > 1;
         let mut bound = endpoint.clone();
-        for (index, (reactor, service)) in self.loops.iter_mut().zip(services).enumerate() {
+        for (index, service) in services.into_iter().enumerate() {
             match &bound {
                 Endpoint::Unix(_) if index > 0 => break,
                 Endpoint::Tcp(_) if index == 0 && shared => probe(&bound, &service)?,
                 _ => {}
             }
-            bound = listen(reactor, &bound, service)?;
+            let role = role(&service);
+            bound = self::listen(&mut self.loops[index], &bound, service)?;
+            self.note(listen, role, &bound, index);
         }
         Ok(bound)
     }
@@ -76,26 +90,92 @@ impl Reactors {
     /// alone serves a UDP socket, whose limits hold for each loop by itself, and a Unix socket.
     pub(crate) fn adopt(
         &mut self,
+        listen: &Listen,
         socket: OwnedFd,
         services: Vec<Service>,
     ) -> io::Result<Endpoint> {
+        self.groups += 1;
         let mut bound = None;
-        for (reactor, service) in self.loops.iter_mut().zip(services) {
+        for (index, service) in services.into_iter().enumerate() {
             let copy = socket.try_clone()?;
+            let (role, reactor) = (role(&service), &mut self.loops[index]);
             let endpoint = match service {
-                Service::Datagrams(config) => {
-                    return reactor.adopt_udp(copy, &config).map(Endpoint::Tcp);
-                }
+                Service::Datagrams(config) => Endpoint::Tcp(reactor.adopt_udp(copy, &config)?),
                 Service::Connections(protocol) => {
                     reactor.adopt(Listener::inherit(copy)?, protocol)?
                 }
             };
-            if matches!(endpoint, Endpoint::Unix(_)) {
+            self.note(listen, role, &endpoint, index);
+            if role == Role::Datagrams || matches!(endpoint, Endpoint::Unix(_)) {
                 return Ok(endpoint);
             }
             bound = Some(endpoint);
         }
         bound.ok_or_else(|| io::Error::other("there is no loop"))
+    }
+
+    /// Keeps places for the sockets that this process has claimed from the one that it replaces, one for each socket or one
+    /// for each loop, whichever is more; `service` makes what each place speaks. Loops without a socket of their own get a
+    /// copy of another loop's, as in [`adopt`](Self::adopt). Returns where they are bound.
+    pub(crate) fn take_over(
+        &mut self,
+        listen: &Listen,
+        claimed: &Claimed,
+        service: impl Fn() -> Result<Service, String>,
+        successor: &mut Successor,
+    ) -> Result<Address, String> {
+        self.groups += 1;
+        let Claimed(sockets) = claimed;
+        let (_, first) = sockets.first().ok_or("there is no socket")?;
+        let endpoint = first
+            .bound
+            .parse()
+            .map_or_else(|_| Endpoint::Unix((&first.bound).into()), Endpoint::Tcp);
+        let is_spread = first.role == Role::Connections && matches!(endpoint, Endpoint::Tcp(_));
+        let count = if is_spread { sockets.len().max(self.loops.len()) } else { sockets.len() };
+        for (place, (number, offered)) in sockets.iter().cycle().take(count).enumerate() {
+            let reactor = place % self.loops.len();
+            let one = &mut self.loops[reactor];
+            let index = match (service()?, &endpoint) {
+                (Service::Connections(protocol), _) => {
+                    one.reserve(&endpoint, protocol).map_err(|error| error.to_string())?
+                }
+                (Service::Datagrams(config), Endpoint::Tcp(address)) => {
+                    one.reserve_udp(*address, &config)
+                }
+                (Service::Datagrams(_), Endpoint::Unix(_)) => {
+                    return Err("not a UDP socket".to_owned());
+                }
+            };
+            let (number, handle, is_copy) = (*number, one.handle(), place >= sockets.len());
+            let takes_connections =
+                !is_copy && offered.role == Role::Connections && offered.terms == terms(listen);
+            successor.place(Target { number, handle, index, is_copy, takes_connections });
+            self.note(listen, offered.role, &endpoint, reactor);
+        }
+        Ok(match endpoint {
+            Endpoint::Tcp(address) => Address::Ip(address),
+            Endpoint::Unix(path) => Address::Unix(path),
+        })
+    }
+
+    /// Notes that the loop `reactor` has one more socket.
+    fn note(&mut self, listen: &Listen, role: Role, bound: &Endpoint, reactor: usize) {
+        let is_before = |other: &&Offered| (other.reactor, other.role) == (reactor, role);
+        self.offered.push(Offered {
+            role,
+            group: self.groups,
+            asked: listen.address.to_string(),
+            bound: bound.to_string(),
+            terms: terms(listen),
+            reactor,
+            index: self.offered.iter().filter(is_before).count(),
+        });
+    }
+
+    /// The sockets that the loops serve.
+    pub(crate) fn offered(&self) -> Vec<Offered> {
+        self.offered.clone()
     }
 
     /// Starts them all; `notifier` is told how they are. A stop that is asked for begins `drain_delay` later.
@@ -107,6 +187,19 @@ impl Reactors {
     ) -> Result<Supervisor, Failure> {
         Supervisor::start(self.loops, signals, notifier, drain_delay)
     }
+}
+
+const fn role(service: &Service) -> Role {
+    match service {
+        Service::Connections(_) => Role::Connections,
+        Service::Datagrams(_) => Role::Datagrams,
+    }
+}
+
+/// The protocol and the keys of `listen`, without its address.
+fn terms(listen: &Listen) -> String {
+    let keys = listen.keys.iter().map(|(key, value)| format!(",{key}={value}"));
+    listen.protocol.clone() + &keys.collect::<String>()
 }
 
 fn listen(reactor: &mut Loop, endpoint: &Endpoint, service: Service) -> io::Result<Endpoint> {

@@ -5,6 +5,7 @@ use std::{
     os::fd::{AsRawFd, OwnedFd},
     process::ExitCode,
     str::FromStr,
+    thread,
     time::Duration,
 };
 
@@ -24,6 +25,7 @@ use super::{
     log,
     output::Output,
     reactors::{self, Reactors},
+    replace::{HandoverPort, Program, ReplaceArgs, Replacer},
     systemd::{notify::Notifier, sockets::Sockets},
 };
 use crate::{
@@ -33,6 +35,7 @@ use crate::{
         signals::Signals,
         units::{Size, Time, TimeLimit},
     },
+    handover::{Claimed, Offered, Role, Successor},
 };
 
 /// Run the echo server
@@ -93,6 +96,8 @@ pub(crate) struct ServeArgs {
     timeouts: TimeoutArgs,
     #[command(flatten)]
     admin: AdminArgs,
+    #[command(flatten)]
+    replace: ReplaceArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -172,7 +177,7 @@ const EXAMPLES: &str = "\
 Signals:
   SIGTERM, SIGINT, SIGHUP  stop: accept no more, answer what has come, close (see --grace)
   SIGUSR1                  log what has been served so far
-  SIGUSR2                  nothing yet
+  SIGUSR2                  start the program again, with the same arguments; it takes over the listeners and connections
 
 Examples:
   resound serve
@@ -185,13 +190,30 @@ impl ServeArgs {
     pub(crate) fn run(&self, sockets: Sockets) -> Result<ExitCode, Failure> {
         // First, so that a signal that comes while the daemon starts is not lost.
         let signals = Signals::catch().map_err(|error| cannot("catch signals", &error))?;
+        let mut successor = self.replace.predecessor()?;
+        let served = self.serve(signals, sockets, &mut successor);
+        if let (Err(failure), Some(successor)) = (&served, &mut successor) {
+            successor.fail(&failure.to_string());
+        }
+        served
+    }
+
+    /// Serves; takes over from another process first, if this is its `successor`.
+    fn serve(
+        &self,
+        signals: Signals,
+        sockets: Sockets,
+        successor: &mut Option<Successor>,
+    ) -> Result<ExitCode, Failure> {
+        let program =
+            Program::of_this_process().map_err(|error| cannot("find this program", &error))?;
         let output = Output::start("stdout", Format::Text, io::stdout())?;
         let listeners: Vec<&Listen> = self.listen.iter().flat_map(|some| &some.0).collect();
         let config = self.config(&listeners);
         let mut reactors = Reactors::new(&config, self.reactors)?;
         let (mut ready, mut shown) = (String::new(), Vec::new());
-        for (listen, place) in places(listeners, sockets)? {
-            let bound = self.listen(&mut reactors, listen, place)?;
+        for (listen, place) in places(listeners, sockets, successor)? {
+            let bound = self.listen(&mut reactors, listen, place, successor)?;
             let place = Listen { address: bound, keys: Vec::new(), ..listen.clone() };
             ready.push_str(&format!("listening on {place}\n"));
             // The counters of UDP sockets have the shown name already.
@@ -200,11 +222,18 @@ impl ServeArgs {
             }
         }
 
-        let admin = self.admin.bind()?;
         let limits = reactors.limits();
+        let reactors_count = reactors.count();
+        let admin = self.admin.bind(successor.as_mut())?;
+        let (mut port, own) = self.replace.port(successor.as_mut())?;
+        let (path, replace_timeout) = self.replace.offer();
+        let mut offered = reactors.offered();
         let mut supervisor = reactors.start(signals, Notifier::from_env(), self.drain_delay.0)?;
         if let Some((port, access)) = admin {
             ready.push_str(&format!("listening on {}\n", admin::place(&port.endpoint())));
+            let asked = self.admin.asked().unwrap_or_default();
+            let bound = port.endpoint().to_string();
+            offered.push(Offered::alone(Role::Admin, asked, bound, reactors_count));
             let (loops, lifecycle, start) = supervisor.observed();
             let own = descriptors::count_open() + self.admin.descriptors();
             let connection_room =
@@ -220,6 +249,21 @@ impl ServeArgs {
             };
             supervisor.serve_admin(port, access, daemon)?;
         }
+        offered.extend(
+            path.map(|path| Offered::alone(Role::Handover, path.clone(), path, reactors_count)),
+        );
+        if let Some(mut successor) = successor.take() {
+            let taken = successor.take_over(own).map_err(|why| {
+                successor.fail(&why);
+                Failure::Failed(format!("cannot take over from the running daemon: {why}"))
+            })?;
+            port = port.or_else(|| taken.map(HandoverPort::new));
+            let rest = thread::Builder::new().name("takeover".to_owned());
+            rest.spawn(move || successor.take_rest())
+                .map_err(|error| Failure::no_thread("the thread of the take-over", &error))?;
+        }
+        let handles = supervisor.handles();
+        supervisor.replace_with(Replacer::new(program, port, offered, handles, replace_timeout));
         supervisor.ready(&ready);
         output.say(&ready);
         let outcome = supervisor.wait();
@@ -273,6 +317,7 @@ impl ServeArgs {
         reactors: &mut Reactors,
         listen: &Listen,
         place: Place,
+        successor: &mut Option<Successor>,
     ) -> Result<Address, Failure> {
         let defaults = Terms {
             max_frame: self.limits.max_frame.0,
@@ -280,17 +325,26 @@ impl ServeArgs {
             tag: self.tag.clone(),
             ..Terms::default()
         };
+        let service = || protocols::service(listen, &defaults);
         let services = (0..reactors.count())
-            .map(|_| protocols::service(listen, &defaults))
+            .map(|_| service())
             .collect::<Result<_, String>>()
             .map_err(|error| Failure::Usage(format!("--listen {listen}: {error}")))?;
-        let bound = match place {
-            Place::Bind(endpoint) => reactors.listen(&endpoint, services).map_err(|error| {
-                cannot_listen(listen, &bind_error::explain(&endpoint, &error, "--listen"))
-            }),
-            Place::Adopt(socket) => {
+        let bound = match (place, successor) {
+            (Place::TakeOver(claimed), Some(successor)) => {
+                return reactors
+                    .take_over(listen, &claimed, service, successor)
+                    .map_err(|error| cannot_listen(listen, &error));
+            }
+            (Place::TakeOver(_), None) => return Err(cannot_listen(listen, "there is no socket")),
+            (Place::Bind(endpoint), _) => {
+                reactors.listen(listen, &endpoint, services).map_err(|error| {
+                    cannot_listen(listen, &bind_error::explain(&endpoint, &error, "--listen"))
+                })
+            }
+            (Place::Adopt(socket), _) => {
                 let number = socket.as_raw_fd();
-                reactors.adopt(socket, services).map_err(|error| {
+                reactors.adopt(listen, socket, services).map_err(|error| {
                     cannot_listen(listen, &format!("descriptor {number} does not fit: {error}"))
                 })
             }
@@ -307,13 +361,24 @@ enum Place {
     Bind(Endpoint),
     /// A socket that was passed.
     Adopt(OwnedFd),
+    /// Sockets of the process that this one replaces.
+    TakeOver(Claimed),
 }
 
 /// Each of `listeners` with its place, or as often as it has places: several sockets may have one name. `sockets` are
 /// those that were passed.
-fn places(listeners: Vec<&Listen>, mut sockets: Sockets) -> Result<Vec<(&Listen, Place)>, Failure> {
+fn places<'l>(
+    listeners: Vec<&'l Listen>,
+    mut sockets: Sockets,
+    successor: &mut Option<Successor>,
+) -> Result<Vec<(&'l Listen, Place)>, Failure> {
     let mut places = Vec::new();
     for listen in listeners {
+        let claimed = successor.as_mut().map(|successor| claim(successor, listen));
+        if let Some(claimed) = claimed.filter(|claimed| !claimed.is_empty()) {
+            places.extend(claimed.into_iter().map(|group| (listen, Place::TakeOver(group))));
+            continue;
+        }
         let bind = |endpoint| vec![Place::Bind(endpoint)];
         let here = match &listen.address {
             Address::Ip(address) => Ok(bind(Endpoint::Tcp(*address))),
@@ -336,6 +401,13 @@ fn places(listeners: Vec<&Listen>, mut sockets: Sockets) -> Result<Vec<(&Listen,
         );
     }
     Ok(places)
+}
+
+/// What the process that is replaced has for `listen`.
+fn claim(successor: &mut Successor, listen: &Listen) -> Vec<Claimed> {
+    let role = if protocols::is_datagrams(listen) { Role::Datagrams } else { Role::Connections };
+    let asked = listen.address.to_string();
+    successor.claim(role, &asked, &asked)
 }
 
 fn cannot_listen(listen: &Listen, why: &str) -> Failure {

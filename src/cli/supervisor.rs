@@ -4,17 +4,19 @@
 use std::{
     any::Any,
     io,
+    os::unix::net::UnixStream,
     panic::{self, AssertUnwindSafe},
     sync::{Arc, mpsc},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-use log::{error, info};
+use log::{error, info, warn};
 use resound::{Counts, Handle, Reactor, protocol::Protocol};
 
 use super::{
     Failure, cannot,
+    replace::{Replacement, Replacer},
     systemd::{
         notify::Notifier,
         watchdog::{self, Watchdog},
@@ -24,6 +26,9 @@ use crate::{
     admin::{Access, Daemon, Lifecycle, Observed, Port, Stage},
     common::{signals::Signals, units::Time},
 };
+
+/// How long the main thread waits for the admin port to answer who asked for a replacement.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// One event loop.
 pub(crate) type Loop = Reactor<Box<dyn Protocol + Send>>;
@@ -48,6 +53,8 @@ pub(crate) struct Supervisor {
     drain_delay: Duration,
     /// When that time is over.
     drain_at: Option<Instant>,
+    /// `None` where nothing can replace it: in tests.
+    replacer: Option<Replacer>,
     /// The first failure.
     failure: Option<Failure>,
 }
@@ -59,6 +66,8 @@ enum Ended {
     Loop(usize, Result<(), Failure>),
     /// The admin port failed. Otherwise it ends only when it is stopped.
     Admin(Failure),
+    /// A replacement has gone on.
+    Replacement(Replacement),
 }
 
 impl Supervisor {
@@ -90,6 +99,7 @@ impl Supervisor {
             running: 0,
             drain_delay,
             drain_at: None,
+            replacer: None,
             failure: None,
         };
         for (index, one) in loops.into_iter().enumerate() {
@@ -133,6 +143,17 @@ impl Supervisor {
         (self.loops.clone(), Arc::clone(&self.lifecycle), self.start)
     }
 
+    /// The loops, and behind them the admin port's.
+    pub(crate) fn handles(&self) -> Vec<Handle> {
+        let admin = self.admin.iter().map(|(handle, _)| handle.clone());
+        self.loops.iter().map(|one| one.handle.clone()).chain(admin).collect()
+    }
+
+    /// Lets `replacer` replace this process when that is asked for.
+    pub(crate) fn replace_with(&mut self, replacer: Replacer) {
+        self.replacer = Some(replacer);
+    }
+
     /// Starts the thread of the admin port.
     ///
     /// # Errors
@@ -172,15 +193,25 @@ impl Supervisor {
     pub(crate) fn wait(&mut self) -> Result<(), Failure> {
         while self.running > 0 {
             let at_most = self.next_deadline();
-            self.signals.wait(at_most).map_err(|error| cannot("wait for signals", &error))?;
+            let port = self.replacer.as_ref().and_then(Replacer::port);
+            self.signals.wait(at_most, port).map_err(|error| cannot("wait for signals", &error))?;
             while let Ok(ended) = self.ended.try_recv() {
                 match ended {
                     Ended::Loop(index, outcome) => self.loop_ended(index, outcome),
                     Ended::Admin(failure) => self.fail(failure),
+                    Ended::Replacement(replacement) => self.replacement(replacement),
                 }
             }
             if self.signals.take_report() {
                 info!("serving for {}", self.summary());
+            }
+            if let Some(stream) = self.replacer.as_ref().and_then(Replacer::accept) {
+                info!("replacing: another process asks for the listeners and connections");
+                self.replace(Some(stream));
+            }
+            let is_asked = self.lifecycle.take_replacement();
+            if self.signals.take_replace() || is_asked {
+                self.replace(None);
             }
             if self.signals.is_stop_requested() {
                 self.announce_stop("a signal asked for it");
@@ -208,6 +239,55 @@ impl Supervisor {
         let look = self.watchdog.as_ref().map(Watchdog::wait);
         let drain = self.drain_at.map(|at| at.saturating_duration_since(Instant::now()));
         look.into_iter().chain(drain).min()
+    }
+
+    /// Lets the process at the other end of `stream` go on in place of this one, or one that is started.
+    fn replace(&mut self, stream: Option<UnixStream>) {
+        let Some(replacer) = &mut self.replacer else { return };
+        let (end, waker) = (self.end.clone(), self.signals.waker());
+        let tell = move |replacement| {
+            let _ = end.send(Ended::Replacement(replacement));
+            waker.wake();
+        };
+        let begun = match self.lifecycle.stage() {
+            Stage::Serving => replacer.begin(stream, self.notifier.clone(), tell),
+            Stage::Announced | Stage::Draining => Err("this daemon is stopping".to_owned()),
+        };
+        if let Err(why) = begun {
+            warn!("not replaced: {why}");
+            self.lifecycle.replaced(Err(why));
+        }
+    }
+
+    fn replacement(&mut self, replacement: Replacement) {
+        let Some(replacer) = &mut self.replacer else { return };
+        match replacement {
+            Replacement::Failed(why) => {
+                warn!("not replaced, and serving as before: {why}");
+                replacer.failed();
+                self.lifecycle.replaced(Err(why));
+            }
+            Replacement::Done(report) => {
+                replacer.replaced(report.pid);
+                // They are the new process's from now on.
+                self.notifier = Notifier::default();
+                self.watchdog = None;
+                info!("{report}");
+                self.lifecycle.replaced(Ok(report.to_string()));
+                self.stop_admin();
+            }
+            Replacement::Emptied => self.stop("replaced"),
+        }
+    }
+
+    /// Stops the admin port, whose listener another process has, once it has told who asked for that.
+    fn stop_admin(&self) {
+        let Some((admin, _)) = &self.admin else { return };
+        let start = Instant::now();
+        while self.lifecycle.is_waited_for() && start.elapsed() < LAST_ANSWERS {
+            thread::sleep(Duration::from_millis(1));
+        }
+        admin.stop();
     }
 
     /// Notes that a loop has ended, which ends the others.

@@ -54,6 +54,11 @@ pub(crate) fn service(listen: &Listen, defaults: &Terms) -> Result<Service, Stri
     Ok(Service::Connections(protocol))
 }
 
+/// Whether `listen` is for a UDP socket.
+pub(crate) fn is_datagrams(listen: &Listen) -> bool {
+    listen.protocol == UDP
+}
+
 /// Fails if `listen` has a key that is not `known`.
 fn check<'k>(listen: &Listen, known: impl Iterator<Item = &'k Key>) -> Result<(), String> {
     let known: Vec<&str> = known.map(|(key, _)| *key).collect();

@@ -3,7 +3,10 @@
 use std::{
     fs,
     io::{self, ErrorKind, PipeReader, PipeWriter, Read, Write},
-    os::unix::net::UnixStream,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::net::UnixStream,
+    },
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -46,6 +49,8 @@ pub(crate) struct Signals {
     hang_up: Arc<AtomicBool>,
     /// SIGUSR1 has come since [`Signals::take_report`] was last called.
     report: Arc<AtomicBool>,
+    /// SIGUSR2 has come since [`Signals::take_replace`] was last called.
+    replace: Arc<AtomicBool>,
 }
 
 /// Ends [`Signals::wait`] from any thread.
@@ -72,6 +77,7 @@ impl Signals {
             terminate: Arc::default(),
             hang_up: Arc::default(),
             report: Arc::default(),
+            replace: Arc::default(),
         })
     }
 
@@ -81,7 +87,7 @@ impl Signals {
     /// - SIGHUP asks for a stop, too. It never ends the process at once: when a terminal is closed, both the kernel and
     ///   the shell send it. If it was ignored when the process started, as under nohup(1), it stays ignored.
     /// - SIGUSR1 asks for a report.
-    /// - SIGUSR2 does nothing.
+    /// - SIGUSR2 asks for a replacement.
     pub(crate) fn catch() -> io::Result<Self> {
         let signals = Self::new()?;
         // Handlers run in the order of registration. The first SIGTERM finds `terminate` false, and sets it.
@@ -93,8 +99,7 @@ impl Signals {
             signals.register(SIGHUP, &signals.hang_up)?;
         }
         signals.register(SIGUSR1, &signals.report)?;
-        // No code reads this flag. Without a handler the signal would end the process.
-        flag::register(SIGUSR2, Arc::default())?;
+        signals.register(SIGUSR2, &signals.replace)?;
         Ok(signals)
     }
 
@@ -109,18 +114,30 @@ impl Signals {
         self.waker.clone()
     }
 
-    /// Blocks until a signal has come or [`Waker::wake`] has been called since the last wait, or for `at_most` so long;
-    /// it may also return without any of these.
+    /// Blocks until a signal has come, [`Waker::wake`] has been called since the last wait, or `also` is readable; or for
+    /// `at_most` so long. It may also return without any of these.
     ///
     /// # Errors
     ///
     /// As poll(2), and read(2) on a pipe whose other end is open.
-    pub(crate) fn wait(&self, at_most: Option<Duration>) -> io::Result<()> {
-        if let Some(at_most) = at_most {
-            let timeout = Timespec::try_from(at_most).map_err(io::Error::other)?;
-            match poll(&mut [PollFd::new(&self.wake_ups, PollFlags::IN)], Some(&timeout)) {
-                Ok(0) | Err(Errno::INTR) => return Ok(()),
-                polled => polled.map(drop)?,
+    pub(crate) fn wait(
+        &self,
+        at_most: Option<Duration>,
+        also: Option<BorrowedFd<'_>>,
+    ) -> io::Result<()> {
+        if at_most.is_some() || also.is_some() {
+            let timeout = at_most.map(Timespec::try_from).transpose().map_err(io::Error::other)?;
+            let descriptors = [Some(self.wake_ups.as_fd()), also];
+            let descriptors = descriptors.into_iter().flatten();
+            let mut polled: Vec<PollFd<'_>> = descriptors
+                .map(|descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN))
+                .collect();
+            match poll(&mut polled, timeout.as_ref()) {
+                Err(Errno::INTR) => return Ok(()),
+                result => result.map(drop)?,
+            }
+            if polled[0].revents().is_empty() {
+                return Ok(());
             }
         }
         match (&self.wake_ups).read(&mut [0; 64]) {
@@ -132,6 +149,11 @@ impl Signals {
     /// Whether a signal has asked for a stop.
     pub(crate) fn is_stop_requested(&self) -> bool {
         self.terminate.load(Relaxed) || self.hang_up.load(Relaxed)
+    }
+
+    /// Whether a signal has asked for a replacement since the last call.
+    pub(crate) fn take_replace(&self) -> bool {
+        self.replace.swap(false, Relaxed)
     }
 
     /// Whether a signal has asked for a report since the last call.

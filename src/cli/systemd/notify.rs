@@ -11,6 +11,7 @@ use std::{
             net::{SocketAddr, UnixDatagram},
         },
     },
+    sync::Arc,
     time::Duration,
 };
 
@@ -20,8 +21,8 @@ use log::warn;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Sends messages to the service manager; without one it does nothing.
-#[derive(Debug, Default)]
-pub(crate) struct Notifier(Option<Manager>);
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Notifier(Option<Arc<Manager>>);
 
 #[derive(Debug)]
 struct Manager {
@@ -56,7 +57,7 @@ impl Notifier {
         }?;
         let socket = UnixDatagram::unbound()?;
         socket.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self(Some(Manager { socket, address })))
+        Ok(Self(Some(Arc::new(Manager { socket, address }))))
     }
 
     /// All listeners are up.
@@ -69,13 +70,19 @@ impl Notifier {
         self.send(&format!("STOPPING=1\n{}", status_line(status)));
     }
 
+    /// Another process is the daemon from now on.
+    pub(crate) fn main_pid(&self, pid: u32) {
+        self.send(&format!("MAINPID={pid}\n"));
+    }
+
     /// All is as it should be.
     pub(super) fn feed_watchdog(&self) {
         self.send("WATCHDOG=1\n");
     }
 
     fn send(&self, message: &str) {
-        let Self(Some(Manager { socket, address })) = self else { return };
+        let Self(Some(manager)) = self else { return };
+        let Manager { socket, address } = &**manager;
         if let Err(error) = socket.send_to_addr(message.as_bytes(), address) {
             let what = message.lines().next().unwrap_or_default();
             warn!("cannot send {what} to the service manager (NOTIFY_SOCKET): {error}");
