@@ -32,7 +32,7 @@ import sys
 import tempfile
 
 LAYERS = [
-    ["cli", "load"],
+    ["cli", "check", "load"],
     ["admin"],
     ["handover"],
     ["common"],

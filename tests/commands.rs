@@ -19,7 +19,7 @@ use std::{
 
 use common::{PATIENCE, built_example, resound, skip, tool};
 
-const SUBCOMMANDS: [&str; 5] = ["serve", "client", "bench", "status", "dialects"];
+const SUBCOMMANDS: [&str; 6] = ["serve", "client", "bench", "check", "status", "dialects"];
 
 /// How many are run at once.
 const THREADS: usize = 3;
@@ -269,7 +269,7 @@ fn script(command: &str, place: &str, folder: &Folder) -> String {
             );
             return script;
         }
-        "client" | "bench" if !starts_servers => {
+        "client" | "bench" | "check" if !starts_servers => {
             let example = Path::new(place).file_stem().filter(|_| place.ends_with(".rs"));
             let server = example.map_or_else(
                 || format!("resound serve --listen {}", listener(&words)),

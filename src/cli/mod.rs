@@ -3,6 +3,7 @@
 mod admin;
 mod bench;
 mod bind_error;
+mod check;
 mod client;
 mod descriptors;
 mod dialects;
@@ -37,6 +38,7 @@ Examples:
   resound client                       type lines at it
   resound client --chunk 64KiB <a >b   send a file through it and get it back
   resound bench                        load it, check what comes back, and measure
+  resound check raw://127.0.0.1:7      find out what another echo server does wrong
 
 Exit codes: 0 all went well, 1 something failed, 2 the command line is wrong; bench has 3 for a --fail-if.";
 
@@ -56,6 +58,7 @@ pub(crate) enum Command {
     Serve(Box<serve::ServeArgs>),
     Client(client::ClientArgs),
     Bench(Box<bench::BenchArgs>),
+    Check(check::CheckArgs),
     Status(status::StatusArgs),
     Dialects(dialects::DialectsArgs),
     #[command(hide = true)]
@@ -71,6 +74,7 @@ impl Command {
             Self::Serve(args) => args.run(sockets),
             Self::Client(args) => args.run(),
             Self::Bench(args) => args.run(),
+            Self::Check(args) => args.run(),
             Self::Status(args) => args.run(),
             Self::Dialects(args) => args.run(),
             Self::Man(args) => args.run(),

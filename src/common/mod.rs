@@ -1,6 +1,7 @@
-//! Shared by several subcommands: quantities as people write them, host names, signals, listeners' protocols, text of
-//! others, and the last warnings.
+//! Shared by several subcommands: quantities as people write them, servers' addresses, host names, signals, listeners'
+//! protocols, text of others, and the last warnings.
 
+pub(crate) mod place;
 pub(crate) mod printable;
 pub(crate) mod protocols;
 pub(crate) mod resolve;

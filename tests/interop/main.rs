@@ -8,6 +8,7 @@ mod common;
 
 mod balancer;
 mod bodies;
+mod check;
 mod chromium;
 mod datagrams;
 mod devtools;

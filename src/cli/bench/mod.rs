@@ -109,12 +109,14 @@ impl BenchArgs {
         let plan = load.plan(&address).map_err(Failure::Usage)?;
         let stop = Stop::on_signals().map_err(|error| cannot("catch signals", &error))?;
         let mut live = Live::new(self.output.quiet);
-        let server =
-            self.server.as_deref().map(|command| Server::start(command, &address, given, &stop));
+        let server = self
+            .server
+            .as_deref()
+            .map(|command| Server::start(command, address.place(), given, &stop));
         let server = server.transpose().map_err(Failure::Failed)?;
         let plan = match &server {
             None => plan,
-            Some(server) => load.plan(&server.target).map_err(Failure::Failed)?,
+            Some(server) => load.plan(&address.at(&server.place)).map_err(Failure::Failed)?,
         };
         let name =
             server.as_ref().map_or_else(|| plan.target.to_string(), |server| server.name.clone());

@@ -88,7 +88,7 @@ impl VersusArgs {
         let mut contestants: Vec<Contestant> = Vec::new();
         for command in &self.server {
             let mut server =
-                Server::start(command, &address, given, &stop).map_err(Failure::Failed)?;
+                Server::start(command, address.place(), given, &stop).map_err(Failure::Failed)?;
             let same = contestants
                 .iter()
                 .filter(|other| other.server.name.split('#').next() == Some(&server.name));
@@ -96,7 +96,7 @@ impl VersusArgs {
             if same > 0 {
                 server.name = format!("{}#{}", server.name, same + 1);
             }
-            let plan = load.plan(&server.target).map_err(Failure::Failed)?;
+            let plan = load.plan(&address.at(&server.place)).map_err(Failure::Failed)?;
             contestants.push(Contestant { server, plan, reports: Vec::new() });
         }
         self.rounds(&mut contestants, &stop)?;

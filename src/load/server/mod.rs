@@ -7,7 +7,7 @@ pub(crate) mod procfs;
 pub(crate) mod stop;
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     io::{BufRead, BufReader, Read},
     net::{Ipv4Addr, TcpListener, TcpStream},
     os::unix::{net::UnixStream, process::CommandExt},
@@ -17,11 +17,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use resound::{Endpoint, listen::Listen};
+use resound::{
+    Endpoint,
+    listen::{Address, Listen},
+};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use self::{procfs::Usage, stop::Stop};
-use super::wire::{protocol::Wire, target::Target};
+use crate::common::place::Place;
 
 /// How long a server may take to listen.
 const START: Duration = Duration::from_secs(20);
@@ -45,33 +48,34 @@ pub(crate) struct Server {
     complaints: LastLines,
     /// The program's name, without its path.
     pub(crate) name: String,
-    pub(crate) target: Target,
+    /// Where it listens.
+    pub(crate) place: Place,
 }
 
 impl Server {
     /// Runs `command` in a shell, and waits until it listens: where it says so (`listening on …`, on standard
-    /// output), at the port that took the place of `{port}` in it, or at `target` if that address was `given`.
+    /// output), at the port that took the place of `{port}` in it, or at `place` if that address was `given`.
     ///
     /// # Errors
     ///
     /// Text: it cannot be run, it ends, it does not listen in time, or something listens there already.
     pub(crate) fn start(
         command: &str,
-        target: &Target,
+        place: &Place,
         given: bool,
         stop: &Stop,
     ) -> Result<Self, String> {
-        let mut target = target.clone();
+        let mut place = place.clone();
         let mut line = command.to_owned();
         let known = given || line.contains(PORT);
         if line.contains(PORT) {
             let port = free_port().map_err(|error| format!("no port is free: {error}"))?;
             line = line.replace(PORT, &port.to_string());
-            target = target.at(resound::listen::Address::Ip((Ipv4Addr::LOCALHOST, port).into()));
+            place = place.at(Address::Ip((Ipv4Addr::LOCALHOST, port).into()));
         }
-        if known && answers(&target) {
+        if known && answers(&place) {
             return Err(format!(
-                "something listens at {target} already; stop it, or write {PORT} in the --server command where its port \
+                "something listens at {place} already; stop it, or write {PORT} in the --server command where its port \
                  goes"
             ));
         }
@@ -89,16 +93,16 @@ impl Server {
         let said = listen_to(leader.stdout.take());
         let complaints = LastLines::of(leader.stderr.take());
         let mut server =
-            Self { leader, stop: stop.clone(), complaints, name: name(command), target };
+            Self { leader, stop: stop.clone(), complaints, name: name(command), place };
         let deadline = Instant::now() + START;
         loop {
             if let Some(listen) =
-                said.try_iter().find_map(|line| listening_on(&line, server.target.wire()))
+                said.try_iter().find_map(|line| listening_on(&line, server.place.protocol()))
             {
-                server.target = server.target.at(listen.address);
+                server.place = server.place.at(listen.address);
                 return Ok(server);
             }
-            if known && answers(&server.target) {
+            if known && answers(&server.place) {
                 return Ok(server);
             }
             if let Some(end) = server.ended() {
@@ -123,6 +127,22 @@ impl Server {
         Pid::from_child(&self.leader)
     }
 
+    /// The numbers of its processes.
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        procfs::members(self.leader.id())
+    }
+
+    /// Its threads that run, or wait for a CPU to run on.
+    pub(crate) fn runnable(&self) -> BTreeSet<u32> {
+        procfs::runnable(self.leader.id())
+    }
+
+    /// Sends a signal to all its processes.
+    pub(crate) fn signal(&self, signal: Signal) {
+        // It fails only where all of them have ended.
+        let _ = kill_process_group(self.group(), signal);
+    }
+
     /// What its processes have used so far.
     pub(crate) fn usage(&self) -> Option<Usage> {
         procfs::group_usage(self.leader.id())
@@ -133,7 +153,7 @@ impl Server {
     pub(crate) fn ended(&self) -> Option<String> {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         let status = waitid(WaitId::Pid(self.group()), options).ok()??;
-        if !procfs::members(self.leader.id()).is_empty() {
+        if !self.processes().is_empty() {
             return None;
         }
         let how = match (status.exit_status(), status.terminating_signal()) {
@@ -148,10 +168,10 @@ impl Server {
 }
 
 /// Whether a server listens there.
-fn answers(target: &Target) -> bool {
-    match (target.wire(), target.endpoint()) {
+fn answers(place: &Place) -> bool {
+    match (place.protocol(), place.endpoint()) {
         // Whether a datagram socket is bound there cannot be seen without sending.
-        (Wire::Udp, _) | (_, Err(_)) => false,
+        ("udp", _) | (_, Err(_)) => false,
         (_, Ok(Endpoint::Tcp(address))) => {
             TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()
         }
@@ -161,10 +181,9 @@ fn answers(target: &Target) -> bool {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It fails only where all of them have ended.
-        let _ = kill_process_group(self.group(), Signal::TERM);
+        self.signal(Signal::TERM);
         let deadline = Instant::now() + STOP;
-        while !procfs::members(self.leader.id()).is_empty() && Instant::now() < deadline {
+        while !self.processes().is_empty() && Instant::now() < deadline {
             thread::sleep(PROBE);
         }
         self.stop.kill(&mut self.leader);
@@ -185,9 +204,9 @@ fn name(command: &str) -> String {
 }
 
 /// Where a line says that a server listens, if it is for what is spoken here.
-fn listening_on(line: &str, wire: &Wire) -> Option<Listen> {
-    let place: Listen = line.trim().strip_prefix("listening on ")?.parse().ok()?;
-    (place.protocol == wire.name()).then_some(place)
+fn listening_on(line: &str, protocol: &str) -> Option<Listen> {
+    let listen: Listen = line.trim().strip_prefix("listening on ")?.parse().ok()?;
+    (listen.protocol == protocol).then_some(listen)
 }
 
 /// Passes on the lines of a stream. Reads on even when the receiver is gone, so that the server does not block.
@@ -258,10 +277,9 @@ mod tests {
 
     #[test]
     fn the_line_for_what_is_spoken_tells_where() {
-        let raw = Wire::Raw;
-        assert_eq!(listening_on("listening on frames://127.0.0.1:4", &raw), None);
-        let listen = listening_on("listening on raw://127.0.0.1:5\n", &raw).unwrap();
+        assert_eq!(listening_on("listening on frames://127.0.0.1:4", "raw"), None);
+        let listen = listening_on("listening on raw://127.0.0.1:5\n", "raw").unwrap();
         assert_eq!(listen.to_string(), "raw://127.0.0.1:5");
-        assert_eq!(listening_on("raw://127.0.0.1:5", &raw), None);
+        assert_eq!(listening_on("raw://127.0.0.1:5", "raw"), None);
     }
 }

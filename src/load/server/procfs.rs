@@ -1,6 +1,6 @@
 //! What the processes of a server have used so far, as proc(5) reports it.
 
-use std::{fs, iter::Sum, time::Duration};
+use std::{collections::BTreeSet, fs, iter::Sum, time::Duration};
 
 /// What a process, or a group of them, has used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub(crate) struct Usage {
     pub(crate) peak_memory: u64,
     /// What is resident now, in bytes.
     pub(crate) memory: u64,
+    /// What of that is the processes' own: neither code nor files, and shared with no other process.
+    pub(crate) anonymous: u64,
     /// How often a thread stopped running, voluntarily or not.
     pub(crate) context_switches: u64,
 }
@@ -22,6 +24,7 @@ impl Sum for Usage {
             cpu: sum.cpu + usage.cpu,
             peak_memory: sum.peak_memory + usage.peak_memory,
             memory: sum.memory + usage.memory,
+            anonymous: sum.anonymous + usage.anonymous,
             context_switches: sum.context_switches + usage.context_switches,
         })
     }
@@ -46,6 +49,18 @@ pub(crate) fn members(group: u32) -> Vec<u32> {
         stat.group == group && !matches!(stat.state, 'Z' | 'X')
     };
     processes.filter(is_member).collect()
+}
+
+/// The threads of group `group` that run, or wait for a CPU to run on.
+pub(crate) fn runnable(group: u32) -> BTreeSet<u32> {
+    let threads = members(group).into_iter().filter_map(|process| {
+        let tasks = fs::read_dir(format!("/proc/{process}/task")).ok()?;
+        let name = |task: fs::DirEntry| task.file_name().to_str()?.parse().ok();
+        Some(tasks.flatten().filter_map(name).collect::<Vec<u32>>())
+    });
+    // A thread has a folder of its own, though none is listed (proc(5)).
+    let is_runnable = |thread: &u32| Stat::read(*thread).is_some_and(|stat| stat.state == 'R');
+    threads.flatten().filter(is_runnable).collect()
 }
 
 /// What /proc/PID/stat says of a process.
@@ -98,6 +113,7 @@ fn usage(process: u32) -> Option<Usage> {
         cpu: Duration::from_nanos(nanos).max(stat.own) + stat.children,
         peak_memory: field(&status, "VmHWM")? * 1024,
         memory: field(&status, "VmRSS")? * 1024,
+        anonymous: field(&status, "RssAnon")? * 1024,
         context_switches,
     })
 }

@@ -94,7 +94,7 @@ impl Wire {
 }
 
 /// Appends the head of a request with a body of `length` bytes.
-fn request(host: &str, length: u64, out: &mut Vec<u8>) {
+pub(crate) fn request(host: &str, length: u64, out: &mut Vec<u8>) {
     let head = format!("POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n");
     out.extend_from_slice(head.as_bytes());
 }
