@@ -131,7 +131,7 @@ fn wrong_values_are_named_with_their_flag_and_what_would_be_right() {
         (&["serve", "--listen", "frames://:1,width=2"], "--listen", "there is length, offset"),
         (&["serve", "--listen", "frames://:1,length=u5"], "--listen", "one of u8, u16le"),
         (&["serve", "--listen", "frames://:1,max=big"], "--listen", "like 64KiB"),
-        (&["serve", "--listen", "raw://:1,max=1"], "--listen", "there is banner, proxy"),
+        (&["serve", "--listen", "raw://:1,max=1"], "--listen", "there is banner, reply, proxy"),
         (&["client", "localhost"], "[ADDRESS]", "like localhost:30000"),
         (&["client", "ws://:1"], "[ADDRESS]", "it supports frames, lines, raw"),
         (&["client", "--chunk", "x"], "--chunk", "like 64KiB"),

@@ -556,6 +556,33 @@ fn banners_and_tags_come_first_and_from_the_environment_too() {
 }
 
 #[test]
+fn a_reply_takes_the_place_of_each_echo() {
+    for speaker in SPEAKERS.iter().filter(|speaker| speaker.name != "http") {
+        let daemon = speaker.daemon(",reply=Hello%2C%20{peer}!", &[]);
+        for _ in 0..2 {
+            let mut stream = speaker.connect(&daemon);
+            let text = format!("Hello, {}!", stream.local_addr().unwrap());
+            let reply = match speaker.name {
+                "frames" => frame(text.as_bytes()),
+                "ws" => {
+                    let mut message = binary(text.as_bytes(), None);
+                    message[0] = 0x81;
+                    message
+                }
+                _ => format!("{text}\n").into_bytes(),
+            };
+            let one = (speaker.unit)(b"hello");
+            for (sent, _) in (speaker.in_parts)(b"hello").into_iter().chain([one.clone(), one]) {
+                exchange(&mut stream, &sent, &reply);
+            }
+            stream.shutdown(Shutdown::Write).unwrap();
+            assert!(rest(&mut stream).is_empty(), "{}", speaker.name);
+        }
+        assert!(daemon.stop().status.success());
+    }
+}
+
+#[test]
 fn an_open_connection_that_has_nothing_to_do_owns_no_buffer() {
     for speaker in SPEAKERS {
         let daemon = speaker.daemon("", &[]);

@@ -48,6 +48,42 @@ fn json_rpc_multiplies() {
     assert_eq!(answer, "{\"error\":null,\"id\":1,\"result\":56}\n");
 }
 
+/// What Go's client sends for `Arith.Multiply` of 7 and 8: the type of the request, the request, the type of the arguments,
+/// the arguments.
+const GOB_CALL: &[u8] = b"\x2f\xff\x81\x03\x01\x01\x07Request\x01\xff\x82\x00\x01\x02\
+    \x01\x0dServiceMethod\x01\x0c\x00\x01\x03Seq\x01\x06\x00\x00\x00\
+    \x13\xff\x82\x01\x0eArith.Multiply\x00\
+    \x1e\xff\x83\x03\x01\x01\x04Args\x01\xff\x84\x00\x01\x02\
+    \x01\x01A\x01\x04\x00\x01\x01B\x01\x04\x00\x00\x00\
+    \x07\xff\x84\x01\x0e\x01\x10\x00";
+
+#[test]
+fn gob_rpc_multiplies_and_ends_a_connection_that_sends_something_else() {
+    let example = serving("gob_rpc");
+    let mut stream = example.connect();
+    stream.write_all(GOB_CALL).unwrap();
+    // The type of the response, which Go's server defines alike but for its number; the response; 56.
+    let answer = b"\x3a\xff\x81\x03\x01\x01\x08Response\x01\xff\x82\x00\x01\x03\
+        \x01\x0dServiceMethod\x01\x0c\x00\x01\x03Seq\x01\x06\x00\x01\x05Error\x01\x0c\x00\x00\x00\
+        \x13\xff\x82\x01\x0eArith.Multiply\x00\x03\x04\x00\x70";
+    let mut back = vec![0; answer.len()];
+    stream.read_exact(&mut back).unwrap();
+    assert_eq!(back.escape_ascii().to_string(), answer.escape_ascii().to_string());
+
+    for wrong in [
+        // A type that ends too soon, a value of a type that is not defined, an argument's number of nine bytes.
+        &b"\x05\xff\x81\x03\x01\x01"[..],
+        b"\x03\xff\x90\x01",
+        &[&GOB_CALL[..GOB_CALL.len() - 8], b"\x05\xff\x84\x01\xf7\x01"].concat(),
+    ] {
+        let mut stream = example.connect();
+        stream.write_all(wrong).unwrap();
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).unwrap();
+        assert!(rest.is_empty(), "{}", rest.escape_ascii());
+    }
+}
+
 #[test]
 fn store_remembers_what_was_set_on_another_connection() {
     let example = serving("store");

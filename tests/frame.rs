@@ -253,8 +253,16 @@ fn head_that_says(dialect: &Dialect, length: u64) -> Option<Vec<u8>> {
         head.push(u8::try_from(left).unwrap());
         return Some(head);
     }
-    let count = dialect.width().bytes()?;
     let digits = length.to_be_bytes();
+    if name == "gob" {
+        let first = digits.iter().position(|digit| *digit != 0).unwrap_or(7);
+        if length >= 0x80 {
+            head.push(u8::try_from(256 - (8 - first)).unwrap());
+        }
+        head.extend(&digits[first..]);
+        return Some(head);
+    }
+    let count = dialect.width().bytes()?;
     let (high, low) = digits.split_at(8 - count);
     if high.iter().any(|byte| *byte != 0) {
         return None;

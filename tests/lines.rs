@@ -7,7 +7,7 @@ use drive::{cut, drive};
 use proptest::prelude::*;
 use resound::{
     Token,
-    protocol::{Next, Output, Protocol, Refusal, lines::Lines},
+    protocol::{Next, Output, Protocol, Refusal, Terms, identity::Template, lines::Lines, offer},
 };
 
 /// What `bytes` come to, shown at once: what goes back, how many lines, whether they are refused.
@@ -49,6 +49,23 @@ fn each_line_goes_back_as_it_came() {
     ] {
         assert_eq!(whole(100, input), (sent.to_vec(), lines, false));
     }
+}
+
+#[test]
+fn a_long_reply_to_each_of_many_short_lines_is_held_back() {
+    let reply = Template::parse(&"x".repeat(100), "").unwrap();
+    let terms = Terms { reply: Some(reply), ..Terms::default() };
+    let input = b"\n".repeat(1000);
+    let mut protocol = offer("lines").unwrap().protocol(&terms).unwrap();
+    let mut out = Output::new(250);
+    let first = protocol.receive(Token::new(1, 1), &input, 0, &mut out);
+    assert_eq!((first.consumed, first.frames, first.next), (3, 3, Next::Full));
+    assert_eq!(out.bytes().len(), 303);
+
+    let mut protocol = offer("lines").unwrap().protocol(&terms).unwrap();
+    let driven = drive(&mut protocol, 250, [&input[..], b"rest"]);
+    assert_eq!((driven.sent.len(), driven.frames), (101_000, 1000));
+    assert_eq!(driven.rest, b"rest");
 }
 
 #[test]

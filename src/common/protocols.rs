@@ -99,8 +99,9 @@ fn terms(listen: &Listen, defaults: &Terms) -> Result<Terms, String> {
         let wrong = |error: String| format!("{key}={value}: {error}");
         match key.as_str() {
             "max" => terms.max = Some(value.parse::<Size>().map_err(wrong)?.0),
-            "banner" => terms.banner = Some(template(value).map_err(wrong)?),
-            "tag" => terms.tag = Some(template(value).map_err(wrong)?),
+            "banner" => terms.banner = Some(escaped_template(value).map_err(wrong)?),
+            "reply" => terms.reply = Some(escaped_template(value).map_err(wrong)?),
+            "tag" => terms.tag = Some(escaped_template(value).map_err(wrong)?),
             "proxy" => terms.proxy = Some(value.parse().map_err(|error| format!("{error}"))?),
             _ => terms.keys.push((key.clone(), value.clone())),
         }
@@ -126,6 +127,21 @@ pub(crate) fn longest(listen: &Listen, max_frame: Size) -> Option<Size> {
         "frames" => terms.dialect().ok().map(|dialect| Size(dialect.limit())),
         _ => is_limited.then(|| terms.max.map_or(max_frame, Size)),
     }
+}
+
+/// Parses the text of a key, in which `%20` is a space and `%2C` a comma, as in URLs (RFC 3986, section 2.1).
+fn escaped_template(text: &str) -> Result<Template, String> {
+    let mut parts = text.split('%');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let digits =
+            part.get(..2).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        let byte = byte.ok_or("two hexadecimal digits follow %; write %25 for a percent sign")?;
+        bytes.push(byte);
+        bytes.extend(&part.as_bytes()[2..]);
+    }
+    template(&String::from_utf8(bytes).map_err(|_| "what the % stand for is not UTF-8")?)
 }
 
 /// Parses a banner or a tag.
@@ -213,7 +229,7 @@ mod tests {
         for (keys, says) in [
             (
                 ",width=2",
-                "no key width for frames; there is length, offset, adjust, max, preset, banner, proxy",
+                "no key width for frames; there is length, offset, adjust, max, preset, banner, reply, proxy",
             ),
             (",max=lots", "max=lots: not a size; write bytes"),
             (",length=u17", "length takes one of u8, u16le"),
@@ -222,7 +238,7 @@ mod tests {
             assert!(error.contains(says), "{keys}: {error}");
         }
         for (listen, says) in [
-            ("raw://:1,max=1", "no key max for raw; there is banner, proxy"),
+            ("raw://:1,max=1", "no key max for raw; there is banner, reply, proxy"),
             ("http://:1,banner=x", "no key banner for http; there is max, body, cors, tag, proxy"),
             ("udp://:1,proxy=v1", "no key proxy for udp; there is rate, loop-guard"),
             ("udp://:1,loop-guard=no", "loop-guard=no: write on or off"),
@@ -239,6 +255,11 @@ mod tests {
                 "a banner of 290 bytes",
             ),
             ("frames://:1,adjust=9,banner=short", "a banner of 5 bytes is no frame here"),
+            ("frames://:1,adjust=9,reply=short", "a reply of 5 bytes is no frame here"),
+            ("http://:1,reply=x", "no key reply for http"),
+            ("raw://:1,reply=100%", "reply=100%: two hexadecimal digits follow %; write %25"),
+            ("raw://:1,reply=%e9", "what the % stand for is not UTF-8"),
+            ("raw://:1,reply=a%0Ab", "reply=a%0Ab: the control character '\\n'"),
         ] {
             let error = refused(listen);
             assert!(error.contains(says), "{listen}: {error}");

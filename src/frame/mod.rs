@@ -5,8 +5,8 @@
 //! ┌───────┬─────────────────────┬───────────────────────┐
 //! │       │ 05 00 00 00         │ 68 65 6c 6c 6f        │
 //! └───────┴─────────────────────┴───────────────────────┘
-//!  offset   u8 … u64, or varint   length + adjust bytes,
-//!  bytes                          at most the limit
+//!  offset   u8 … u64, varint, gob   length + adjust bytes,
+//!  bytes                             at most the limit
 //! └──────────── head ──────────┘
 //! └─────────────────────── frame ───────────────────────┘
 //! ```
@@ -269,7 +269,7 @@ pub enum FrameError {
         /// The least it could be.
         least: u64,
     },
-    /// A varint of more than 64 bits.
+    /// A varint, or a length as in gob, of more than 64 bits.
     Overlong,
 }
 
@@ -282,7 +282,7 @@ impl fmt::Display for FrameError {
             Self::TooShort { length, least } => {
                 write!(f, "length {length} is too small: it must be at least {least}")
             }
-            Self::Overlong => f.write_str("a varint length of more than 64 bits"),
+            Self::Overlong => f.write_str("a length of more than 64 bits"),
         }
     }
 }

@@ -70,6 +70,7 @@ impl Dialect {
             Width::U64Le => self.walk(Width::U64Le, input),
             Width::U64Be => self.walk(Width::U64Be, input),
             Width::Varint => self.walk(Width::Varint, input),
+            Width::Gob => self.walk(Width::Gob, input),
         }
     }
 

@@ -13,6 +13,7 @@ use super::{FrameError, KeyError};
 ///         u32le   2c 01 00 00
 ///         varint  ac 02              seven bits a byte, the lowest first, the top bit set on all but
 ///                                    the last: 1_0101100 0_0000010
+///         gob     fe 01 2c           minus how many bytes follow, big-endian; below 128 one byte
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Width {
@@ -38,6 +39,10 @@ pub enum Width {
     /// One to ten bytes: unsigned LEB128, as in Protocol Buffers. Padded ones (`80 00` for 0) are understood,
     /// as protobuf's readers understand them, and never written.
     Varint,
+    /// One to nine bytes, as Go's package `encoding/gob` writes unsigned integers: one byte below 128; otherwise a byte
+    /// with minus the number of bytes that follow, and these, big-endian. Padded ones (`ff 05`) are understood, as Go
+    /// understands them, and never written.
+    Gob,
 }
 
 enum Order {
@@ -45,12 +50,12 @@ enum Order {
     Big,
 }
 
-/// The bytes that a varint of 64 bits can need.
+/// The bytes that a varint of 64 bits can need; a length as in gob needs one less.
 const VARINT_MOST: usize = 10;
 
 impl Width {
     /// Every width.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::U8,
         Self::U16Le,
         Self::U16Be,
@@ -61,6 +66,7 @@ impl Width {
         Self::U64Le,
         Self::U64Be,
         Self::Varint,
+        Self::Gob,
     ];
 
     /// The word for it in a listener's keys.
@@ -77,6 +83,7 @@ impl Width {
             Self::U64Le => "u64le",
             Self::U64Be => "u64be",
             Self::Varint => "varint",
+            Self::Gob => "gob",
         }
     }
 
@@ -89,7 +96,7 @@ impl Width {
             Self::U24Le | Self::U24Be => Some(3),
             Self::U32Le | Self::U32Be => Some(4),
             Self::U64Le | Self::U64Be => Some(8),
-            Self::Varint => None,
+            Self::Varint | Self::Gob => None,
         }
     }
 
@@ -108,7 +115,7 @@ impl Width {
             Self::U16Le | Self::U16Be => u16::MAX as u64,
             Self::U24Le | Self::U24Be => (1 << 24) - 1,
             Self::U32Le | Self::U32Be => i32::MAX.cast_unsigned() as u64,
-            Self::U64Le | Self::U64Be | Self::Varint => i64::MAX.cast_unsigned(),
+            Self::U64Le | Self::U64Be | Self::Varint | Self::Gob => i64::MAX.cast_unsigned(),
         }
     }
 
@@ -116,7 +123,7 @@ impl Width {
     #[inline(always)]
     pub(super) fn read(self, input: &[u8]) -> Result<Option<(u64, usize)>, FrameError> {
         let Some(bytes) = self.bytes() else {
-            return read_varint(input);
+            return if self == Self::Gob { read_gob(input) } else { read_varint(input) };
         };
         let Some(field) = input.get(..bytes) else {
             return Ok(None);
@@ -138,7 +145,7 @@ impl Width {
     /// The field that says `length`, which must fit.
     pub(super) fn write(self, length: u64) -> Field {
         let Some(count) = self.bytes() else {
-            return write_varint(length);
+            return if self == Self::Gob { write_gob(length) } else { write_varint(length) };
         };
         let mut field = [0; VARINT_MOST];
         match self.order() {
@@ -192,6 +199,33 @@ fn write_varint(mut length: u64) -> Field {
     Field { field, count }
 }
 
+#[inline(always)]
+fn read_gob(input: &[u8]) -> Result<Option<(u64, usize)>, FrameError> {
+    let Some((&first, rest)) = input.split_first() else { return Ok(None) };
+    if first < 0x80 {
+        return Ok(Some((first.into(), 1)));
+    }
+    let count = usize::from(first.wrapping_neg());
+    if count > 8 {
+        return Err(FrameError::Overlong);
+    }
+    let Some(digits) = rest.get(..count) else { return Ok(None) };
+    let length = digits.iter().fold(0, |length, &digit| length << 8 | u64::from(digit));
+    Ok(Some((length, 1 + count)))
+}
+
+fn write_gob(length: u64) -> Field {
+    let mut field = [0; VARINT_MOST];
+    let digits = length.to_be_bytes();
+    let count = match length {
+        0..0x80 => 0,
+        _ => 8 - length.leading_zeros() as usize / 8,
+    };
+    field[0] = if count == 0 { digits[7] } else { count.wrapping_neg().to_le_bytes()[0] };
+    field[1..=count].copy_from_slice(&digits[8 - count..]);
+    Field { field, count: 1 + count }
+}
+
 impl fmt::Display for Width {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
@@ -215,7 +249,7 @@ mod tests {
 
     #[test]
     fn one_length_in_every_width() {
-        let each: [(Width, u64, &[u8]); 12] = [
+        let each: [(Width, u64, &[u8]); 17] = [
             (Width::U8, 44, b"\x2c"),
             (Width::U16Le, 300, b"\x2c\x01"),
             (Width::U16Be, 300, b"\x01\x2c"),
@@ -228,6 +262,12 @@ mod tests {
             (Width::Varint, 0, b"\x00"),
             (Width::Varint, 300, b"\xac\x02"),
             (Width::Varint, u64::MAX, b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"),
+            // The first three are in the documentation of encoding/gob.
+            (Width::Gob, 0, b"\x00"),
+            (Width::Gob, 7, b"\x07"),
+            (Width::Gob, 256, b"\xfe\x01\x00"),
+            (Width::Gob, 128, b"\xff\x80"),
+            (Width::Gob, u64::MAX, b"\xf8\xff\xff\xff\xff\xff\xff\xff\xff"),
         ];
         for (width, length, bytes) in each {
             assert_eq!(width.write(length).bytes(), bytes, "{width}");
@@ -253,6 +293,13 @@ mod tests {
             Width::Varint.read(b"\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80"),
             Err(FrameError::Overlong)
         );
+    }
+
+    #[test]
+    fn padded_gob_is_understood_and_one_of_nine_bytes_refused() {
+        assert_eq!(Width::Gob.read(b"\xff\x05"), Ok(Some((5, 2))));
+        assert_eq!(Width::Gob.read(b"\xf7"), Err(FrameError::Overlong));
+        assert_eq!(Width::Gob.read(b"\x80"), Err(FrameError::Overlong));
     }
 
     #[test]

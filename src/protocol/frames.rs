@@ -1,10 +1,11 @@
 //! `frames`: sends each whole frame back, byte for byte.
 
 use super::{
-    Next, Output, Protocol, Received, Refusal,
+    Framed, Next, Output, Protocol, Received, Refusal,
     identity::{Template, greeted},
-    key::{BANNER, BadTerms},
+    key::{BANNER, BadTerms, REPLY},
     offer::{Offer, Terms},
+    reply::FrameReply,
 };
 use crate::{
     Ends, Token,
@@ -22,21 +23,33 @@ pub(super) const OFFER: Offer = Offer {
         ("max", "the most bytes behind the length; default --max-frame"),
         ("preset", "all of these by a name, like kafka; see resound dialects"),
         BANNER,
+        REPLY,
     ],
     make: |terms| {
         let dialect = terms.dialect()?;
-        for length in terms.banner.iter().flat_map(Template::lengths) {
-            dialect.encode_head(length as u64, &mut Vec::new()).map_err(|error| {
-                BadTerms(format!("a banner of {} is no frame here: {error}", bytes(length)))
-            })?;
-        }
-        // It fits: the shortest and the longest banner were checked above.
+        check_length("banner", terms.banner.as_ref(), dialect)?;
+        check_length("reply", terms.reply.as_ref(), dialect)?;
+        // It fits: the shortest and the longest text were checked above.
         let wrap = move |text: &str, out: &mut Output| {
             let _ = dialect.encode(text.as_bytes(), out.as_mut_vec());
         };
-        Ok(greeted(Frames::new(dialect), terms.banner.as_ref(), wrap))
+        let banner = terms.banner.as_ref();
+        Ok(match terms.reply() {
+            None => greeted(Frames::new(dialect), banner, wrap),
+            Some(reply) => greeted(Framed::new(dialect, FrameReply(reply)), banner, wrap),
+        })
     },
 };
+
+/// Fails if the text of `template`, at its shortest or at its longest, is no frame of that dialect.
+fn check_length(key: &str, template: Option<&Template>, dialect: Dialect) -> Result<(), BadTerms> {
+    for length in template.into_iter().flat_map(Template::lengths) {
+        dialect.encode_head(length as u64, &mut Vec::new()).map_err(|error| {
+            BadTerms(format!("a {key} of {} is no frame here: {error}", bytes(length)))
+        })?;
+    }
+    Ok(())
+}
 
 impl Terms {
     /// The dialect that `length`, `offset`, `adjust` and `preset` describe (see [`frame::Keys`]), with the limit of
@@ -117,7 +130,7 @@ impl From<FrameError> for Refusal {
             FrameError::TooShort { .. } => {
                 Self::Malformed("length too small: it must include its own header")
             }
-            FrameError::Overlong => Self::Malformed("a varint length of more than 64 bits"),
+            FrameError::Overlong => Self::Malformed("a length of more than 64 bits"),
         }
     }
 }

@@ -12,6 +12,8 @@ pub const COMMON: &[Key] =
     &[("proxy", "v1, v2 or any: require a PROXY protocol header, and take the peer from it")];
 
 pub(super) const BANNER: Key = ("banner", "what each connection receives first; default --banner");
+pub(super) const REPLY: Key =
+    ("reply", "sent for each in place of its echo, with the fields of a banner");
 pub(super) const TAG: Key = ("tag", "in every answer's X-Served-By; default --tag");
 
 /// A wrong value of a key. The text names the key and says what is right.

@@ -14,18 +14,23 @@ use memchr::memchr_iter;
 use super::{
     Next, Output, Protocol, Received, Refusal,
     identity::{greeted, line},
-    key::BANNER,
+    key::{BANNER, REPLY},
     offer::Offer,
+    reply::LineReply,
 };
 use crate::{Ends, Token};
 
 pub(super) const OFFER: Offer = Offer {
     name: "lines",
     about: "each line comes back as it completes, its \\n or \\r\\n as it came",
-    keys: &[("max", "the longest line, its end not counted; default --max-frame"), BANNER],
+    keys: &[("max", "the longest line, its end not counted; default --max-frame"), BANNER, REPLY],
     make: |terms| {
         let lines = Lines { max: terms.max_in_memory()? as usize };
-        Ok(greeted(lines, terms.banner.as_ref(), line))
+        let banner = terms.banner.as_ref();
+        Ok(match terms.reply() {
+            None => greeted(lines, banner, line),
+            Some(reply) => greeted(LineReply { lines, reply }, banner, line),
+        })
     },
 };
 

@@ -18,6 +18,7 @@ mod offers;
 pub mod per_connection;
 pub mod proxy;
 mod raw;
+mod reply;
 pub mod websocket;
 #[cfg(test)]
 mod wrappers;

@@ -34,6 +34,8 @@ pub struct Terms {
     pub max_frame: u64,
     /// `banner`: the first thing that each peer receives. Protocols whose peers expect none ignore it.
     pub banner: Option<Template>,
+    /// `reply`: a text that is sent for each unit in place of its echo. Protocols that have nowhere to put it ignore it.
+    pub reply: Option<Template>,
     /// `tag`: a text in each answer that says which server answered. Protocols without a place for it ignore it.
     pub tag: Option<Template>,
     /// `proxy`: the PROXY header to require.
@@ -51,6 +53,7 @@ impl Default for Terms {
             max: None,
             max_frame: crate::frame::DEFAULT_MAX,
             banner: None,
+            reply: None,
             tag: None,
             proxy: None,
             keys: Vec::new(),
@@ -66,6 +69,11 @@ impl Terms {
         u32::try_from(max).ok().filter(|max| u64::from(*max) <= HIGHEST_MAX).ok_or_else(|| {
             BadTerms(format!("max={max} is over {HIGHEST_MAX} (2 GiB less one); use that or less"))
         })
+    }
+
+    /// The text in place of an echo.
+    pub(super) fn reply(&self) -> Option<Tag> {
+        self.reply.clone().map(Tag::new)
     }
 
     /// A [`Tag`] for protocols that have a place for it.

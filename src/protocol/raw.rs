@@ -3,16 +3,23 @@
 use super::{
     Next, Output, Protocol, Received,
     identity::{greeted, line},
-    key::BANNER,
+    key::{BANNER, REPLY},
     offer::Offer,
+    reply::PieceReply,
 };
 use crate::{Ends, Token};
 
 pub(super) const OFFER: Offer = Offer {
     name: "raw",
     about: "every byte comes back as it comes (RFC 862)",
-    keys: &[BANNER],
-    make: |terms| Ok(greeted(Raw, terms.banner.as_ref(), line)),
+    keys: &[BANNER, REPLY],
+    make: |terms| {
+        let banner = terms.banner.as_ref();
+        Ok(match terms.reply() {
+            None => greeted(Raw, banner, line),
+            Some(reply) => greeted(PieceReply(reply), banner, line),
+        })
+    },
 };
 
 /// Echoes every byte. It has no units, so it counts none and no frame timeout ever runs.

@@ -45,7 +45,7 @@ use super::{
     description::{Reader, put_text},
     http::{Clock, Common, response},
     identity::Tag,
-    key::{BANNER, TAG},
+    key::{BANNER, REPLY, TAG},
     offer::Offer,
 };
 use crate::{Ends, Reason, Token};
@@ -56,12 +56,13 @@ pub(super) const OFFER: Offer = Offer {
     keys: &[
         ("max", "the longest message, all its fragments together; default --max-frame"),
         BANNER,
+        REPLY,
         TAG,
     ],
     make: |terms| {
-        let banner = terms.banner.clone().map(Tag::new);
+        let (banner, reply) = (terms.banner.clone().map(Tag::new), terms.reply());
         let common = Common::new(terms.clock, terms.tag(), false);
-        Ok(Box::new(WebSocket { common, banner, ..WebSocket::new(terms.max_in_memory()?) }))
+        Ok(Box::new(WebSocket { common, banner, reply, ..WebSocket::new(terms.max_in_memory()?) }))
     },
 };
 
@@ -74,6 +75,7 @@ pub struct WebSocket {
     max_message: u32,
     common: Common,
     banner: Option<Tag>,
+    reply: Option<Tag>,
     places: PerConnection<Place>,
 }
 
@@ -99,7 +101,7 @@ impl WebSocket {
     pub const fn new(max_message: u32) -> Self {
         // Pages of any origin may open a WebSocket: CORS does not apply to it.
         let common = Common::new(SystemTime::now, None, false);
-        Self { max_message, common, banner: None, places: PerConnection::new() }
+        Self { max_message, common, banner: None, reply: None, places: PerConnection::new() }
     }
 
     /// Says in the handshake's answer what answered, as `X-Served-By`.
@@ -123,6 +125,13 @@ impl WebSocket {
         self
     }
 
+    /// Sends a text message for each message in place of its echo.
+    #[must_use]
+    pub fn replying(mut self, reply: Tag) -> Self {
+        self.reply = Some(reply);
+        self
+    }
+
     /// Answers the handshake at the start of `input`; `Ok(None)` if it is not whole.
     fn shake_hands(
         &mut self,
@@ -142,16 +151,20 @@ impl WebSocket {
         };
         accepted.write(self.common.to(connection), out.as_mut_vec());
         if let Some(banner) = &mut self.banner {
-            let text = banner.text(connection);
-            frame::write_head(true, Opcode::Text, text.len(), out.as_mut_vec());
-            out.extend(text.as_bytes());
+            text_message(banner.text(connection), out);
             banner.closed(connection);
         }
         Ok(Some(accepted.head))
     }
 
     /// Answers the frames in `input`.
-    fn frames(&self, place: &mut Place, input: &[u8], out: &mut Output) -> Received {
+    fn frames(
+        &self,
+        connection: Token,
+        place: &mut Place,
+        input: &[u8],
+        out: &mut Output,
+    ) -> Received {
         let (mut consumed, mut frames) = (0, 0);
         let next = loop {
             let rest = &input[consumed..];
@@ -175,11 +188,25 @@ impl WebSocket {
                 }
                 Place::Handshake => break Next::Handshake { need: 0 },
             };
+            let before = out.bytes().len();
             match message.turn(self.max_message, rest, out) {
                 Ok(Turn::Control(length)) => consumed += length,
-                Ok(Turn::Message(length)) => (consumed, frames) = (consumed + length, frames + 1),
+                Ok(Turn::Message(length)) => {
+                    if let Some(reply) = &self.reply {
+                        out.as_mut_vec().truncate(before);
+                        text_message(reply.text(connection), out);
+                    }
+                    (consumed, frames) = (consumed + length, frames + 1);
+                }
                 Ok(Turn::Held) => {}
-                Ok(Turn::Whole) => *place = Place::Answering(message.held),
+                Ok(Turn::Whole) => match &self.reply {
+                    None => *place = Place::Answering(message.held),
+                    Some(reply) => {
+                        text_message(reply.text(connection), out);
+                        (consumed, frames) = (consumed + message.held as usize, frames + 1);
+                        *place = Place::Open(Message::default());
+                    }
+                },
                 Ok(Turn::Closed(length)) => {
                     consumed += length;
                     break Next::Finish;
@@ -198,7 +225,7 @@ impl WebSocket {
 impl Protocol for WebSocket {
     fn opened(&mut self, connection: Token, ends: &Ends, _: &mut Output) -> Result<(), Refusal> {
         self.common.opened(connection, ends);
-        self.banner.iter_mut().for_each(|banner| banner.opened(connection, ends));
+        self.banner.iter_mut().chain(&mut self.reply).for_each(|tag| tag.opened(connection, ends));
         Ok(())
     }
 
@@ -222,7 +249,7 @@ impl Protocol for WebSocket {
             };
             place = Place::Open(Message::default());
         }
-        let mut received = self.frames(&mut place, &input[head..], out);
+        let mut received = self.frames(connection, &mut place, &input[head..], out);
         received.consumed += head;
         self.places.insert(connection, place);
         received
@@ -251,7 +278,7 @@ impl Protocol for WebSocket {
 
     fn closed(&mut self, connection: Token, _: Reason) {
         self.common.closed(connection);
-        self.banner.iter_mut().for_each(|banner| banner.closed(connection));
+        self.banner.iter_mut().chain(&mut self.reply).for_each(|tag| tag.closed(connection));
         self.places.remove(connection);
     }
 
@@ -262,6 +289,10 @@ impl Protocol for WebSocket {
     /// Between two messages, and in the first frame of one. A message of which whole frames are held cannot be described:
     /// pings between them have been answered, and its text has been checked up to somewhere.
     fn describe(&self, connection: Token) -> Option<Vec<u8>> {
+        // The text of its replies is not in the description: the connection stays where it is.
+        if self.reply.is_some() {
+            return None;
+        }
         let mut state = Vec::new();
         state.push(match self.places.get(connection) {
             None => 0,
@@ -296,6 +327,12 @@ impl Protocol for WebSocket {
         });
         state.end(()).is_some()
     }
+}
+
+/// Appends a text message in one frame.
+fn text_message(text: &str, out: &mut Output) {
+    frame::write_head(true, Opcode::Text, text.len(), out.as_mut_vec());
+    out.extend(text.as_bytes());
 }
 
 /// Appends a close frame. A reason that does not fit is cut; all of those here are short.

@@ -46,6 +46,7 @@ fn field(dialect: &Dialect, bytes: &[u8]) -> Option<(usize, i128)> {
         Width::U64Le => (little(field, 8)?, 8),
         Width::U64Be => (big(field, 8)?, 8),
         Width::Varint => varint(field)?,
+        Width::Gob => gob(field)?,
     };
     Some((dialect.offset() + count, length))
 }
@@ -58,6 +59,15 @@ fn little(field: &[u8], count: usize) -> Option<i128> {
 fn big(field: &[u8], count: usize) -> Option<i128> {
     let digits = field.get(..count)?.iter();
     Some(digits.fold(0, |length, digit| length * 256 + i128::from(*digit)))
+}
+
+/// More than eight bytes are a length that no frame can have.
+fn gob(field: &[u8]) -> Option<(i128, usize)> {
+    match usize::from(*field.first()?) {
+        small @ 0..128 => Some((small as i128, 1)),
+        first if 256 - first > 8 => Some((1 << 100, 1)),
+        first => Some((big(&field[1..], 256 - first)?, 257 - first)),
+    }
 }
 
 /// More than 64 bits are a length that no frame can have.

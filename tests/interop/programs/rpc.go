@@ -1,4 +1,4 @@
-// Go's own net/rpc/jsonrpc: jsonrpc ADDRESS
+// Go's own net/rpc, over gob or over JSON: rpc gob|json ADDRESS
 package main
 
 import (
@@ -16,7 +16,11 @@ type Args struct {
 }
 
 func main() {
-	client, err := jsonrpc.Dial("tcp", os.Args[1])
+	dial := rpc.Dial
+	if os.Args[1] == "json" {
+		dial = jsonrpc.Dial
+	}
+	client, err := dial("tcp", os.Args[2])
 	if err != nil {
 		log.Fatal(err)
 	}
