@@ -232,6 +232,33 @@ fn markup_in_what_the_daemon_says_is_shown_as_text() {
 }
 
 #[test]
+fn replacing_is_offered_by_a_daemon_that_can_and_asked_for_once_it_is_confirmed() {
+    let Some(chromium) = tool("chromium") else { return };
+    let daemon = Daemon::with_admin(&[]);
+    let mut page = Page::open(&chromium, Profile::new("chromium-replace"), &[]);
+    // The answers to this path are the test's: a daemon that can, and has done it.
+    let replace = r#"
+        const real = window.fetch;
+        window.fetch = async (path, options) => {
+            if (path !== "/replace") return real(path, options);
+            if (options.method === "GET") return new Response("", { status: 405 });
+            window.asked = `${options.method} ${options.headers["Content-Type"]}`;
+            return new Response("process 7 has taken over");
+        };
+    "#;
+    page.call("Page.enable", &json!({}));
+    page.call("Page.addScriptToEvaluateOnNewDocument", &json!({ "source": replace }));
+    page.go_to(&format!("http://{}/", daemon.address(1)));
+    page.until("document.getElementById('replace').checkVisibility()");
+    page.value("document.getElementById('replace').click()");
+    page.until("document.getElementById('confirm').open");
+    assert_eq!(page.value("window.asked === undefined"), true);
+    page.value("document.getElementById('confirm-yes').click()");
+    page.until(&shows("#news", "process 7 has taken over"));
+    assert_eq!(page.value("window.asked"), "POST application/json");
+}
+
+#[test]
 fn the_token_is_asked_for_and_kept_in_memory_only() {
     let Some(chromium) = tool("chromium") else { return };
     let file = std::env::temp_dir().join(format!("resound-page-token-{}", std::process::id()));

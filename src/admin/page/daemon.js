@@ -17,7 +17,7 @@ export class Unauthorized extends Error {}
 export class Refused extends Error {}
 
 /** Asks for `path`, and returns the response, whatever it says. */
-async function request(method, path, body) {
+async function request(method, path, body, patience = PATIENCE) {
   const headers = {};
   if (token !== null) {
     headers["Authorization"] = `Bearer ${token}`;
@@ -25,7 +25,7 @@ async function request(method, path, body) {
   if (method !== "GET") {
     headers["Content-Type"] = "application/json";
   }
-  const signal = AbortSignal.timeout(PATIENCE);
+  const signal = AbortSignal.timeout(patience);
   const options = { method, headers, body, signal, cache: "no-store", credentials: "omit", redirect: "error" };
   const response = await fetch(path, options);
   if (response.status === 401) {
@@ -49,9 +49,15 @@ export async function unready() {
   return response.ok ? "" : (await response.text()).trim();
 }
 
+/** Whether the daemon takes a POST at `path`: it says so when it refuses a GET. */
+export async function takes(path) {
+  const response = await request("GET", path);
+  return response.status === 405;
+}
+
 /** Changes something; returns what the daemon says of it. */
-export async function change(method, path, body = {}) {
-  const response = await request(method, path, JSON.stringify(body));
+export async function change(method, path, body = {}, patience = PATIENCE) {
+  const response = await request(method, path, JSON.stringify(body), patience);
   const said = (await response.text()).trim();
   if (!response.ok) {
     throw new Refused(said);

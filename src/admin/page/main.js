@@ -15,6 +15,9 @@ const LISTS_EVERY = 5_000;
 /** A list that takes long is asked for less often: this many times as long as it took is between two. */
 const LISTS_SHARE = 50;
 
+/** Milliseconds that a new process may take to start and to take over. */
+const REPLACED_WITHIN = 120_000;
+
 /** The last answer of /stats; null before the first one, and where the next one cannot be compared with it. */
 let before = null;
 let lastAnswer = null;
@@ -163,6 +166,18 @@ function enter(next) {
   }
   by("drain").hidden = stage !== "serving";
   attributes(by("drain"), { disabled: null });
+  offerReplacing();
+}
+
+/** Whether this daemon can replace itself; null until it has been asked. */
+let canReplace = null;
+
+async function offerReplacing() {
+  if (canReplace === null) {
+    canReplace = false;
+    canReplace = await daemon.takes("/replace").catch(() => null);
+  }
+  by("replace").hidden = stage !== "serving" || canReplace !== true;
 }
 
 function lost(why) {
@@ -178,8 +193,8 @@ function lost(why) {
     banner("condition", "");
     banner("news", "");
     document.body.classList.add("stale");
-    by("drain").hidden = true;
-    stage = "";
+    by("drain").hidden = by("replace").hidden = true;
+    [stage, canReplace] = ["", null];
   }
 }
 
@@ -219,9 +234,9 @@ function confirm(title, what, yes) {
 }
 
 /** Changes something, and says how that went. */
-async function act(method, path, body, done) {
+async function act(method, path, body, done, patience) {
   try {
-    const said = await daemon.change(method, path, body);
+    const said = await daemon.change(method, path, body, patience);
     banner("news", done || said, "good");
   } catch (error) {
     if (error instanceof daemon.Unauthorized) {
@@ -239,6 +254,16 @@ async function drain() {
   if (await confirm("Drain this daemon?", what, "Drain")) {
     attributes(by("drain"), { disabled: "" });
     await act("POST", "/drain", {}, "The drain has been requested.");
+    countNow();
+  }
+}
+
+async function replace() {
+  const what = "It starts its program again, which takes over the listeners and the connections. If that fails, this process goes on.";
+  if (await confirm("Replace this daemon?", what, "Replace")) {
+    attributes(by("replace"), { disabled: "" });
+    await act("POST", "/replace", {}, "", REPLACED_WITHIN);
+    attributes(by("replace"), { disabled: null });
     countNow();
   }
 }
@@ -289,6 +314,7 @@ by("log").addEventListener("submit", async (event) => {
 });
 
 by("drain").addEventListener("click", drain);
+by("replace").addEventListener("click", replace);
 by("sort").addEventListener("change", () => listNow());
 by("confirm-no").addEventListener("click", () => by("confirm").close("no"));
 by("confirm-yes").addEventListener("click", () => by("confirm").close("yes"));
