@@ -23,6 +23,8 @@ pub(crate) struct Profile(PathBuf);
 
 impl Profile {
     pub(crate) fn new(name: &str) -> Self {
+        // A browser does not start where another one has its profile, as that of another run of the tests.
+        let name = format!("{name}-{}", std::process::id());
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         fs::create_dir_all(&folder).unwrap();
         Self(folder)
