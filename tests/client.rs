@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use common::{PATIENCE, Random, resound, terminal::Terminal};
+use common::{PATIENCE, Random, deserted, resound, terminal::Terminal};
 
 /// A server for one connection, which `serve` makes the most of.
 struct Server<T> {
@@ -347,18 +347,18 @@ fn a_server_that_never_reads_does_not_hang_it() {
 
 #[test]
 fn a_quiet_input_is_nobodys_fault() {
-    const TIMEOUT: Duration = Duration::from_millis(100);
+    const TIMEOUT: Duration = Duration::from_secs(2);
     let (tell, told) = mpsc::channel();
     let server = Server::start(move |stream| {
-        // For several of the client's timeouts nothing comes, neither bytes nor an end.
-        stream.set_read_timeout(Some(TIMEOUT * 4)).unwrap();
+        // For longer than the client's timeout nothing comes, neither bytes nor an end.
+        stream.set_read_timeout(Some(TIMEOUT * 2)).unwrap();
         let kind = (&stream).read(&mut [0]).unwrap_err().kind();
         tell.send(()).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         echo(stream);
         kind
     });
-    let mut child = client(&server.address, &["--timeout", "100ms"]).spawn().unwrap();
+    let mut child = client(&server.address, &["--timeout", "2s"]).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     told.recv().unwrap();
     stdin.write_all(b"late\n").unwrap();
@@ -465,8 +465,8 @@ fn who_closes_its_output_has_seen_enough() {
 
 #[test]
 fn nobody_there_is_told_with_the_remedy() {
-    // Bound and closed again: free, and unlikely to be taken in the meantime.
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let (_socket, address) = deserted();
+    let address = address.to_string();
     let output = pipe(client(&address, &[]), b"");
     assert_fails(&output, &format!("cannot connect to {address}: nothing listens there"));
     assert_fails(&output, "start a server with: resound serve");
@@ -489,7 +489,7 @@ impl Session {
     }
 
     fn connect(name: &str, address: &str) -> Option<Self> {
-        Self::with_timeout(name, address, "20s")
+        Self::with_timeout(name, address, "60s")
     }
 
     fn with_timeout(name: &str, address: &str, timeout: &str) -> Option<Self> {

@@ -289,9 +289,7 @@ fn client_fails_where_a_frame_does_not_come_back_as_it_was_sent() {
 
 #[test]
 fn client_fails_where_nothing_listens() {
-    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = unused.local_addr().unwrap().to_string();
-    drop(unused);
-    let output = Command::new(built_example("client")).arg(&address).output().unwrap();
+    let (_socket, address) = common::deserted();
+    let output = Command::new(built_example("client")).arg(address.to_string()).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
 }

@@ -164,8 +164,7 @@ fn one_byte_held_after_a_long_line_does_not_keep_its_buffer() {
 #[test]
 fn max_memory_holds_under_everything_at_once_and_is_given_back() {
     let limit: u64 = 64 << 10;
-    let (daemon, base) =
-        warm(&["--max-memory", "64MiB", "--write-timeout", "off", "--max-connections", "19000"]);
+    let (daemon, base) = warm(&["--max-memory", "64MiB", "--write-timeout", "off"]);
     let half = frame(&vec![7; 1 << 20])[..600_000].to_vec();
     let flood = frame(&vec![8; 1 << 20]).repeat(3);
     let mut half_frames = connect(&daemon, 1_000);

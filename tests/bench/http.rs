@@ -9,6 +9,7 @@ use std::{
 use super::{
     bench,
     common::{Daemon, resound},
+    until_errors,
 };
 
 /// What a server answers to a request with this body, the so manyth of its connection, and whether that was all.
@@ -78,7 +79,7 @@ fn every_load_comes_back_whole_from_the_http_listener() {
         (untagged, &["-c", "4", "--churn", "3", "--depth", "2", "--threads", "2"]),
         (tagged, &["-c", "2", "--hold", "20"]),
     ] {
-        let run = bench(place, &[&["-z", "200ms", "--timeout", "20s"], more].concat());
+        let run = bench(place, &[&["-z", "500ms", "--timeout", "60s"], more].concat());
         assert_eq!(run.code, Some(0), "{place} {more:?}: {run:?}");
         assert!(run.number("/errors") == 0.0 && run.number("/latency_us/count") > 0.0, "{run:?}");
     }
@@ -95,14 +96,14 @@ fn chunked_answers_are_echoes_too() {
         }
         (bytes, false)
     });
-    let endless = bench(&address, &["-z", "200ms", "-c", "2", "--timeout", "100ms"]);
+    let endless = bench(&address, &["-z", "1s", "-c", "2", "--timeout", "100ms"]);
     assert!(endless.errors("TIMEOUT") >= 2.0, "without a last chunk there is no end: {endless:?}");
     let address = start(|body, _| {
         let length = body.len();
         let head = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{length:x}\r\n");
         ([head.as_bytes(), body, b"\r\n0\r\n\r\n"].concat(), false)
     });
-    let run = bench(&address, &["-z", "200ms", "-c", "2", "--depth", "4"]);
+    let run = bench(&address, &["-z", "500ms", "-c", "2", "--depth", "4"]);
     assert_eq!(run.code, Some(0), "{run:?}");
     assert!(run.number("/errors") == 0.0 && run.number("/latency_us/count") > 0.0, "{run:?}");
 }
@@ -148,7 +149,7 @@ fn each_wrong_answer_has_its_name_and_is_shown() {
         ),
     ];
     for (what, answer, name, shown) in wrong {
-        let run = bench(&start(answer), &["-z", "200ms", "-c", "2"]);
+        let run = until_errors(1.0, || start(answer), &["-c", "2"]);
         assert_eq!(run.code, Some(1), "{what}: {run:?}");
         assert!(run.errors(name) >= 1.0, "{what}: {run:?}");
         assert_eq!(run.errors(name), run.number("/errors"), "nothing else: {run:?}");
@@ -166,12 +167,12 @@ fn connections_that_end_between_answers_are_counted() {
         (with_length("200 OK", field, body), last)
     };
     for answer in [silently, announced] {
-        let run = bench(&start(answer), &["-z", "300ms", "-c", "2"]);
+        let run = until_errors(2.0, || start(answer), &["-c", "2"]);
         assert_eq!(run.code, Some(0), "{run:?}");
         assert!(run.errors("CLOSED") >= 2.0, "{run:?}");
         assert_eq!(run.errors("CLOSED"), run.number("/errors"), "nothing else: {run:?}");
     }
-    let run = bench(&start(announced), &["-z", "200ms", "-c", "2", "--churn", "6"]);
+    let run = bench(&start(announced), &["-z", "500ms", "-c", "2", "--churn", "6"]);
     assert_eq!((run.code, run.number("/errors")), (Some(0), 0.0), "its last is our last: {run:?}");
 }
 
@@ -179,7 +180,7 @@ fn connections_that_end_between_answers_are_counted() {
 fn a_server_of_ones_own_is_asked_for_over_http() {
     let program = resound().get_program().to_string_lossy().into_owned();
     let command = format!("{program} serve --listen http://127.0.0.1:{{port}} --listen raw://:0");
-    let run = bench("http://:0", &["-z", "200ms", "-c", "2", "--server", &command]);
+    let run = bench("http://:0", &["-z", "1s", "-c", "2", "--server", &command]);
     assert_eq!(run.code, Some(0), "{run:?}");
     assert!(run.number("/server/cpu_us_per_frame") > 0.0, "{run:?}");
 }

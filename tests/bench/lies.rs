@@ -11,6 +11,7 @@ use super::{
     Run, bench,
     http::{self, Answer},
     servers::{self, FRAME, Manner},
+    until_errors,
 };
 
 /// The run found this lie and no other error, and exits with 1 for it.
@@ -40,9 +41,9 @@ fn each_lie_has_its_name_over_frames_lines_and_raw_bytes() {
             ] {
                 scope.spawn(move || {
                     let what = format!("{wire} {manner:?} at depth {depth}");
-                    let address = format!("{wire}://{}", servers::start(manner));
-                    let arguments = ["-z", "300ms", "-c", "2", "--depth", depth, "--size", size];
-                    let run = bench(&address, &arguments);
+                    let start = || format!("{wire}://{}", servers::start(manner.clone()));
+                    let arguments = ["-c", "2", "--depth", depth, "--size", size];
+                    let run = until_errors(1.0, start, &arguments);
                     assert_is_named(&run, name, &what);
                 });
             }
@@ -52,8 +53,8 @@ fn each_lie_has_its_name_over_frames_lines_and_raw_bytes() {
 
 #[test]
 fn bytes_behind_the_last_frame_of_a_connection_are_surplus() {
-    let address = servers::start(Manner::Parting { more: 3 }).to_string();
-    let run = bench(&address, &["-z", "300ms", "-c", "2", "--churn", "3"]);
+    let start = || servers::start(Manner::Parting { more: 3 }).to_string();
+    let run = until_errors(1.0, start, &["-c", "2", "--churn", "3"]);
     assert_is_named(&run, "SURPLUS", "bytes behind FIN");
     let shown = run.report["first_difference"].as_str().unwrap();
     assert!(shown.contains("behind the last frame"), "{shown}");
@@ -130,8 +131,8 @@ fn each_lie_has_its_name_over_http() {
     thread::scope(|scope| {
         for (what, answer, depth, name) in lies {
             scope.spawn(move || {
-                let arguments = ["-z", "300ms", "-c", "2", "--depth", depth];
-                let run = bench(&http::start(answer), &arguments);
+                let arguments = ["-c", "2", "--depth", depth];
+                let run = until_errors(1.0, || http::start(answer), &arguments);
                 assert_is_named(&run, name, what);
             });
         }
@@ -194,9 +195,9 @@ fn each_lie_has_its_name_over_udp() {
         for (what, echo, name) in lies {
             for depth in ["1", "8"] {
                 scope.spawn(move || {
-                    let address = format!("udp://{}", start(echo));
-                    let arguments = ["-z", "300ms", "-c", "2", "--depth", depth];
-                    let run = bench(&address, &[&arguments[..], &["--timeout", "20s"]].concat());
+                    let start = || format!("udp://{}", start(echo));
+                    let arguments = ["-c", "2", "--depth", depth, "--timeout", "60s"];
+                    let run = until_errors(1.0, start, &arguments);
                     assert_is_named(&run, name, &format!("{what} at depth {depth}"));
                 });
             }
@@ -213,8 +214,8 @@ fn a_datagram_that_comes_late_is_a_timeout_and_no_duplicate() {
         }
         vec![bytes.to_vec()]
     };
-    let address = format!("udp://{}", start(late));
-    let run = bench(&address, &["-z", "500ms", "-c", "1", "--timeout", "100ms"]);
+    let start = || format!("udp://{}", start(late));
+    let run = until_errors(1.0, start, &["-c", "1", "--timeout", "100ms"]);
     assert!(run.errors("TIMEOUT") >= 1.0, "{run:?}");
     assert_eq!(run.errors("TIMEOUT"), run.number("/errors"), "{run:?}");
     assert_eq!(run.code, Some(0), "{run:?}");

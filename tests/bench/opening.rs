@@ -45,7 +45,7 @@ fn echo(mut stream: TcpStream) {
 
 fn bench(address: SocketAddr, arguments: &[&str]) -> Run {
     let address = address.to_string();
-    let fixed = [&address, "--json", "-", "-z", "200ms", "--warm-up", "0s", "--size", SIZE];
+    let fixed = [&address, "--json", "-", "-z", "1s", "--warm-up", "0s", "--size", SIZE];
     let Output { status, stdout, stderr } = output(&[&fixed[..], arguments].concat());
     let report = serde_json::from_slice(&stdout).unwrap_or(Value::Null);
     Run { code: status.code(), report, stderr: String::from_utf8(stderr).unwrap() }
@@ -54,7 +54,7 @@ fn bench(address: SocketAddr, arguments: &[&str]) -> Run {
 #[test]
 fn connections_are_opened_as_fast_as_a_slow_server_accepts_them() {
     let server = accept_slowly(Duration::from_millis(25), usize::MAX);
-    let run = bench(server, &["-c", "3", "--hold", "300", "--timeout", "5s"]);
+    let run = bench(server, &["-c", "3", "--hold", "300", "--timeout", "60s"]);
     assert_eq!(run.number("/errors"), 0.0, "{} {}", run.report["errors_by_name"], run.stderr);
     assert_eq!(run.code, Some(0), "{run:?}");
     assert_eq!(run.number("/connections/held"), 300.0, "{run:?}");
@@ -66,7 +66,7 @@ fn connections_are_opened_as_fast_as_a_slow_server_accepts_them() {
 #[test]
 fn connections_that_are_not_accepted_are_an_error_with_a_name() {
     let server = accept_slowly(Duration::ZERO, 20);
-    let run = bench(server, &["-c", "0", "--hold", "50", "--timeout", "1s"]);
+    let run = bench(server, &["-c", "0", "--hold", "50", "--timeout", "3s"]);
     assert_eq!(run.code, Some(1), "{run:?}");
     assert_eq!(run.errors("UNOPENED"), 30.0, "{run:?}");
     assert!(run.number("/errors") >= 30.0, "{run:?}");

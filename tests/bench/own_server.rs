@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::{
     File, Run, bench,
-    common::{resound, tool},
+    common::{PATIENCE, eventually, resound, tool},
     output,
     servers::{self, Manner},
 };
@@ -22,7 +22,7 @@ use super::{
 fn a_server_of_its_own_is_started_watched_and_stopped() {
     let program = env!("CARGO_BIN_EXE_resound");
     let command = format!("{program} serve --listen frames://127.0.0.1:0");
-    let run = bench("127.0.0.1:0", &["-z", "200ms", "-c", "2", "--server", &command]);
+    let run = bench("127.0.0.1:0", &["-z", "1s", "-c", "2", "--server", &command]);
     assert_eq!(run.code, Some(0), "{run:?}");
     assert!(
         run.number("/server/cpu_us_per_frame") > 0.0
@@ -67,7 +67,7 @@ fn ended(child: Child) -> Run {
 #[test]
 fn the_address_may_be_left_to_the_server() {
     let serve = format!("{PROGRAM} serve --listen raw://127.0.0.1:0");
-    let run = bench("raw://", &["-z", "100ms", "-c", "2", "--server", &serve]);
+    let run = bench("raw://", &["-z", "500ms", "-c", "2", "--server", &serve]);
     assert_eq!(run.code, Some(0), "{run:?}");
     let target = run.report["config"]["target"].as_str().unwrap();
     assert!(target.starts_with("raw://127.0.0.1:") && !target.ends_with(":0"), "{target}");
@@ -75,7 +75,7 @@ fn the_address_may_be_left_to_the_server() {
     for address in ["raw://", "raw://127.0.0.1:0"] {
         let output = output(&[
             "versus", "--server", &serve, "--server", &by_port, address, "--rounds", "2", "-z",
-            "50ms", "-c", "2",
+            "300ms", "-c", "2",
         ]);
         assert_eq!(output.status.code(), Some(0), "{output:?}");
     }
@@ -88,7 +88,7 @@ fn a_server_is_whatever_a_shell_runs() {
         format!("cd / && {PROGRAM} serve --listen frames://127.0.0.1:0"),
         format!("{PROGRAM} serve --listen frames://127.0.0.1:0 & wait"),
     ] {
-        let run = bench("frames://", &["-z", "100ms", "-c", "2", "--server", &command]);
+        let run = bench("frames://", &["-z", "500ms", "-c", "2", "--server", &command]);
         assert_eq!(run.code, Some(0), "{command}: {run:?}");
         assert_eq!(run.report["name"], if command.ends_with("wait") { "wait" } else { "resound" });
     }
@@ -100,10 +100,10 @@ fn all_processes_of_a_server_are_measured_and_ended() {
     let serve = format!("{PROGRAM} serve --listen frames://127.0.0.1:0");
     // Two shells around the server; neither of them passes SIGTERM on.
     let wrapped = format!("sh -c '{serve} & echo $! > {}; wait; true'; true", number.path());
-    let run = bench("frames://", &["-z", "300ms", "-c", "2", "--server", &wrapped]);
+    let run = bench("frames://", &["-z", "1s", "-c", "2", "--server", &wrapped]);
     assert_eq!(run.code, Some(0), "{run:?}");
     assert!(!runs(&number), "the server has outlived its wrapper");
-    let alone = bench("frames://", &["-z", "300ms", "-c", "2", "--server", &serve]);
+    let alone = bench("frames://", &["-z", "1s", "-c", "2", "--server", &serve]);
     let memory = |run: &Run| run.number("/server/peak_memory_bytes");
     assert!(memory(&run) > memory(&alone), "{run:?}");
     assert!(run.number("/server/cpu_us_per_frame") > 1.0, "{run:?}");
@@ -173,7 +173,7 @@ fn a_server_that_ends_ends_the_run_with_its_status_and_its_last_words() {
 fn the_progress_line_is_not_wider_than_the_terminal() {
     let Some(script) = tool("script") else { return };
     let address = servers::start(Manner::Echo).to_string();
-    let bench = format!("stty cols 40; {PROGRAM} bench {address} -z 500ms -c 2 --json /dev/null");
+    let bench = format!("stty cols 40; {PROGRAM} bench {address} -z 2s -c 2 --json /dev/null");
     let output = Command::new(script).args(["-qec", &bench, "/dev/null"]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let lines = text.split("\r\x1b[K").filter_map(|line| line.split(['\r', '\n']).next());
@@ -199,7 +199,7 @@ fn versus_measures_by_turns_and_shows_a_table() {
         "--rounds",
         "2",
         "-z",
-        "100ms",
+        "300ms",
         "-c",
         "2",
         "--quiet",
@@ -272,7 +272,7 @@ fn a_second_ctrl_c_ends_the_server_too() {
     let server = fs::read_to_string(number.path()).unwrap().trim().parse().unwrap();
     kill_process(Pid::from_raw(server).unwrap(), Signal::STOP).unwrap();
     let rest = thread::spawn(move || stderr.map_while(Result::ok).count());
-    let patience = Instant::now() + Duration::from_secs(20);
+    let patience = Instant::now() + PATIENCE;
     let status = loop {
         // Two that come at once may be one, so some more.
         let _ = kill_process(Pid::from_child(&child), Signal::INT);
@@ -280,14 +280,13 @@ fn a_second_ctrl_c_ends_the_server_too() {
             break status;
         }
         assert!(Instant::now() < patience, "it goes on, and so does {server}");
-        thread::yield_now();
+        thread::sleep(Duration::from_millis(1));
     };
     assert_eq!(status.code(), Some(1));
     rest.join().unwrap();
     // It may stay a zombie if no process reaps it here.
-    while fs::read_to_string(format!("/proc/{server}/stat"))
-        .is_ok_and(|stat| !stat.contains(") Z ") && !stat.contains(") X "))
-    {
-        thread::yield_now();
-    }
+    eventually("the server ends", || {
+        fs::read_to_string(format!("/proc/{server}/stat"))
+            .map_or(true, |stat| stat.contains(") Z ") || stat.contains(") X "))
+    });
 }

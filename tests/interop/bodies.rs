@@ -123,7 +123,8 @@ fn caddy(daemon: &Daemon) -> Option<Proxy> {
         "admin": { "disabled": true },
         "apps": { "http": { "servers": { "echo": server } } },
     });
-    let config = Path::new(env!("CARGO_TARGET_TMPDIR")).join("caddy.json");
+    let config =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("caddy-{}.json", std::process::id()));
     fs::write(&config, text.to_string()).unwrap();
     let child = Command::new(program)
         .args(["run", "--config"])

@@ -18,7 +18,8 @@ fn npm_ws_sends_a_thousand_messages() {
 #[test]
 fn python_websockets_sends_a_thousand_messages() {
     let Some(mut program) = python("websockets", "websocket.py") else { return };
-    let path = format!("{}/interop-ws.sock", env!("CARGO_TARGET_TMPDIR"));
+    let path = std::env::temp_dir().join(format!("resound-interop-{}.sock", std::process::id()));
+    let path = path.display().to_string();
     let daemon =
         Daemon::start(&["ws://127.0.0.1:0,max=1MiB", &format!("ws+unix://{path},max=1MiB")], &[]);
     program.args([&format!("ws://{}", daemon.address(0)), "1000", &path]);

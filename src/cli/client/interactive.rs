@@ -260,8 +260,8 @@ fn reply(item: &mut Vec<u8>, raw: bool) -> Event {
     Event::Reply { bytes: std::mem::take(item), raw }
 }
 
-/// How long the prompt's thread may take to start its prompt.
-const ABOUT_TO_PROMPT: Duration = Duration::from_millis(200);
+/// How long the prompt's thread may take to start its prompt, on a slow machine.
+const ABOUT_TO_PROMPT: Duration = Duration::from_secs(1);
 
 /// Restores the terminal's settings, below the prompt that is still shown.
 fn restore(terminal: &Termios) {
@@ -271,7 +271,7 @@ fn restore(terminal: &Termios) {
     while start.elapsed() < ABOUT_TO_PROMPT
         && tcgetattr(io::stdin()).is_ok_and(|now| now.local_modes == terminal.local_modes)
     {
-        thread::yield_now();
+        thread::sleep(Duration::from_millis(1));
     }
     if let Err(error) = tcsetattr(io::stdin(), OptionalActions::Now, terminal) {
         debug!("cannot restore the terminal: {error}");
