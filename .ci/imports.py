@@ -41,7 +41,7 @@ LAYERS = [
     ["protocol"],
     ["frame"],
     ["socket"],
-    ["memory", "reason", "token", "plural", "throttle"],
+    ["memory", "reason", "token", "plural", "random", "throttle"],
 ]
 
 RANK = {name: index for index, layer in enumerate(LAYERS) for name in layer}

@@ -76,6 +76,7 @@ mod memory;
 #[doc(hidden)]
 pub mod plural;
 pub mod protocol;
+mod random;
 mod reactor;
 mod reason;
 mod socket;

@@ -60,6 +60,8 @@ reasons! {
     Closed = "by the program",
     /// Another loop or process goes on with it: [`Handle::release_connections`](crate::Handle::release_connections).
     Released = "handed over",
+    /// A fault of the listener's plan ended it ([`fault`](crate::protocol::fault)).
+    Fault = "by a fault",
     /// It could not be registered with the poll.
     Unregistered = "not registered",
 }

@@ -19,7 +19,8 @@ use std::{
 
 use common::{PATIENCE, built_example, resound, skip, tool};
 
-const SUBCOMMANDS: [&str; 6] = ["serve", "client", "bench", "check", "status", "dialects"];
+const SUBCOMMANDS: [&str; 7] =
+    ["serve", "client", "bench", "check", "status", "dialects", "faults"];
 
 /// How many are run at once.
 const THREADS: usize = 3;

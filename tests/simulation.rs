@@ -20,6 +20,8 @@ mod choices;
 mod commands;
 #[path = "simulation/datagrams.rs"]
 mod datagrams;
+#[path = "simulation/faulty.rs"]
+mod faulty;
 #[path = "simulation/kernel.rs"]
 mod kernel;
 #[path = "simulation/peer.rs"]

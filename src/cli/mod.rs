@@ -8,6 +8,7 @@ mod client;
 mod descriptors;
 mod dialects;
 mod failure;
+mod faults;
 mod format;
 mod log;
 mod output;
@@ -61,6 +62,7 @@ pub(crate) enum Command {
     Check(check::CheckArgs),
     Status(status::StatusArgs),
     Dialects(dialects::DialectsArgs),
+    Faults(faults::FaultsArgs),
     #[command(hide = true)]
     Man(packaging::ManArgs),
     #[command(hide = true)]
@@ -77,6 +79,7 @@ impl Command {
             Self::Check(args) => args.run(),
             Self::Status(args) => args.run(),
             Self::Dialects(args) => args.run(),
+            Self::Faults(args) => args.run(),
             Self::Man(args) => args.run(),
             Self::Completions(args) => args.run(),
         }

@@ -5,6 +5,7 @@ use std::{
     os::fd::{AsRawFd, OwnedFd},
     process::ExitCode,
     str::FromStr,
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -14,7 +15,7 @@ use resound::{
     Config, Endpoint, Overload,
     listen::{Address, Listen},
     plural::connections,
-    protocol::{Terms, identity::Template},
+    protocol::{Terms, fault::Faults, identity::Template},
 };
 
 use super::{
@@ -212,13 +213,20 @@ impl ServeArgs {
         let config = self.config(&listeners);
         let mut reactors = Reactors::new(&config, self.reactors)?;
         let (mut ready, mut shown) = (String::new(), Vec::new());
+        let mut plans = String::new();
         for (listen, place) in places(listeners, sockets, successor)? {
-            let bound = self.listen(&mut reactors, listen, place, successor)?;
+            let faults = protocols::faults(listen)
+                .map_err(|error| Failure::Usage(format!("--listen {listen}: {error}")))?;
+            let bound = self.listen(&mut reactors, listen, place, successor, faults.as_ref())?;
             let place = Listen { address: bound, keys: Vec::new(), ..listen.clone() };
             ready.push_str(&format!("listening on {place}\n"));
             // The counters of UDP sockets have the shown name already.
             if !protocols::is_udp(listen) {
                 shown.push((place.address.to_string(), place.to_string()));
+            }
+            if let Some(faults) = faults {
+                let plan = faults.plan();
+                plans.push_str(&format!("faults on {place}: {plan}, seed={}\n", plan.seed));
             }
         }
 
@@ -266,6 +274,7 @@ impl ServeArgs {
         supervisor.replace_with(Replacer::new(program, port, offered, handles, replace_timeout));
         supervisor.ready(&ready);
         output.say(&ready);
+        output.say(&plans);
         let outcome = supervisor.wait();
         output.say(&format!("served for {}\n", supervisor.summary()));
         output.flush();
@@ -318,11 +327,13 @@ impl ServeArgs {
         listen: &Listen,
         place: Place,
         successor: &mut Option<Successor>,
+        faults: Option<&Arc<Faults>>,
     ) -> Result<Address, Failure> {
         let defaults = Terms {
             max_frame: self.limits.max_frame.0,
             banner: self.banner.clone(),
             tag: self.tag.clone(),
+            faults: faults.cloned(),
             ..Terms::default()
         };
         let service = || protocols::service(listen, &defaults);

@@ -1,10 +1,21 @@
 //! The protocols that `--listen` takes: the library's and UDP, with their keys.
 
+use std::{
+    fs,
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+};
+
 use resound::{
     UdpConfig,
     frame::{self, Dialect, HIGHEST_MAX},
     listen::{Address, Listen},
-    protocol::{self, COMMON, Key, Protocol, Terms, identity::Template, offers},
+    protocol::{
+        self, COMMON, Key, Protocol, Terms,
+        fault::{Faults, Plan},
+        identity::Template,
+        offers,
+    },
 };
 
 use super::units::Size;
@@ -102,11 +113,45 @@ fn terms(listen: &Listen, defaults: &Terms) -> Result<Terms, String> {
             "banner" => terms.banner = Some(escaped_template(value).map_err(wrong)?),
             "reply" => terms.reply = Some(escaped_template(value).map_err(wrong)?),
             "tag" => terms.tag = Some(escaped_template(value).map_err(wrong)?),
+            "fault" | "seed" => {}
             "proxy" => terms.proxy = Some(value.parse().map_err(|error| format!("{error}"))?),
             _ => terms.keys.push((key.clone(), value.clone())),
         }
     }
+    if terms.faults.is_none() {
+        terms.faults = faults(listen)?;
+    }
     Ok(terms)
+}
+
+/// The faults that `listen` asks for, to be shared by all loops that serve it.
+pub(crate) fn faults(listen: &Listen) -> Result<Option<Arc<Faults>>, String> {
+    let value = |key| listen.keys.iter().find(|(name, _)| name == key).map(|(_, value)| value);
+    let seed = value("seed")
+        .map(|seed| seed.parse().map_err(|_| format!("seed={seed}: write a number, like 7")))
+        .transpose()?;
+    let Some(fault) = value("fault") else {
+        return match seed {
+            None => Ok(None),
+            Some(seed) => {
+                Err(format!("seed={seed} decides nothing without fault=; see resound faults"))
+            }
+        };
+    };
+    let read = |path: &str| fs::read_to_string(path).map_err(|error| error.to_string());
+    let plan = Plan::parse(fault, &read).map_err(|error| error.to_string())?;
+    let needs_tcp = plan.faults().iter().find(|fault| fault.kind.is_for_tcp());
+    if let (Some(fault), Address::Unix(_)) = (needs_tcp, &listen.address) {
+        return Err(format!(
+            "fault \"{fault}\": Unix sockets have neither segments nor RST; use TCP"
+        ));
+    }
+    Ok(Some(Arc::new(Faults::new(plan.with_seed(seed.unwrap_or_else(any_seed))))))
+}
+
+/// A seed that is easy to type.
+fn any_seed() -> u64 {
+    RandomState::new().hash_one(()) % 1_000_000
 }
 
 /// The dialect that the keys of `listen` describe. `max_frame` is the limit if they have neither `max` nor a preset
@@ -229,7 +274,7 @@ mod tests {
         for (keys, says) in [
             (
                 ",width=2",
-                "no key width for frames; there is length, offset, adjust, max, preset, banner, reply, proxy",
+                "no key width for frames; there is length, offset, adjust, max, preset, banner, reply, proxy, fault, seed",
             ),
             (",max=lots", "max=lots: not a size; write bytes"),
             (",length=u17", "length takes one of u8, u16le"),
@@ -238,11 +283,21 @@ mod tests {
             assert!(error.contains(says), "{keys}: {error}");
         }
         for (listen, says) in [
-            ("raw://:1,max=1", "no key max for raw; there is banner, reply, proxy"),
-            ("http://:1,banner=x", "no key banner for http; there is max, body, cors, tag, proxy"),
+            ("raw://:1,max=1", "no key max for raw; there is banner, reply, proxy, fault, seed"),
+            (
+                "http://:1,banner=x",
+                "no key banner for http; there is max, body, cors, tag, proxy, fault, seed",
+            ),
             ("udp://:1,proxy=v1", "no key proxy for udp; there is rate, loop-guard"),
             ("udp://:1,loop-guard=no", "loop-guard=no: write on or off"),
             ("udp://:1,rate=fast", "rate=fast: not a number of datagrams"),
+            ("udp://:1,fault=drop", "no key fault for udp"),
+            ("lines+unix://x,fault=loss=5%", "Unix sockets have neither segments nor RST"),
+            ("lines://:1,seed=7", "seed=7 decides nothing without fault=; see resound faults"),
+            ("lines://:1,fault=drop,seed=x", "seed=x: write a number, like 7"),
+            ("lines://:1,fault=dropp", "fault \"dropp\": no fault \"dropp\"; there is slice"),
+            ("lines://:1,fault=length=+1", "lines cannot have it; lines can have slice"),
+            ("http://:1,fault=drop,body=stream", "fault= needs whole answers; write body=whole"),
             ("lines://:1,max=0", "max=0: a size of at least 1 byte"),
             ("lines://:1,max=2GiB", "max=2147483648 is over 2147483647"),
             ("ws://:1,proxy=v3", "proxy=v3: write v1, v2 or any"),

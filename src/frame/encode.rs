@@ -65,6 +65,16 @@ impl Dialect {
         Ok(())
     }
 
+    /// Replaces the length in the head of the whole frame `frame`, as it is written, by what `other` makes of it and of the
+    /// greatest length that the field takes. What does not fit the field is cut.
+    pub(crate) fn announce(&self, frame: &mut Vec<u8>, other: impl FnOnce(u64, u64) -> u64) {
+        let start = self.offset();
+        let field = frame.get(start..).map(|field| self.width.read(field));
+        let Some(Ok(Some((length, bytes)))) = field else { return };
+        let field = self.width.write(other(length, self.width.most()));
+        drop(frame.splice(start..start + bytes, field.bytes().iter().copied()));
+    }
+
     /// The length field of a frame with `payload` bytes of payload.
     fn field(&self, payload: u64) -> Result<Field, FrameError> {
         if payload > self.limit {

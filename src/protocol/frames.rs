@@ -2,6 +2,7 @@
 
 use super::{
     Framed, Next, Output, Protocol, Received, Refusal,
+    fault::Units,
     identity::{Template, greeted},
     key::{BANNER, BadTerms, REPLY},
     offer::{Offer, Terms},
@@ -25,6 +26,7 @@ pub(super) const OFFER: Offer = Offer {
         BANNER,
         REPLY,
     ],
+    units: |terms| Ok(Units::Frames(terms.dialect()?)),
     make: |terms| {
         let dialect = terms.dialect()?;
         check_length("banner", terms.banner.as_ref(), dialect)?;

@@ -44,6 +44,7 @@ pub use super::clock::Clock;
 use super::{
     Ending, Output, PerConnection, Protocol, Received, Refusal,
     description::{Reader, put_text},
+    fault::Units,
     identity::Tag,
     key::{BadTerms, TAG},
     offer::{Offer, Terms},
@@ -59,6 +60,10 @@ pub(super) const OFFER: Offer = Offer {
         ("cors", "off: not for pages of other origins; default on"),
         TAG,
     ],
+    units: |terms| match choice(terms, "body", ["whole", "stream"])? {
+        0 => Ok(Units::Answers),
+        _ => Err(BadTerms("fault= needs whole answers; write body=whole".to_owned())),
+    },
     make: |terms| {
         let is_streamed = choice(terms, "body", ["whole", "stream"])? == 1;
         let is_same_origin = choice(terms, "cors", ["on", "off"])? == 1;

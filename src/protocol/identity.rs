@@ -266,6 +266,10 @@ impl<P: Protocol, W: FnMut(&str, &mut Output)> Protocol for Banner<P, W> {
         self.inner.ending(connection, cause, out);
     }
 
+    fn half_closed(&mut self, connection: Token, out: &mut Output) {
+        self.inner.half_closed(connection, out);
+    }
+
     fn closed(&mut self, connection: Token, reason: Reason) {
         self.inner.closed(connection, reason);
     }

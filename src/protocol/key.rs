@@ -8,8 +8,11 @@ use crate::frame::KeyError;
 pub type Key = (&'static str, &'static str);
 
 /// The keys that every protocol has.
-pub const COMMON: &[Key] =
-    &[("proxy", "v1, v2 or any: require a PROXY protocol header, and take the peer from it")];
+pub const COMMON: &[Key] = &[
+    ("proxy", "v1, v2 or any: require a PROXY protocol header, and take the peer from it"),
+    ("fault", "what to do wrong, like reset=7@2 or delay=5ms..20ms@10%; see resound faults"),
+    ("seed", "a number that decides what fault= leaves to chance; default a random one"),
+];
 
 pub(super) const BANNER: Key = ("banner", "what each connection receives first; default --banner");
 pub(super) const REPLY: Key =

@@ -13,6 +13,7 @@ use memchr::memchr_iter;
 
 use super::{
     Next, Output, Protocol, Received, Refusal,
+    fault::Units,
     identity::{greeted, line},
     key::{BANNER, REPLY},
     offer::Offer,
@@ -24,6 +25,7 @@ pub(super) const OFFER: Offer = Offer {
     name: "lines",
     about: "each line comes back as it completes, its \\n or \\r\\n as it came",
     keys: &[("max", "the longest line, its end not counted; default --max-frame"), BANNER, REPLY],
+    units: |_| Ok(Units::Lines),
     make: |terms| {
         let lines = Lines { max: terms.max_in_memory()? as usize };
         let banner = terms.banner.as_ref();

@@ -7,6 +7,7 @@
 
 mod clock;
 mod description;
+pub mod fault;
 mod frames;
 mod handler;
 pub mod http;
@@ -19,6 +20,7 @@ pub mod per_connection;
 pub mod proxy;
 mod raw;
 mod reply;
+pub(crate) mod schedule;
 pub mod websocket;
 #[cfg(test)]
 mod wrappers;
@@ -33,6 +35,7 @@ pub use offers::{offer, offers};
 pub use per_connection::PerConnection;
 pub use raw::Raw;
 
+use self::schedule::Step;
 use crate::{Ends, Peer, Reason, Token, plural::bytes};
 
 /// What a listener speaks.
@@ -112,6 +115,12 @@ pub trait Protocol {
         let _ = (connection, out);
     }
 
+    /// The peer has sent FIN: nothing more will be received. What is put into `out` goes to the peer before the connection
+    /// closes.
+    fn half_closed(&mut self, connection: Token, out: &mut Output) {
+        let _ = (connection, out);
+    }
+
     /// The connection is closed, for that `reason`. No later connection gets its token. This is called for an outbound
     /// connection also if connecting failed, without a call of [`opened`](Self::opened) before.
     fn closed(&mut self, connection: Token, reason: Reason) {
@@ -183,6 +192,10 @@ impl<P: Protocol + ?Sized> Protocol for Box<P> {
 
     fn called(&mut self, connection: Token, out: &mut Output) {
         (**self).called(connection, out);
+    }
+
+    fn half_closed(&mut self, connection: Token, out: &mut Output) {
+        (**self).half_closed(connection, out);
     }
 
     fn closed(&mut self, connection: Token, reason: Reason) {
@@ -353,6 +366,8 @@ pub(crate) struct Requests {
     pub(crate) call_when_sent: bool,
     pub(crate) call_after: Option<Duration>,
     pub(crate) finish: bool,
+    /// How and when the output leaves; empty where it leaves at once.
+    pub(crate) steps: Vec<Step>,
 }
 
 impl Output {
@@ -368,6 +383,7 @@ impl Output {
                 call_when_sent: false,
                 call_after: None,
                 finish: false,
+                steps: Vec::new(),
             },
         }
     }
@@ -437,6 +453,18 @@ impl Output {
     /// [`Protocol::receive`]: they return no [`Next`].
     pub const fn finish(&mut self) {
         (self.requests.any, self.requests.finish) = (true, true);
+    }
+
+    /// Adds a step to the schedule of the output. A protocol that schedules any bytes of a connection schedules all of
+    /// them.
+    pub(crate) fn step(&mut self, step: Step) {
+        self.requests.any = true;
+        self.requests.steps.push(step);
+    }
+
+    /// Sets the high-water mark for one call; returns the mark before.
+    pub(crate) const fn replace_high_water(&mut self, bytes: usize) -> usize {
+        std::mem::replace(&mut self.high_water, bytes)
     }
 
     /// The peer that [`introduce`](Self::introduce) has set since the last call.

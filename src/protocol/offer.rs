@@ -1,15 +1,16 @@
 //! A protocol that a listener can have: its name, its keys, and how to make it.
 
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
 use super::{
     Protocol,
     clock::Clock,
+    fault::{Faults, Faulty, Units},
     identity::{Tag, Template},
     key::{BadTerms, COMMON, Key},
     proxy::{Mode, Proxied},
 };
-use crate::frame::HIGHEST_MAX;
+use crate::{frame::HIGHEST_MAX, socket::filter};
 
 /// A protocol that a listener can have.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +21,8 @@ pub struct Offer {
     pub about: &'static str,
     /// Its keys besides those in [`COMMON`], each with a line about its values.
     pub keys: &'static [Key],
+    /// What its replies consist of, for faults.
+    pub(super) units: fn(&Terms) -> Result<Units, BadTerms>,
     pub(super) make: fn(&Terms) -> Result<Box<dyn Protocol + Send>, BadTerms>,
 }
 
@@ -40,6 +43,8 @@ pub struct Terms {
     pub tag: Option<Template>,
     /// `proxy`: the PROXY header to require.
     pub proxy: Option<Mode>,
+    /// `fault` and `seed`: what it does wrong on purpose. Loops that serve one listener share it.
+    pub faults: Option<Arc<Faults>>,
     /// Further keys with their values, which the protocol itself reads. It ignores unknown ones;
     /// [`Offer::all_keys`] lists the known ones.
     pub keys: Vec<(String, String)>,
@@ -56,6 +61,7 @@ impl Default for Terms {
             reply: None,
             tag: None,
             proxy: None,
+            faults: None,
             keys: Vec::new(),
             clock: SystemTime::now,
         }
@@ -95,9 +101,30 @@ impl Offer {
     /// [`BadTerms`], for values that it does not accept.
     pub fn protocol(&self, terms: &Terms) -> Result<Box<dyn Protocol + Send>, BadTerms> {
         let protocol = (self.make)(terms)?;
-        Ok(match terms.proxy {
+        let protocol = match terms.proxy {
             None => protocol,
             Some(mode) => Box::new(Proxied::new(mode, protocol)),
-        })
+        };
+        let Some(faults) = &terms.faults else { return Ok(protocol) };
+        let units = self.units(terms)?;
+        faults.plan().check(units).map_err(|error| BadTerms(error.to_string()))?;
+        if faults.plan().needs_filter() {
+            filter::check().map_err(|error| {
+                BadTerms(format!(
+                    "fault=blackhole and fault=loss need a socket filter, and the kernel refuses it: {error}"
+                ))
+            })?;
+        }
+        // Outside of everything else: it counts connections as they are accepted.
+        Ok(Box::new(Faulty::new(Arc::clone(faults), units, protocol)))
+    }
+
+    /// What the replies of the protocol with these values of its keys consist of.
+    ///
+    /// # Errors
+    ///
+    /// [`BadTerms`], for values that it does not accept, or with which it can have no faults.
+    pub fn units(&self, terms: &Terms) -> Result<Units, BadTerms> {
+        (self.units)(terms)
     }
 }

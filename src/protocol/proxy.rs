@@ -180,6 +180,12 @@ impl<P: Protocol> Protocol for Proxied<P> {
         }
     }
 
+    fn half_closed(&mut self, connection: Token, out: &mut Output) {
+        if self.waiting.get(connection).is_none() {
+            self.inner.half_closed(connection, out);
+        }
+    }
+
     fn closed(&mut self, connection: Token, reason: Reason) {
         if self.waiting.remove(connection).is_none() {
             self.inner.closed(connection, reason);

@@ -2,6 +2,7 @@
 
 use super::{
     Next, Output, Protocol, Received,
+    fault::Units,
     identity::{greeted, line},
     key::{BANNER, REPLY},
     offer::Offer,
@@ -13,6 +14,7 @@ pub(super) const OFFER: Offer = Offer {
     name: "raw",
     about: "every byte comes back as it comes (RFC 862)",
     keys: &[BANNER, REPLY],
+    units: |_| Ok(Units::Bytes),
     make: |terms| {
         let banner = terms.banner.as_ref();
         Ok(match terms.reply() {

@@ -43,6 +43,7 @@ use self::{
 use super::{
     Ending, Next, Output, PerConnection, Protocol, Received, Refusal,
     description::{Reader, put_text},
+    fault::Units,
     http::{Clock, Common, response},
     identity::Tag,
     key::{BANNER, REPLY, TAG},
@@ -59,6 +60,7 @@ pub(super) const OFFER: Offer = Offer {
         REPLY,
         TAG,
     ],
+    units: |_| Ok(Units::WebSocket),
     make: |terms| {
         let (banner, reply) = (terms.banner.clone().map(Tag::new), terms.reply());
         let common = Common::new(terms.clock, terms.tag(), false);

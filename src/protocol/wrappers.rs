@@ -1,9 +1,10 @@
 //! Protocols around a protocol pass on every call and every answer that they do not change.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use super::{
     Ending, Next, Output, Protocol, Received, Refusal,
+    fault::{Faults, Faulty, Units},
     identity::{Banner, Template, line},
     proxy::{Mode, Proxied},
 };
@@ -37,6 +38,10 @@ impl Protocol for Recorder {
 
     fn ending(&mut self, _: Token, cause: Ending, _: &mut Output) {
         self.note(format!("ending {cause:?}"));
+    }
+
+    fn half_closed(&mut self, _: Token, _: &mut Output) {
+        self.note("half-closed".to_owned());
     }
 
     fn closed(&mut self, _: Token, reason: Reason) {
@@ -92,6 +97,7 @@ fn call_all(mut wrapper: impl Protocol, before: &[u8]) {
     assert!(state.ends_with(b"state"));
     assert!(wrapper.restore(CONNECTION, &ends, &state));
     wrapper.ending(CONNECTION, Ending::Idle, &mut out);
+    wrapper.half_closed(CONNECTION, &mut out);
     wrapper.closed(CONNECTION, Reason::Idle);
     assert!(wrapper.reads_while_owed());
     assert!(wrapper.begins_with_handshake());
@@ -104,11 +110,13 @@ fn every_call_reaches_the_protocol_inside() {
     let inner = || recorder.clone();
     let banner = Template::parse("hello", "").unwrap();
     let boxed: Box<dyn Protocol> = Box::new(inner());
-    let wrappers: [(Box<dyn Protocol>, &[u8]); 4] = [
+    let faults = |plan: &str| Arc::new(Faults::new(plan.parse().unwrap()));
+    let wrappers: [(Box<dyn Protocol>, &[u8]); 5] = [
         (Box::new(inner()), b""),
         (Box::new(boxed), b""),
         (Box::new(Banner::new(banner, line, inner())), b""),
         (Box::new(Proxied::new(Mode::Any, inner())), HEADER),
+        (Box::new(Faulty::new(faults("drop#2"), Units::Bytes, inner())), b""),
     ];
     for (index, (wrapper, before)) in wrappers.into_iter().enumerate() {
         call_all(wrapper, before);
@@ -120,6 +128,7 @@ fn every_call_reaches_the_protocol_inside() {
             "called",
             "restore unix state",
             "ending Idle",
+            "half-closed",
             "closed Idle",
         ];
         assert_eq!(calls, want, "wrapper {index}");
@@ -137,8 +146,12 @@ fn functions<'s>(source: &'s str, start: &str) -> Vec<&'s str> {
 /// A method with a default is easily forgotten in a wrapper, and nothing but this says so.
 #[test]
 fn every_wrapper_has_every_method_of_the_trait() {
-    let (root, identity, proxy) =
-        (include_str!("mod.rs"), include_str!("identity.rs"), include_str!("proxy.rs"));
+    let (root, identity, proxy, fault) = (
+        include_str!("mod.rs"),
+        include_str!("identity.rs"),
+        include_str!("proxy.rs"),
+        include_str!("fault/layer.rs"),
+    );
     let mut methods = functions(root, "pub trait Protocol {");
     methods.sort_unstable();
     assert!(methods.len() >= 6, "{methods:?}");
@@ -146,6 +159,7 @@ fn every_wrapper_has_every_method_of_the_trait() {
         (root, "impl<P: Protocol + ?Sized> Protocol for Box<P> {"),
         (identity, "impl<P: Protocol, W: FnMut(&str, &mut Output)> Protocol for Banner<P, W> {"),
         (proxy, "impl<P: Protocol> Protocol for Proxied<P> {"),
+        (fault, "impl<P: Protocol> Protocol for Faulty<P> {"),
     ] {
         let mut forwarded = functions(source, start);
         forwarded.sort_unstable();

@@ -1,4 +1,4 @@
-//! Calls that protocols have asked for: at most one for each connection.
+//! Calls at a given time: at most one for each connection. Protocols ask for some, and schedules of output for others.
 
 use std::{
     cmp::Reverse,
@@ -49,8 +49,8 @@ impl Calls {
         self.heap.peek().map(|Reverse((time, _))| *time)
     }
 
-    /// Removes one call that is due, and returns its token.
-    pub(crate) fn expire(&mut self, now: Duration) -> Option<Token> {
+    /// Removes one call that is due, and returns its token and its time.
+    pub(crate) fn expire(&mut self, now: Duration) -> Option<(Token, Duration)> {
         while let Some(&Reverse((time, token))) = self.heap.peek() {
             let counts = self.due.get(&token) == Some(&time);
             if counts && time > now {
@@ -59,7 +59,7 @@ impl Calls {
             self.heap.pop();
             if counts {
                 self.due.remove(&token);
-                return Some(token);
+                return Some((token, time));
             }
         }
         None
@@ -93,8 +93,8 @@ mod tests {
         calls.set(two, seconds(9));
         assert_eq!(calls.expire(seconds(4)), None);
         assert_eq!(calls.next(), Some(seconds(5)));
-        assert_eq!(calls.expire(seconds(9)), Some(one));
-        assert_eq!(calls.expire(seconds(9)), Some(two));
+        assert_eq!(calls.expire(seconds(9)), Some((one, seconds(5))));
+        assert_eq!(calls.expire(seconds(9)), Some((two, seconds(9))));
         assert_eq!((calls.expire(seconds(9)), calls.next()), (None, None));
     }
 

@@ -21,7 +21,7 @@ use std::{collections::VecDeque, fmt, io::ErrorKind, time::Duration};
 
 use log::trace;
 
-use self::{pending::Pending, shared::Context};
+use self::{pending::Pending, schedule::Schedule, shared::Context};
 use super::{
     deadlines::{Unit, Wait},
     inspect::Inspected,
@@ -32,11 +32,13 @@ use crate::{
     protocol::{Ending, Protocol},
 };
 
+mod delivery;
 mod end;
 mod input;
 mod outbound;
 mod output;
 mod pending;
+mod schedule;
 pub(super) mod shared;
 #[cfg(test)]
 mod tests;
@@ -161,7 +163,10 @@ impl<S: Stream> Connection<S> {
     pub(super) fn waits_for(&self, before: Progress) -> (Option<Wait>, bool) {
         match self.state {
             State::Lingering(_) => (Some(Wait::Linger), false),
-            _ if self.owes() => (Some(Wait::Write), self.sent != before.sent),
+            _ if self.owes() => {
+                let wait = self.schedule().map_or(Some(Wait::Write), Schedule::waits_for);
+                (wait, self.sent != before.sent)
+            }
             State::Connecting => (Some(Wait::Write), false),
             State::Open(Begun::Frame | Begun::Handshake) => (None, false),
             _ => (Some(Wait::Idle), self.progress() != before),
@@ -172,7 +177,9 @@ impl<S: Stream> Connection<S> {
     /// to let its output go: the rest of the input waits for the server then.
     pub(super) fn receives(&self, before: Progress) -> (Option<Unit>, bool) {
         match self.state {
-            _ if self.pending.as_ref().is_some_and(|pending| pending.stopped) => (None, false),
+            _ if self.pending.as_ref().is_some_and(|pending| pending.waits_for_server()) => {
+                (None, false)
+            }
             State::Open(Begun::Frame) => (Some(Unit::Frame), self.frames != before.frames),
             State::Open(Begun::Handshake) => (Some(Unit::Handshake), false),
             _ => (None, false),
@@ -180,7 +187,22 @@ impl<S: Stream> Connection<S> {
     }
 
     pub(super) fn owes(&self) -> bool {
-        self.pending.as_ref().is_some_and(|pending| !pending.output.is_empty())
+        self.pending.as_ref().is_some_and(|pending| pending.owes())
+    }
+
+    fn schedule(&self) -> Option<&Schedule> {
+        self.pending.as_ref()?.schedule.as_deref()
+    }
+
+    /// Whether it has output that can leave although no event will come.
+    fn is_ready_to_send(&self) -> bool {
+        self.schedule().is_some_and(Schedule::is_ready)
+    }
+
+    /// The outcome of a turn in which not all that it owes has left.
+    #[cold]
+    fn blocked(&self) -> Outcome {
+        if self.is_ready_to_send() { Outcome::Again } else { Outcome::Wait }
     }
 
     /// Bytes that the peer has not taken yet.
@@ -303,7 +325,7 @@ impl<S: Stream> Connection<S> {
             let may_write = readiness.writable || readiness.more_behind;
             let all_sent = may_write && self.flush(cx)?;
             if !all_sent && !self.reads_while_owed(cx) {
-                return Ok(Outcome::Wait);
+                return Ok(self.blocked());
             }
             // Nothing was read while output was owed, so an event may have been ignored.
             (readable, until_would_block) = (true, true);
@@ -311,7 +333,7 @@ impl<S: Stream> Connection<S> {
         let mut steps_left = STEPS_PER_TURN;
         loop {
             if self.owes() && !self.reads_while_owed(cx) {
-                return Ok(Outcome::Wait);
+                return Ok(self.blocked());
             }
             if self.wants_turn() {
                 if steps_left == 0 {

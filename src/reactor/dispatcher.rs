@@ -91,6 +91,10 @@ pub struct Dispatcher<N: Net, P> {
     /// Connections whose frame timed out while they were owed replies.
     excuses: HashMap<usize, Excuse>,
     calls: Calls,
+    /// When schedules of output go on.
+    sends: Calls,
+    /// While a schedule goes on: when it was to do so.
+    sent_at: Option<Duration>,
     /// The buffer of every read, except for the rest of a long frame.
     scratch: Box<[u8]>,
     shared: Shared,
@@ -150,6 +154,8 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             }),
             excuses: HashMap::new(),
             calls: Calls::default(),
+            sends: Calls::default(),
+            sent_at: None,
             config,
             limits,
             own: None,
@@ -377,6 +383,10 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         if let Some(delay) = news.call_after {
             self.calls.set(token, self.net.now().saturating_add(delay));
         }
+        if let Some(delay) = news.send_after {
+            let from = self.sent_at.take().unwrap_or_else(|| self.net.now());
+            self.sends.set(token, from.saturating_add(delay));
+        }
         if let Some(introduced) = news.introduced {
             self.introduce(token, introduced);
         }
@@ -432,6 +442,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         self.units.disarm(key);
         self.excuses.remove(&key);
         self.calls.cancel(token);
+        self.sends.cancel(token);
         let connection = self.connections.remove(key);
         let Service { protocol, stats, .. } = &mut self.services[usize::from(connection.service)];
         protocol.closed(token, reason);

@@ -4,6 +4,7 @@ use std::{
     io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write},
     net::{IpAddr, Shutdown, SocketAddr},
     os::fd::OwnedFd,
+    time::Duration,
 };
 
 use mio::{
@@ -11,13 +12,17 @@ use mio::{
     event::Source,
     net::{TcpStream, UnixStream},
 };
-use rustix::net::{RecvFlags, SendFlags, recv, send};
-use socket2::{Domain, Socket as RawSocket, Type};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    net::{RecvFlags, SendFlags, recv, send},
+};
+use socket2::{Domain, SockRef, Socket as RawSocket, Type};
 
 use super::{
     endpoint::Endpoint,
-    inherited,
+    filter, inherited,
     peer::Peer,
+    send_queue,
     tcp_info::{self, TcpInfo},
 };
 
@@ -35,6 +40,50 @@ pub trait Stream: Read + Write {
     /// (unix(7), `SCM_RIGHTS`).
     fn short_read_is_last(&self) -> bool {
         true
+    }
+
+    /// Writes as `write` does, and lets no later bytes into the last segment of these, where the transport has segments.
+    ///
+    /// # Errors
+    ///
+    /// As send(2).
+    fn write_segment(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write(bytes)
+    }
+
+    /// Whether the peer has sent FIN or RST, though there may be bytes to read before. For a connection that is not
+    /// read; a stream that cannot tell need not implement it.
+    fn peer_has_closed(&self) -> bool {
+        false
+    }
+
+    /// How many of the bytes written the peer's kernel has not acknowledged. A stream without acknowledgements need not
+    /// implement it.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not tell.
+    fn unacknowledged(&self) -> io::Result<usize> {
+        Ok(0)
+    }
+
+    /// Makes closing send RST instead of FIN, where the transport has it.
+    ///
+    /// # Errors
+    ///
+    /// As setsockopt(2).
+    fn reset_on_close(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Drops this share of the segments that arrive, in parts of a million, without acknowledging them.
+    ///
+    /// # Errors
+    ///
+    /// As setsockopt(2); `Unsupported` where there are no segments.
+    fn lose(&mut self, share: u32) -> io::Result<()> {
+        let _ = share;
+        Err(ErrorKind::Unsupported.into())
     }
 
     /// The other end, if the kernel still knows it. A stream without addresses need not implement it.
@@ -169,6 +218,40 @@ impl Stream for Socket {
 
     fn short_read_is_last(&self) -> bool {
         matches!(self, Self::Tcp(_))
+    }
+
+    fn write_segment(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // EOR: the kernel appends nothing to this segment while it waits to be sent.
+        const FLAGS: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::EOR);
+        either!(self, socket => socket.try_io(|| Ok(send(&*socket, bytes, FLAGS)?)))
+    }
+
+    fn peer_has_closed(&self) -> bool {
+        let events = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+        let mut polled = either!(self, socket => [PollFd::new(socket, events)]);
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut polled, Some(&now)).is_ok() && polled[0].revents().intersects(events)
+    }
+
+    fn unacknowledged(&self) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => send_queue::unacknowledged(stream),
+            Self::Unix(_) => Ok(0),
+        }
+    }
+
+    fn reset_on_close(&mut self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => SockRef::from(&*stream).set_linger(Some(Duration::ZERO)),
+            Self::Unix(_) => Ok(()),
+        }
+    }
+
+    fn lose(&mut self, share: u32) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => filter::lose(stream, share),
+            Self::Unix(_) => Err(ErrorKind::Unsupported.into()),
+        }
     }
 
     fn peer(&self) -> Option<Peer> {

@@ -51,6 +51,37 @@ fn each_lie_has_its_name_over_frames_lines_and_raw_bytes() {
     });
 }
 
+/// The server's own faults (`fault=`), for which the listener is told the frame.
+#[test]
+fn each_fault_on_demand_has_its_name() {
+    for (fault, depth, name) in [
+        ("drop@3", "16", "DROPPED"),
+        ("dup@3", "16", "DUPLICATE"),
+        ("swap@3", "16", "REORDERED"),
+        ("garbage=5@3", "16", "SURPLUS"),
+        ("truncate=30@3", "16", "TRUNCATED"),
+        ("corrupt=1bit@3", "16", "MISMATCH"),
+        ("length=+1@3", "16", "MISMATCH"),
+        ("fin=30@3", "1", "TRUNCATED"),
+        ("fin=0@3", "1", "CLOSED"),
+        ("reset=30@3", "1", "RESET"),
+    ] {
+        let listen = format!("frames://127.0.0.1:0,fault={fault},seed=7");
+        let daemon = super::Daemon::start(&[&listen], &[]);
+        let address = &daemon.listening[0];
+        let run = bench(address, &["-z", "1s", "-c", "2", "--depth", depth, "--size", "60"]);
+        assert!(run.errors(name) >= 1.0, "{fault} is a {name}: {run:?}");
+        let others = run.number("/errors") - run.errors(name);
+        assert!(others <= 0.0, "{fault}: nothing else: {run:?}");
+    }
+    for fault in ["mute@3", "stall=30@3", "deaf@3"] {
+        let daemon = super::Daemon::start(&[&format!("frames://127.0.0.1:0,fault={fault}#1")], &[]);
+        let address = &daemon.listening[0];
+        let run = bench(address, &["-z", "2s", "-c", "4", "--timeout", "500ms", "--size", "60"]);
+        assert!(run.errors("TIMEOUT") >= 1.0, "{fault} is a TIMEOUT: {run:?}");
+    }
+}
+
 #[test]
 fn bytes_behind_the_last_frame_of_a_connection_are_surplus() {
     let start = || servers::start(Manner::Parting { more: 3 }).to_string();

@@ -12,6 +12,7 @@ mod check;
 mod chromium;
 mod datagrams;
 mod devtools;
+mod faults;
 mod frames;
 mod http;
 mod kubernetes;

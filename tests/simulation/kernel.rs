@@ -61,6 +61,10 @@ pub(crate) struct Wire {
     blocked: bool,
     pub(crate) fin_sent: Option<Ended>,
     pub(crate) closed: Option<Ended>,
+    /// Whether closing sends RST.
+    resets: bool,
+    /// Whether it was closed with RST.
+    pub(crate) reset_sent: bool,
     edge: bool,
     /// Each read finds as much of this, again and again, as it asks for; each write is taken whole.
     pub(crate) endless: Option<&'static [u8]>,
@@ -214,6 +218,8 @@ impl Kernel {
             blocked: false,
             fin_sent: None,
             closed: None,
+            resets: false,
+            reset_sent: false,
             edge: false,
             endless: None,
         }));
@@ -541,6 +547,21 @@ impl Stream for Socket {
         wire.fin_sent = Some(Ended { at, read: wire.read, unread: wire.arrived.len() });
         Ok(())
     }
+
+    fn peer_has_closed(&self) -> bool {
+        let kernel = self.kernel.borrow();
+        let wire = kernel.wire(self.id);
+        wire.fin || wire.reset
+    }
+
+    fn unacknowledged(&self) -> io::Result<usize> {
+        Ok(self.kernel.borrow().wire(self.id).sending.len())
+    }
+
+    fn reset_on_close(&mut self) -> io::Result<()> {
+        self.kernel.borrow_mut().wire_mut(self.id).resets = true;
+        Ok(())
+    }
 }
 
 impl Drop for Socket {
@@ -551,7 +572,8 @@ impl Drop for Socket {
         kernel.calls += 1;
         let wire = kernel.wire_mut(self.id);
         wire.closed = Some(Ended { at, read: wire.read, unread: wire.arrived.len() });
-        if !wire.arrived.is_empty() {
+        wire.reset_sent = wire.resets || !wire.arrived.is_empty();
+        if wire.reset_sent {
             // RST: what the peer has not received is lost.
             wire.sending.clear();
         }

@@ -24,6 +24,7 @@ impl<S: Stream> Connection<S> {
         ending: Ending,
         cx: &mut Context<'_, impl Protocol>,
     ) -> Result<(), Reason> {
+        self.release_held();
         self.end_input(State::Finishing(reason));
         cx.shared.output.clear();
         cx.protocol.ending(cx.token, ending, &mut cx.shared.output);
@@ -63,6 +64,7 @@ impl<S: Stream> Connection<S> {
         self.end_input(State::Finishing(reason));
         if let Some(pending) = &mut self.pending {
             pending.output.clear();
+            pending.schedule = None;
         }
         self.return_memory(token, shared);
     }
@@ -91,7 +93,10 @@ impl<S: Stream> Connection<S> {
     }
 
     #[inline(never)]
-    pub(super) fn peer_closed<P>(&mut self, cx: &Context<'_, P>) -> Result<(), Reason> {
+    pub(super) fn peer_closed(
+        &mut self,
+        cx: &mut Context<'_, impl Protocol>,
+    ) -> Result<(), Reason> {
         match self.state {
             State::Open(begun) => {
                 let held = self.pending.as_ref().map_or(0, |pending| pending.input.len());
@@ -104,6 +109,10 @@ impl<S: Stream> Connection<S> {
                     );
                 }
                 self.end_input(State::HalfClosed);
+                cx.shared.output.clear();
+                cx.protocol.half_closed(cx.token, &mut cx.shared.output);
+                self.note_requests(cx.shared);
+                self.send(Replies::default(), cx)?;
             }
             State::Connecting | State::HalfClosed => {}
             State::Finishing(reason) | State::Lingering(reason) => return Err(reason),
@@ -150,6 +159,7 @@ impl<S: Stream> Connection<S> {
         self.end_input(self.state);
         if let Some(pending) = &mut self.pending {
             pending.output.clear();
+            pending.schedule = None;
             pending.call_when_sent = false;
         }
         self.return_memory(token, shared);

@@ -1,6 +1,6 @@
 //! Input: reads, shows the protocol what was received, and keeps partial frames.
 
-use std::io;
+use std::{io, mem};
 
 use log::trace;
 
@@ -181,7 +181,7 @@ impl<S: Stream> Connection<S> {
         cx: &mut Context<'_, impl Protocol>,
     ) -> Result<(), Reason> {
         let Some(pending) = &mut self.pending else { return Ok(()) };
-        if !std::mem::take(&mut pending.call_when_sent) {
+        if !mem::take(&mut pending.call_when_sent) {
             return self.receive(&[], cx);
         }
         cx.shared.output.clear();
@@ -223,14 +223,18 @@ impl<S: Stream> Connection<S> {
     pub(super) fn note_requests(&mut self, shared: &mut Shared) -> bool {
         match shared.output.take_requests() {
             None => true,
-            Some(requests) => self.note_each_request(&requests, shared),
+            Some(mut requests) => self.note_each_request(&mut requests, shared),
         }
     }
 
     #[cold]
-    fn note_each_request(&mut self, requests: &Requests, shared: &mut Shared) -> bool {
+    fn note_each_request(&mut self, requests: &mut Requests, shared: &mut Shared) -> bool {
         if requests.call_when_sent {
             self.pending.get_or_insert_with(|| shared.spare.take()).call_when_sent = true;
+        }
+        if !requests.steps.is_empty() {
+            let pending = self.pending.get_or_insert_with(|| shared.spare.take());
+            pending.schedule(mem::take(&mut requests.steps));
         }
         if let Some(delay) = requests.call_after {
             shared.news.tell(|news| news.call_after = Some(delay));
@@ -238,6 +242,9 @@ impl<S: Stream> Connection<S> {
         let may_stay = requests.peer.is_none_or(|peer| shared.admit(peer));
         if !may_stay {
             shared.output.clear();
+            if let Some(pending) = &mut self.pending {
+                pending.schedule = None;
+            }
             self.state = State::Finishing(Reason::Refused);
         } else if requests.finish && self.is_open() {
             self.state = State::Finishing(Reason::Finished);

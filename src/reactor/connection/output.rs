@@ -55,7 +55,7 @@ impl<S: Stream> Connection<S> {
             self.end_input(self.state);
         }
         match self.send(Replies::default(), cx) {
-            Ok(()) if self.wants_turn() || is_ended => Outcome::Again,
+            Ok(()) if self.wants_turn() || is_ended || self.is_ready_to_send() => Outcome::Again,
             Ok(()) => Outcome::Wait,
             Err(reason) => Outcome::Closed(reason),
         }
@@ -97,8 +97,9 @@ impl<S: Stream> Connection<S> {
             self.pending.as_ref().map_or(&[][..], |pending| &pending.input.bytes()[..held.echo]);
         let parts = [before, held_echo, after, fresh];
         let all = parts.iter().map(|part| part.len()).sum();
+        let is_scheduled = self.pending.as_ref().is_some_and(|pending| pending.schedule.is_some());
         let taken = if self.owes() {
-            // Even if there is room by now.
+            // Even if there is room by now; or it leaves as its schedule says.
             0
         } else {
             match write_parts(&mut self.stream, cx.token, parts, all) {
@@ -112,6 +113,9 @@ impl<S: Stream> Connection<S> {
             settle(input, output, taken, [before, after, fresh], held, &mut shared.pool);
         }
         self.count_sent(taken, cx);
+        if is_scheduled {
+            self.follow_schedule(cx)?;
+        }
         Ok(())
     }
 
@@ -121,6 +125,9 @@ impl<S: Stream> Connection<S> {
         let Some(pending) = &mut self.pending else {
             return Ok(true);
         };
+        if pending.schedule.is_some() {
+            return self.follow_schedule(cx);
+        }
         let taken = match write(&mut self.stream, cx.token, pending.output.bytes()) {
             Ok(taken) => taken,
             Err(error) => return Err(self.lost(cx.token, "write", &error)),
@@ -132,7 +139,7 @@ impl<S: Stream> Connection<S> {
     }
 
     #[inline(always)]
-    fn count_sent<P>(&mut self, bytes: usize, cx: &Context<'_, P>) {
+    pub(super) fn count_sent<P>(&mut self, bytes: usize, cx: &Context<'_, P>) {
         self.sent += bytes as u64;
         cx.counts.sent.add(bytes as u64);
     }

@@ -1,7 +1,11 @@
 //! What a connection keeps between two turns: a partial frame, and output that is not sent yet. Most
 //! connections keep nothing.
 
-use crate::{memory::Buffer, protocol::Next};
+use super::schedule::Schedule;
+use crate::{
+    memory::Buffer,
+    protocol::{Next, schedule::Step},
+};
 
 /// The part of a connection's state that most connections do not need most of the time.
 #[derive(Debug, Default)]
@@ -18,6 +22,8 @@ pub(super) struct Pending {
     pub(super) stopped: bool,
     /// The protocol asked for a call when all output is sent.
     pub(super) call_when_sent: bool,
+    /// How and when the output leaves; `None` where it leaves as soon as the kernel takes it.
+    pub(super) schedule: Option<Box<Schedule>>,
     /// The size class under which [`Holders`](super::shared::Holders) knows this connection.
     pub(super) class: u8,
 }
@@ -28,14 +34,30 @@ impl Pending {
         self.input.capacity() + self.output.capacity()
     }
 
+    /// Whether there is output that has not left, or a step of its schedule.
+    pub(super) const fn owes(&self) -> bool {
+        !self.output.is_empty() || self.schedule.is_some()
+    }
+
     /// Whether the protocol wants a turn although no event will come.
     pub(super) const fn wants_turn(&self) -> bool {
-        (self.stopped || self.call_when_sent) && self.output.is_empty()
+        (self.stopped || self.call_when_sent) && !self.owes()
     }
 
     /// Whether there is nothing to keep.
     pub(super) const fn is_empty(&self) -> bool {
-        self.input.is_empty() && self.output.is_empty() && !self.call_when_sent
+        self.input.is_empty() && !self.owes() && !self.call_when_sent
+    }
+
+    /// Whether a frame that has begun waits for the server, and not for the peer.
+    pub(super) fn waits_for_server(&self) -> bool {
+        self.stopped || self.schedule.as_ref().is_some_and(|schedule| schedule.is_waiting())
+    }
+
+    /// Adds `steps` to the schedule of the output, whose bytes come behind all that is owed.
+    pub(super) fn schedule(&mut self, steps: Vec<Step>) {
+        let owed = self.output.len();
+        self.schedule.get_or_insert_with(|| Box::new(Schedule::new())).add(steps, owed);
     }
 
     /// Notes what the protocol wants before it is shown the `left` bytes again.

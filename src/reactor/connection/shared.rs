@@ -109,6 +109,8 @@ pub(in crate::reactor) struct News {
     pub(in crate::reactor) introduced: Option<Introduced>,
     /// The protocol asks to be called after this time.
     pub(in crate::reactor) call_after: Option<Duration>,
+    /// The schedule of the connection's output goes on after this time.
+    pub(in crate::reactor) send_after: Option<Duration>,
 }
 
 /// The peer that a PROXY header has named.

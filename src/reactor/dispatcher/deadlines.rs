@@ -41,6 +41,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             .chain(self.waits.next())
             .chain(self.units.next())
             .chain(self.calls.next())
+            .chain(self.sends.next())
             .chain(self.next_trim)
             .chain(self.last_call)
             .chain(end)
@@ -68,8 +69,16 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             self.time_out_unit(key, unit);
         }
         for _ in 0..EXPIRIES_PER_ROUND {
-            let Some(token) = self.calls.expire(now) else { break };
+            let Some((token, _)) = self.calls.expire(now) else { break };
             self.visit(token, |connection, _, cx| connection.call(cx));
+        }
+        for _ in 0..EXPIRIES_PER_ROUND {
+            let Some((token, due)) = self.sends.expire(now) else { break };
+            self.connections[token.key()].wake_schedule();
+            // The next time follows from this one, so that the lateness of a poll does not add up.
+            self.sent_at = Some(due);
+            self.turn(token, Readiness::ALL);
+            self.sent_at = None;
         }
         for index in 0..self.services.len() {
             let accepting = self.services[index].accepting;

@@ -1,0 +1,446 @@
+//! The layer around a protocol that changes its replies.
+
+use std::{mem, ops::Range, sync::Arc, time::Duration};
+
+use super::{
+    Fault, FaultEvent, Faults, Hit, Kind, Plan, Units, Where, content::Content, plan::Purpose,
+    text::Share, units::Piece,
+};
+use crate::{
+    Ends, Reason, Token,
+    protocol::{
+        Ending, Next, Output, PerConnection, Protocol, Received, Refusal,
+        schedule::{Pieces, Step, time_of},
+    },
+    random::Random,
+};
+
+/// A rate is kept in steps of this many a second, or of one byte.
+const RATE_STEPS: u64 = 100;
+
+/// Changes the replies of another protocol as the plan of its listener says.
+///
+/// A connection that no fault concerns is passed through: its echo is not copied.
+#[derive(Debug)]
+pub struct Faulty<P> {
+    inner: P,
+    faults: Arc<Faults>,
+    units: Units,
+    /// The connections that faults concern.
+    afflicted: PerConnection<Box<Afflicted>>,
+}
+
+/// A connection that faults concern.
+#[derive(Debug)]
+struct Afflicted {
+    faults: Arc<Faults>,
+    units: Units,
+    plan: Arc<Plan>,
+    ordinal: u64,
+    /// Indices into the plan.
+    concern: Vec<usize>,
+    /// Whether all its output is scheduled, which it is if any of its faults needs that.
+    is_scheduled: bool,
+    /// Nothing more leaves; what comes is discarded.
+    is_over: bool,
+    /// Frames so far.
+    frames: u64,
+    /// Bytes of replies that the protocol made, in frames.
+    made: u64,
+    /// Bytes that were put out.
+    sent: u64,
+    /// The beginning of an answer, which the protocol makes in several parts.
+    partial: Vec<u8>,
+    /// A frame that leaves behind the next one.
+    swapped: Vec<u8>,
+    /// Frames that wait to leave in one write, and how many they are.
+    group: (Vec<u8>, u64),
+    /// How long the bytes put out in this call will wait already.
+    waited: Duration,
+}
+
+/// How a frame leaves.
+struct Delivery {
+    delay: Duration,
+    pieces: Pieces,
+    group: u64,
+    cut: Cut,
+}
+
+/// What happens inside a frame, after so many of its bytes.
+enum Cut {
+    None,
+    Pause(u64, Duration),
+    Last(u64, Vec<Step>),
+}
+
+impl<P> Faulty<P> {
+    /// `inner`, whose replies consist of `units`, with the faults of its listener.
+    pub const fn new(faults: Arc<Faults>, units: Units, inner: P) -> Self {
+        Self { inner, faults, units, afflicted: PerConnection::new() }
+    }
+}
+
+impl<P: Protocol> Faulty<P> {
+    /// Calls `call`, and changes what it puts into the output.
+    fn around(
+        &mut self,
+        connection: Token,
+        out: &mut Output,
+        call: impl FnOnce(&mut P, &mut Output),
+    ) {
+        let Some(afflicted) = self.afflicted.get_mut(connection) else {
+            return call(&mut self.inner, out);
+        };
+        if afflicted.is_over {
+            return;
+        }
+        let start = out.bytes().len();
+        call(&mut self.inner, out);
+        afflicted.replace(start, false, out);
+    }
+}
+
+impl<P: Protocol> Protocol for Faulty<P> {
+    fn opened(&mut self, connection: Token, ends: &Ends, out: &mut Output) -> Result<(), Refusal> {
+        let (plan, ordinal) = self.faults.enter();
+        let concern: Vec<usize> =
+            (0..plan.faults().len()).filter(|&index| plan.concerns(index, ordinal)).collect();
+        if concern.is_empty() {
+            return self.inner.opened(connection, ends, out);
+        }
+        let is_scheduled = concern.iter().any(|&index| plan.faults()[index].kind.is_scheduled());
+        let mut afflicted = Box::new(Afflicted {
+            faults: Arc::clone(&self.faults),
+            units: self.units,
+            plan,
+            ordinal,
+            concern,
+            is_scheduled,
+            is_over: false,
+            frames: 0,
+            made: 0,
+            sent: 0,
+            partial: Vec::new(),
+            swapped: Vec::new(),
+            group: (Vec::new(), 0),
+            waited: Duration::ZERO,
+        });
+        afflicted.begin(out);
+        let start = out.bytes().len();
+        let opened = match afflicted.is_over {
+            true => Ok(()),
+            false => self.inner.opened(connection, ends, out),
+        };
+        afflicted.replace(start, false, out);
+        self.afflicted.insert(connection, afflicted);
+        opened
+    }
+
+    fn receive(
+        &mut self,
+        connection: Token,
+        input: &[u8],
+        seen: usize,
+        out: &mut Output,
+    ) -> Received {
+        let Some(afflicted) = self.afflicted.get_mut(connection) else {
+            return self.inner.receive(connection, input, seen, out);
+        };
+        if afflicted.is_over {
+            return Received::answered(input.len(), 0, Next::Idle);
+        }
+        let start = out.bytes().len();
+        let mut received = if self.units == Units::Answers {
+            // The protocol then stops behind each answer, and says in this way where it ends.
+            let before = out.replace_high_water(start + 1);
+            let received = self.inner.receive(connection, input, seen, out);
+            out.replace_high_water(before);
+            received
+        } else {
+            self.inner.receive(connection, input, seen, out)
+        };
+        if received.echo {
+            out.extend(&input[..received.consumed]);
+            received.echo = false;
+        }
+        if received.frames == 0 && received.next == Next::Full && self.units == Units::Answers {
+            afflicted.partial.extend(out.as_mut_vec().drain(start..));
+        } else {
+            afflicted.replace(start, received.frames > 0, out);
+        }
+        if afflicted.is_over && !matches!(received.next, Next::Finish | Next::Refuse(_)) {
+            received = Received::answered(input.len(), received.frames, Next::Idle);
+        }
+        received
+    }
+
+    fn ending(&mut self, connection: Token, cause: Ending, out: &mut Output) {
+        self.around(connection, out, |inner, out| inner.ending(connection, cause, out));
+        if let Some(afflicted) = self.afflicted.get_mut(connection) {
+            afflicted.let_go(out);
+        }
+    }
+
+    fn sent(&mut self, connection: Token, out: &mut Output) {
+        self.around(connection, out, |inner, out| inner.sent(connection, out));
+    }
+
+    fn called(&mut self, connection: Token, out: &mut Output) {
+        self.around(connection, out, |inner, out| inner.called(connection, out));
+    }
+
+    fn half_closed(&mut self, connection: Token, out: &mut Output) {
+        self.around(connection, out, |inner, out| inner.half_closed(connection, out));
+        if let Some(afflicted) = self.afflicted.get_mut(connection) {
+            afflicted.let_go(out);
+        }
+    }
+
+    fn closed(&mut self, connection: Token, reason: Reason) {
+        self.afflicted.remove(connection);
+        self.inner.closed(connection, reason);
+    }
+
+    fn reads_while_owed(&self) -> bool {
+        self.inner.reads_while_owed()
+    }
+
+    fn begins_with_handshake(&self) -> bool {
+        self.inner.begins_with_handshake()
+    }
+
+    fn introduces_peers(&self) -> bool {
+        self.inner.introduces_peers()
+    }
+
+    /// A connection with faults stays where it is: its place in the plan goes with its loop.
+    fn describe(&self, connection: Token) -> Option<Vec<u8>> {
+        match self.afflicted.get(connection) {
+            Some(_) => None,
+            None => self.inner.describe(connection),
+        }
+    }
+
+    fn restore(&mut self, connection: Token, ends: &Ends, state: &[u8]) -> bool {
+        self.inner.restore(connection, ends, state)
+    }
+}
+
+impl Afflicted {
+    /// Does what concerns the whole connection, as it opens.
+    fn begin(&mut self, out: &mut Output) {
+        for position in 0..self.concern.len() {
+            let index = self.concern[position];
+            let Fault { kind, place, .. } = &self.plan.faults()[index];
+            let steps = match kind {
+                Kind::AcceptDelay(time) => vec![Step::Wait(*time)],
+                Kind::Loss(share) => vec![Step::Lose(share.0)],
+                Kind::ResetOnAccept => vec![Step::Reset],
+                Kind::Deaf if *place == Where::All => vec![Step::Hold],
+                Kind::Mute if *place == Where::All => Vec::new(),
+                Kind::Blackhole if *place == Where::All => {
+                    vec![Step::Lose(Share::ALL.0), Step::Hold]
+                }
+                _ => continue,
+            };
+            self.is_over = !matches!(steps[..], [Step::Wait(_) | Step::Lose(_)]);
+            self.tell(index, 0, 0);
+            steps.into_iter().for_each(|step| out.step(step));
+            if self.is_over {
+                return;
+            }
+        }
+    }
+
+    /// Replaces the output from `start` on by what the faults make of it.
+    fn replace(&mut self, start: usize, is_answer: bool, out: &mut Output) {
+        if self.units == Units::Bytes && !self.is_scheduled && !self.is_over {
+            // Nothing of it can be changed.
+            return;
+        }
+        let mut made = mem::take(&mut self.partial);
+        made.extend(out.as_mut_vec().drain(start..));
+        self.waited = Duration::ZERO;
+        let mut rest = &made[..];
+        while !rest.is_empty() && !self.is_over {
+            let length = match self.units.first(rest, is_answer) {
+                Piece::Frame(length, payload) => {
+                    self.frame(&rest[..length], payload, out);
+                    length
+                }
+                Piece::Other(length) => {
+                    self.put(&rest[..length], Pieces::Any, out);
+                    length
+                }
+            };
+            rest = &rest[length..];
+        }
+    }
+
+    /// Applies the faults to a frame, and puts it out.
+    fn frame(&mut self, whole: &[u8], payload: Range<usize>, out: &mut Output) {
+        // All bytes of a connection without frames are one frame, which goes on.
+        let goes_on = self.units == Units::Bytes && self.frames > 0;
+        let passed = if self.units == Units::Bytes { self.made } else { 0 };
+        self.frames += u64::from(!goes_on);
+        let hit = Hit { connection: self.ordinal, frame: self.frames, before: self.made };
+        self.made += whole.len() as u64;
+        let mut content = Content { bytes: whole.to_vec(), payload };
+        let mut delivery =
+            Delivery { delay: Duration::ZERO, pieces: Pieces::Any, group: 1, cut: Cut::None };
+        let (mut is_dropped, mut is_swapped) = (false, false);
+        for position in 0..self.concern.len() {
+            let index = self.concern[position];
+            let plan = Arc::clone(&self.plan);
+            let Fault { kind, place, .. } = &plan.faults()[index];
+            let is_of_connection = kind.entry().is_of_connection
+                || *place == Where::All
+                    && matches!(kind, Kind::Deaf | Kind::Mute | Kind::Blackhole);
+            if is_of_connection || !plan.happens(index, hit) {
+                continue;
+            }
+            let mut random = plan.random(index, hit, Purpose::Value);
+            let mut byte = 0;
+            match kind {
+                Kind::Drop => is_dropped = true,
+                Kind::Swap => is_swapped = true,
+                Kind::Coalesce(count) => delivery.group = *count,
+                Kind::Delay(delay) => delivery.delay += delay.draw(&mut random),
+                Kind::Slice(_) | Kind::Rate(_) => delivery.slice(kind, random),
+                Kind::Stall(at, _) | Kind::Fin(at) | Kind::Reset(at) => {
+                    // In a frame that goes on, `at` may be in a part that has left, or in one that is to come.
+                    byte = at.saturating_sub(passed);
+                    let is_elsewhere = (goes_on && *at <= passed) || byte > whole.len() as u64;
+                    if self.units == Units::Bytes && is_elsewhere {
+                        continue;
+                    }
+                    delivery.cut = match kind {
+                        Kind::Stall(_, Some(pause)) => Cut::Pause(byte, *pause),
+                        Kind::Stall(_, None) => Cut::Last(byte, vec![Step::Hold]),
+                        Kind::Fin(_) => Cut::Last(byte, vec![Step::Finish]),
+                        _ => Cut::Last(byte, vec![Step::Reset]),
+                    };
+                }
+                Kind::Deaf => delivery.cut = Cut::Last(0, vec![Step::Hold]),
+                Kind::Mute => delivery.cut = Cut::Last(0, Vec::new()),
+                Kind::Blackhole => {
+                    delivery.cut = Cut::Last(0, vec![Step::Lose(Share::ALL.0), Step::Hold]);
+                }
+                kind => content.change(kind, self.units, &mut random),
+            }
+            // The connection is one frame that goes on: told once.
+            if !goes_on || matches!(kind, Kind::Stall(..) | Kind::Fin(_) | Kind::Reset(_)) {
+                self.tell(index, hit.frame, byte);
+            }
+        }
+        if is_dropped {
+            return;
+        }
+        let mut bytes = content.bytes;
+        if is_swapped && self.swapped.is_empty() {
+            self.swapped = bytes;
+            return;
+        }
+        bytes.append(&mut self.swapped);
+        self.deliver(&bytes, delivery, out);
+    }
+
+    /// Puts a frame out.
+    fn deliver(&mut self, bytes: &[u8], mut delivery: Delivery, out: &mut Output) {
+        let (group, count) = &mut self.group;
+        *count += 1;
+        let is_cut = !matches!(delivery.cut, Cut::None);
+        if *count < delivery.group && !is_cut {
+            group.extend_from_slice(bytes);
+            return;
+        }
+        *count = 0;
+        let mut joined = mem::take(group);
+        let delay = delivery.delay.saturating_sub(self.waited);
+        if delay > Duration::ZERO {
+            self.put(&mem::take(&mut joined), Pieces::Any, out);
+            out.step(Step::Wait(delay));
+            self.waited += delay;
+        }
+        if !joined.is_empty() {
+            if delivery.pieces == Pieces::Any && !is_cut {
+                joined.extend_from_slice(bytes);
+                return self.put(&joined, Pieces::Any, out);
+            }
+            self.put(&joined, Pieces::Any, out);
+        }
+        if let Pieces::Sliced { rate: Some(rate), .. } = delivery.pieces {
+            self.waited += time_of(bytes.len() as u64, rate);
+        }
+        let at = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
+        match delivery.cut {
+            Cut::None => self.put(bytes, delivery.pieces, out),
+            Cut::Pause(cut, pause) => {
+                let (before, behind) = bytes.split_at(at(cut));
+                self.put(before, delivery.pieces, out);
+                out.step(Step::Wait(pause));
+                self.waited += pause;
+                if let Pieces::Sliced { random, .. } = &mut delivery.pieces {
+                    random.next();
+                }
+                self.put(behind, delivery.pieces, out);
+            }
+            Cut::Last(cut, steps) => {
+                self.put(&bytes[..at(cut)], delivery.pieces, out);
+                steps.into_iter().for_each(|step| out.step(step));
+                self.is_over = true;
+            }
+        }
+    }
+
+    /// Puts out the frames that wait for others.
+    fn let_go(&mut self, out: &mut Output) {
+        let mut waiting = mem::take(&mut self.group).0;
+        waiting.append(&mut self.swapped);
+        if !self.is_over {
+            self.put(&waiting, Pieces::Any, out);
+        }
+    }
+
+    fn put(&mut self, bytes: &[u8], pieces: Pieces, out: &mut Output) {
+        self.sent += bytes.len() as u64;
+        out.extend(bytes);
+        if self.is_scheduled && !bytes.is_empty() {
+            out.step(Step::Send { bytes: bytes.len(), pieces });
+        }
+    }
+
+    /// Tells of the fault at `index`, which happens `at` bytes behind the start of this frame.
+    fn tell(&self, index: usize, frame: u64, at: u64) {
+        self.faults.tell(&FaultEvent {
+            connection: self.ordinal,
+            frame,
+            byte: self.sent + at,
+            index,
+            fault: &self.plan.faults()[index],
+        });
+    }
+}
+
+impl Delivery {
+    /// Slices the frame, and keeps a rate if there is one.
+    fn slice(&mut self, kind: &Kind, random: Random) {
+        let before = match self.pieces {
+            Pieces::Any => None,
+            Pieces::Sliced { least, most, rate, .. } => Some((least, most, rate)),
+        };
+        let (least, most, rate) = match (kind, before) {
+            (Kind::Slice(span), before) => {
+                (span.least, span.most, before.and_then(|(.., rate)| rate))
+            }
+            (Kind::Rate(rate), None) => {
+                let step = (rate / RATE_STEPS).max(1);
+                (step, step, Some(*rate))
+            }
+            (Kind::Rate(rate), Some((least, most, _))) => (least, most, Some(*rate)),
+            _ => return,
+        };
+        self.pieces = Pieces::Sliced { least, most, rate, random };
+    }
+}
