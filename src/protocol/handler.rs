@@ -16,7 +16,7 @@
 
 use std::time::Duration;
 
-use super::{Ending, Next, Output, Protocol, Received, Refusal, frames::after};
+use super::{Ending, Next, Output, Protocol, Received, Refusal, scanned::after};
 use crate::{
     Ends, Reason, Token,
     frame::{Dialect, FrameError, Payload},

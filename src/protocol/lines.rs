@@ -14,12 +14,11 @@ use memchr::memchr_iter;
 use super::{
     Next, Output, Protocol, Received, Refusal,
     fault::Units,
-    identity::{greeted, line},
+    identity::{Tag, greeted, line},
     key::{BANNER, REPLY},
     offer::Offer,
-    reply::LineReply,
 };
-use crate::{Ends, Token};
+use crate::{Ends, Reason, Token};
 
 pub(super) const OFFER: Offer = Offer {
     name: "lines",
@@ -89,6 +88,43 @@ impl Protocol for Lines {
 
     fn restore(&mut self, _: Token, _: &Ends, state: &[u8]) -> bool {
         state.is_empty()
+    }
+}
+
+/// Answers each line with a fixed one: the `reply` key.
+struct LineReply {
+    lines: Lines,
+    reply: Tag,
+}
+
+impl Protocol for LineReply {
+    fn opened(&mut self, connection: Token, ends: &Ends, _: &mut Output) -> Result<(), Refusal> {
+        self.reply.opened(connection, ends);
+        Ok(())
+    }
+
+    fn receive(
+        &mut self,
+        connection: Token,
+        input: &[u8],
+        seen: usize,
+        out: &mut Output,
+    ) -> Received {
+        let echo = self.lines.receive(connection, input, seen, out);
+        let text = self.reply.text(connection);
+        let ends = memchr_iter(b'\n', &input[..echo.consumed]);
+        for (answered, end) in (1..).zip(ends) {
+            line(text, out);
+            if answered < echo.frames && out.is_full() {
+                // A reply may be much longer than a line: the lines behind wait until the peer has taken this much.
+                return Received::answered(end + 1, answered, Next::Full);
+            }
+        }
+        Received::answered(echo.consumed, echo.frames, echo.next)
+    }
+
+    fn closed(&mut self, connection: Token, _: Reason) {
+        self.reply.closed(connection);
     }
 }
 

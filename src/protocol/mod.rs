@@ -20,6 +20,7 @@ pub mod per_connection;
 pub mod proxy;
 mod raw;
 mod reply;
+mod scanned;
 pub(crate) mod schedule;
 pub mod websocket;
 #[cfg(test)]
@@ -27,13 +28,14 @@ mod wrappers;
 
 use std::time::Duration;
 
-pub use frames::{Frames, looks_like};
+pub use frames::Frames;
 pub use handler::{Framed, Handler, Reply};
 pub use key::{BadTerms, COMMON, Key};
 pub use offer::{Offer, Terms};
 pub use offers::{offer, offers};
 pub use per_connection::PerConnection;
 pub use raw::Raw;
+pub use scanned::looks_like;
 
 use self::schedule::Step;
 use crate::{Ends, Peer, Reason, Token, plural::bytes};
