@@ -226,10 +226,16 @@ function confirm(title, what, yes) {
   text(by("confirm-text"), what);
   text(by("confirm-yes"), yes);
   const dialog = by("confirm");
-  dialog.returnValue = "";
   dialog.showModal();
+  // Not the event "close": it comes later, when the next question may be open.
   return new Promise((resolve) => {
-    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
+    const answer = (value) => () => {
+      dialog.close();
+      resolve(value);
+    };
+    by("confirm-yes").onclick = answer(true);
+    by("confirm-no").onclick = answer(false);
+    dialog.oncancel = answer(false);
   });
 }
 
@@ -296,7 +302,7 @@ by("login").querySelector("form").addEventListener("submit", async (event) => {
   }
   daemon.use(token);
   try {
-    await daemon.read("/stats");
+    await daemon.check();
     text(by("login-error"), "");
     stage = "";
     countNow();
@@ -316,8 +322,6 @@ by("log").addEventListener("submit", async (event) => {
 by("drain").addEventListener("click", drain);
 by("replace").addEventListener("click", replace);
 by("sort").addEventListener("change", () => listNow());
-by("confirm-no").addEventListener("click", () => by("confirm").close("no"));
-by("confirm-yes").addEventListener("click", () => by("confirm").close("yes"));
 
 const countNow = repeat(counters);
 const listNow = repeat(lists);
