@@ -18,7 +18,8 @@ use serde_json::Value;
 
 fn status(arguments: &[&str]) -> Command {
     let mut command = resound();
-    command.arg("status").args(arguments).env_remove("NO_COLOR");
+    // The machine may be slow.
+    command.args(["status", "--timeout", "120s"]).args(arguments).env_remove("NO_COLOR");
     command
 }
 

@@ -14,10 +14,8 @@ use crate::{
         Failure,
         socket::{Server, Socket},
     },
+    common::units::TimeLimit,
 };
-
-/// How long connecting may take, and then each read: the admin port itself gives up on a loop after 5 s.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Bytes that an answer may have: many times as many as those of 256 connections.
 const LONGEST: u64 = 16 << 20;
@@ -27,6 +25,8 @@ const LONGEST: u64 = 16 << 20;
 pub(super) struct AdminPort {
     pub(super) address: Address,
     pub(super) token: Option<Token>,
+    /// How long connecting may take, and then each read; `None` for ever.
+    pub(super) timeout: Option<Duration>,
 }
 
 /// What it answered.
@@ -39,11 +39,11 @@ pub(super) enum Answer {
 impl AdminPort {
     /// Asks for `path`.
     pub(super) fn get(&self, path: &str) -> Result<Answer, Failure> {
-        let mut socket = Socket::connect(&self.address, Some(PATIENCE), Server::Admin)?;
+        let mut socket = Socket::connect(&self.address, self.timeout, Server::Admin)?;
         let response = self.exchange(&mut socket, path).map_err(|error| {
             let why = match error.kind() {
                 ErrorKind::WouldBlock | ErrorKind::TimedOut => {
-                    format!("no answer within {} s", PATIENCE.as_secs())
+                    format!("no answer within {} (--timeout)", TimeLimit(self.timeout))
                 }
                 _ => error.to_string(),
             };
@@ -54,8 +54,10 @@ impl AdminPort {
 
     /// Sends a request, and reads until the other side closes: HTTP/1.0 has no chunks and no second request.
     fn exchange(&self, socket: &mut Socket, path: &str) -> std::io::Result<Vec<u8>> {
-        socket.set_read_timeout(PATIENCE)?;
-        socket.set_write_timeout(PATIENCE)?;
+        if let Some(timeout) = self.timeout {
+            socket.set_read_timeout(timeout)?;
+            socket.set_write_timeout(timeout)?;
+        }
         // The port takes no other names than localhost.
         let host = match &self.address {
             Address::Ip(address) => address.to_string(),

@@ -14,7 +14,10 @@ use resound::listen::Address;
 
 use self::{http::AdminPort, sample::Sample};
 use super::{Failure, admin, output::print};
-use crate::{admin::Token, common::units::Time};
+use crate::{
+    admin::Token,
+    common::units::{Time, TimeLimit},
+};
 
 /// Between the two samples that the rates are made of.
 const APART: Duration = Duration::from_secs(1);
@@ -37,6 +40,10 @@ pub(crate) struct StatusArgs {
     #[arg(long)]
     json: bool,
 
+    /// Give up when an answer takes this long (off: never); the server itself gives up on a reactor after 5s
+    #[arg(long, short, value_name = "TIME", default_value_t = TimeLimit(Some(Duration::from_secs(10))))]
+    timeout: TimeLimit,
+
     /// The file of the server's --admin-token-file
     #[arg(long, env = "RESOUND_ADMIN_TOKEN_FILE", hide_env_values = true, value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -57,7 +64,7 @@ impl StatusArgs {
                 Failure::Failed(format!("--token-file {}: {error}", file.display()))
             })?),
         };
-        let port = AdminPort { address: self.address.clone(), token };
+        let port = AdminPort { address: self.address.clone(), token, timeout: self.timeout.0 };
         let form = Form { address: self.address.to_string(), is_json: self.json };
         if let Some(Time(every)) = self.watch {
             if every < Duration::from_millis(100) {
