@@ -307,9 +307,9 @@ fn gates_exit_with_3_only_when_they_are_so() {
         &["-z", "500ms", "-c", "2", "--fail-if", "p99>1h", "--fail-if", "errors>0"],
     );
     assert_eq!(passed.code, Some(0), "{passed:?}");
-    let failed = bench(&address, &["-z", "500ms", "-c", "2", "--fail-if", "rate<1G"]);
+    let failed = bench(&address, &["-z", "500ms", "-c", "2", "--fail-if", "rate<1000M"]);
     assert_eq!(failed.code, Some(3), "{failed:?}");
-    assert!(failed.stderr.contains("--fail-if rate<1G: the condition is met"), "{failed:?}");
+    assert!(failed.stderr.contains("--fail-if rate<1000M: the condition is met"), "{failed:?}");
 }
 
 #[test]

@@ -208,8 +208,11 @@ impl Sweep {
                         continue;
                     }
                     if self.mistake == M::EndsAtAResetInTheBacklog {
-                        // Blocks until the first byte is there, or the reset.
+                        // Blocks until the first byte is there, or the reset. It serves nobody after that.
                         self.over |= stream.peek(&mut [0]).is_err();
+                        if self.over {
+                            return any;
+                        }
                     }
                     stream.set_nodelay(true).unwrap_or_default();
                     stream.set_nonblocking(true).unwrap();
