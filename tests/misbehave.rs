@@ -50,6 +50,17 @@ fn read_to_end(stream: &mut TcpStream) -> (Vec<u8>, End) {
     }
 }
 
+/// Connects to a listener that resets this connection. RST may come before connect(2) returns, which then tells of it.
+fn is_reset_at_once(daemon: &Daemon) -> bool {
+    match TcpStream::connect(daemon.address(0)) {
+        Ok(mut stream) => {
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            read_to_end(&mut stream) == (Vec::new(), End::Reset)
+        }
+        Err(error) => error.kind() == ErrorKind::ConnectionReset,
+    }
+}
+
 /// Sends `input` and FIN to a listener with these keys; what comes back.
 fn exchange(keys: &str, input: &[u8]) -> (Vec<u8>, End) {
     let daemon = with(keys);
@@ -168,8 +179,7 @@ fn nothing_more_arrives(stream: &TcpStream) {
 fn connections_are_reset_or_delayed_as_they_begin_and_only_those_that_the_plan_names() {
     let daemon = with("fault=reset-on-accept#2+accept-delay=300ms#3");
     ping(&mut daemon.connect());
-    let mut second = daemon.connect();
-    assert_eq!(read_to_end(&mut second), (Vec::new(), End::Reset));
+    assert!(is_reset_at_once(&daemon));
     let start = Instant::now();
     ping(&mut daemon.connect());
     let waited = start.elapsed();
@@ -222,16 +232,15 @@ fn drained(daemon: Daemon) {
 #[test]
 fn a_server_with_held_connections_stops_in_order() {
     for keys in ["fault=deaf", "fault=stall=3", "fault=mute"] {
-        let daemon = with(keys);
+        // It does not wait for the end of the grace time, or this test would take an hour.
+        let faulty = format!("frames://127.0.0.1:0,{keys}");
+        let daemon = Daemon::start(&[&faulty], &["--grace", "1h"]);
         let mut stream = daemon.connect();
         stream.write_all(&frame(b"hello")).unwrap();
         if keys == "fault=stall=3" {
             assert_eq!(read_exactly(&mut stream, 3), [5, 0, 0]);
         }
-        let start = Instant::now();
         drained(daemon);
-        // The grace time is 10 s.
-        assert!(start.elapsed() < Duration::from_secs(9), "{keys}: {:?}", start.elapsed());
     }
 }
 
@@ -291,7 +300,8 @@ fn replies_wait_for_each_other_to_leave_in_one_write() {
         read_exactly(&mut stream, 24),
         [frame(b"ping"), frame(b"ping"), frame(b"ping")].concat()
     );
-    assert_eq!(segments::received(&stream).segments, 1);
+    // One; two if the kernel retransmits on a loaded machine. Three writes would be three at least.
+    assert!(segments::received(&stream).segments < 3);
     stream.write_all(&frame(b"last")).unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
     assert_eq!(read_to_end(&mut stream), (frame(b"last"), End::Fin));
@@ -320,9 +330,8 @@ fn delays_are_as_long_as_asked_for_and_frames_that_came_together_are_delayed_tog
     slow.write_all(&frame(b"slow")).unwrap();
     let mut fast = TcpStream::connect(daemon.address(1)).unwrap();
     ping(&mut fast);
-    // A client that resets such a connection is noticed, and the server need not wait an hour to stop.
-    common::reset(slow);
-    drop(fast);
+    drop((slow, fast));
+    // Nor does the server wait for an hour before it stops: --grace is 10 s.
     drained(daemon);
 }
 
@@ -488,11 +497,10 @@ fn loops_share_the_count_of_connections() {
     let faulty = "frames://127.0.0.1:0,fault=reset-on-accept#1..8";
     let daemon = Daemon::start(&[faulty], &["--reactors", "3"]);
     for ordinal in 1..=16 {
-        let mut stream = daemon.connect();
         if ordinal <= 8 {
-            assert_eq!(read_to_end(&mut stream), (Vec::new(), End::Reset), "connection {ordinal}");
+            assert!(is_reset_at_once(&daemon), "connection {ordinal}");
         } else {
-            ping(&mut stream);
+            ping(&mut daemon.connect());
         }
     }
 }
