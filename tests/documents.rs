@@ -190,7 +190,12 @@ fn each_symbol_that_the_architecture_names_is_there() {
         let Some((owner, name)) = quoted.split_once("::") else { continue };
         let is_type = owner.starts_with(|first: char| first.is_ascii_uppercase());
         if is_type {
-            let forms = [format!("fn {name}"), format!("{name}:"), format!(" {name},")];
+            let forms = [
+                format!("fn {name}"),
+                format!("{name}:"),
+                format!(" {name},"),
+                format!(" {name} {{"),
+            ];
             let is_there = forms.iter().any(|form| sources.contains(form));
             assert!(is_there && sources.contains(owner), "no {quoted}");
             symbols += 1;
