@@ -29,9 +29,13 @@ impl Terminal {
         let script = tool("script")?;
         let all = [words.get_program()].into_iter().chain(words.get_args());
         let all: Vec<&str> = all.map(|word| word.to_str().unwrap()).collect();
-        let command = format!("{before}; {}; echo exit code $?; stty -a", all.join(" "));
+        // The shell gets a typed Ctrl-C as well, and dash would end of it before it says the exit code.
+        let command =
+            format!("trap : INT; {before}; {}; echo exit code $?; stty -a", all.join(" "));
         let mut on_terminal = Command::new(script);
-        on_terminal.args(["--quiet", "--command", &command, "/dev/null"]).env("TERM", "xterm");
+        on_terminal.args(["--quiet", "--command", &command, "/dev/null"]);
+        // The same shell whatever the user's is.
+        on_terminal.env("TERM", "xterm").env("SHELL", "/bin/sh");
         for (name, value) in words.get_envs() {
             match value {
                 Some(value) => on_terminal.env(name, value),
