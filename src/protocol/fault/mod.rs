@@ -11,14 +11,15 @@
 mod content;
 mod kind;
 mod layer;
+mod list;
 mod plan;
-
 mod shared;
 mod text;
 mod units;
 
-pub use kind::{Damage, Delay, Entry, Group, KINDS, Kind, Length, Samples};
+pub use kind::{Damage, Delay, Kind, Length};
 pub use layer::Faulty;
+pub use list::{Entry, Group, KINDS, Samples};
 pub use plan::{Fault, Hit, Plan, PlanError, Where, Who};
 pub use shared::{FaultEvent, Faults, Journal};
 pub use text::{Share, Span};

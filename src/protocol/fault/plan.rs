@@ -9,7 +9,8 @@
 use std::{fmt, str::FromStr};
 
 use super::{
-    kind::{KINDS, Kind, Samples},
+    kind::Kind,
+    list::{KINDS, Samples},
     text::{Share, Span, digits, show_size, size},
     units::Units,
 };
