@@ -15,6 +15,16 @@ impl Random {
         random
     }
 
+    /// Where the stream is: [`at`](Self::at) goes on there.
+    pub(crate) const fn place(self) -> u64 {
+        self.0
+    }
+
+    /// The stream from a [`place`](Self::place) on.
+    pub(crate) const fn at(place: u64) -> Self {
+        Self(place)
+    }
+
     /// splitmix64, by Sebastiano Vigna.
     pub(crate) const fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);

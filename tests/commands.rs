@@ -253,6 +253,10 @@ fn script(command: &str, place: &str, folder: &Folder) -> String {
     for file in words.iter().filter_map(|word| word.strip_prefix('<')) {
         fs::write(folder.0.join(file), "some bytes, \n".repeat(20_000)).unwrap();
     }
+    for pair in words.windows(2).filter(|pair| pair[0] == "--replay") {
+        let line = r#"{"event":"opened","listener":1,"connection":1}"#;
+        fs::write(folder.0.join(&pair[1]), line).unwrap();
+    }
     for pair in words.windows(2).filter(|pair| pair[0] == "--server") {
         let program = without_taskset(&pair[1]);
         let program = program.split(' ').next().unwrap();

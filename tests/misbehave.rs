@@ -16,6 +16,8 @@ use std::{
 
 use common::{Daemon, PATIENCE, eventually, frame, ping, resound};
 
+#[path = "misbehave/recorded.rs"]
+mod recorded;
 #[path = "misbehave/segments.rs"]
 mod segments;
 
@@ -31,7 +33,7 @@ fn frames(payloads: &[&[u8]]) -> Vec<u8> {
 }
 
 /// How the other end has ended.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum End {
     Fin,
     Reset,

@@ -367,6 +367,32 @@ fn sigusr2_replaces_it_and_the_service_manager_learns_the_new_process() {
 }
 
 #[test]
+fn the_journal_of_faults_goes_on_and_says_that_connections_are_counted_again() {
+    let folder = Folder::new("journal");
+    let journal = folder.path("journal");
+    let arguments = ["--fault-journal", journal.to_str().unwrap()];
+    let mut running = Running::start(&["frames://127.0.0.1:0,fault=fin=3@2"], &arguments);
+    let text = || std::fs::read_to_string(&journal).unwrap();
+    let served = |running: &Running, wanted: &str| {
+        let mut stream = running.connect(0);
+        ping(&mut stream);
+        stream.write_all(&frame(b"second")).unwrap();
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).unwrap();
+        assert_eq!(rest, [6, 0, 0]);
+        eventually("the lines are written", || text() == wanted);
+    };
+    let opened = r#"{"event":"opened","listener":1,"connection":1}"#;
+    let fault =
+        r#"{"event":"fault","listener":1,"connection":1,"frame":2,"byte":11,"fault":"fin=3"}"#;
+    let of_one = format!("{opened}\n{fault}\n");
+    served(&running, &of_one);
+    running.replace();
+    served(&running, &format!("{of_one}{{\"event\":\"replaced\"}}\n{of_one}"));
+    running.stop();
+}
+
+#[test]
 fn a_process_that_is_started_by_hand_takes_over_through_a_socket() {
     let folder = Folder::new("takeover");
     let place = format!("unix:{}", folder.path("handover").display());

@@ -22,6 +22,7 @@ use super::{
     Failure,
     admin::{self, AdminArgs},
     bind_error, cannot, descriptors,
+    fault_files::FaultArgs,
     format::Format,
     log,
     output::Output,
@@ -99,6 +100,8 @@ pub(crate) struct ServeArgs {
     admin: AdminArgs,
     #[command(flatten)]
     replace: ReplaceArgs,
+    #[command(flatten)]
+    faults: FaultArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -214,9 +217,9 @@ impl ServeArgs {
         let mut reactors = Reactors::new(&config, self.reactors)?;
         let (mut ready, mut shown) = (String::new(), Vec::new());
         let mut plans = String::new();
-        for (listen, place) in places(listeners, sockets, successor)? {
-            let faults = protocols::faults(listen)
-                .map_err(|error| Failure::Usage(format!("--listen {listen}: {error}")))?;
+        let mut fault_files = self.faults.open()?;
+        for (number, (listen, place)) in (1..).zip(places(listeners, sockets, successor)?) {
+            let faults = fault_files.of(number, listen)?;
             let bound = self.listen(&mut reactors, listen, place, successor, faults.as_ref())?;
             let place = Listen { address: bound, keys: Vec::new(), ..listen.clone() };
             ready.push_str(&format!("listening on {place}\n"));
@@ -226,14 +229,18 @@ impl ServeArgs {
             }
             if let Some(faults) = faults {
                 let plan = faults.plan();
-                plans.push_str(&format!("faults on {place}: {plan}, seed={}\n", plan.seed));
+                let seed = match plan.is_repeating() {
+                    true => String::new(),
+                    false => format!(", seed={}", plan.seed),
+                };
+                plans.push_str(&format!("faults on {place}: {plan}{seed}\n"));
             }
         }
-
         let limits = reactors.limits();
         let reactors_count = reactors.count();
         let admin = self.admin.bind(successor.as_mut())?;
         let (mut port, own) = self.replace.port(successor.as_mut())?;
+        fault_files.begin(successor.is_some())?;
         let (path, replace_timeout) = self.replace.offer();
         let mut offered = reactors.offered();
         let mut supervisor = reactors.start(signals, Notifier::from_env(), self.drain_delay.0)?;
@@ -261,6 +268,7 @@ impl ServeArgs {
             path.map(|path| Offered::alone(Role::Handover, path.clone(), path, reactors_count)),
         );
         if let Some(mut successor) = successor.take() {
+            fault_files.note_replaced();
             let taken = successor.take_over(own).map_err(|why| {
                 successor.fail(&why);
                 Failure::Failed(format!("cannot take over from the running daemon: {why}"))
@@ -278,7 +286,8 @@ impl ServeArgs {
         let outcome = supervisor.wait();
         output.say(&format!("served for {}\n", supervisor.summary()));
         output.flush();
-        outcome.map(|()| ExitCode::SUCCESS)
+        let journal = fault_files.finish();
+        outcome.and(journal).map(|()| ExitCode::SUCCESS)
     }
 
     fn config(&self, listeners: &[&Listen]) -> Config {

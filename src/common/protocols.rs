@@ -140,13 +140,19 @@ pub(crate) fn faults(listen: &Listen) -> Result<Option<Arc<Faults>>, String> {
     };
     let read = |path: &str| fs::read_to_string(path).map_err(|error| error.to_string());
     let plan = Plan::parse(fault, &read).map_err(|error| error.to_string())?;
-    let needs_tcp = plan.faults().iter().find(|fault| fault.kind.is_for_tcp());
-    if let (Some(fault), Address::Unix(_)) = (needs_tcp, &listen.address) {
-        return Err(format!(
-            "fault \"{fault}\": Unix sockets have neither segments nor RST; use TCP"
-        ));
-    }
+    check_address(&plan, listen)?;
     Ok(Some(Arc::new(Faults::new(plan.with_seed(seed.unwrap_or_else(any_seed))))))
+}
+
+/// Fails if a listener at this address cannot have a fault of the plan.
+pub(crate) fn check_address(plan: &Plan, listen: &Listen) -> Result<(), String> {
+    let needs_tcp = plan.faults().iter().find(|fault| fault.kind.is_for_tcp());
+    match (needs_tcp, &listen.address) {
+        (Some(fault), Address::Unix(_)) => {
+            Err(format!("fault \"{fault}\": Unix sockets have neither segments nor RST; use TCP"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A seed that is easy to type.

@@ -127,6 +127,19 @@ impl Delay {
 }
 
 impl Kind {
+    /// Whether it stops or ends a frame.
+    pub(super) const fn is_cut(&self) -> bool {
+        matches!(
+            self,
+            Self::Stall(..)
+                | Self::Fin(_)
+                | Self::Reset(_)
+                | Self::Deaf
+                | Self::Mute
+                | Self::Blackhole
+        )
+    }
+
     /// Whether it takes a socket filter.
     pub(super) const fn needs_filter(&self) -> bool {
         matches!(self, Self::Blackhole | Self::Loss(_))

@@ -1,9 +1,9 @@
 //! The layer around a protocol that changes its replies.
 
-use std::{mem, ops::Range, sync::Arc, time::Duration};
+use std::{borrow::Cow, mem, ops::Range, sync::Arc, time::Duration};
 
 use super::{
-    Fault, FaultEvent, Faults, Hit, Kind, Plan, Units, Where, content::Content, plan::Purpose,
+    Fault, FaultEvent, Faults, Group, Hit, Kind, Plan, Units, content::Content, plan::Purpose,
     text::Share, units::Piece,
 };
 use crate::{
@@ -67,6 +67,14 @@ struct Delivery {
     cut: Cut,
 }
 
+/// A fault that happens in a frame, `at` bytes behind its start.
+struct Happening<'p> {
+    fault: &'p Fault,
+    kind: Cow<'p, Kind>,
+    draw: Option<u64>,
+    at: u64,
+}
+
 /// What happens inside a frame, after so many of its bytes.
 enum Cut {
     None,
@@ -104,8 +112,7 @@ impl<P: Protocol> Faulty<P> {
 impl<P: Protocol> Protocol for Faulty<P> {
     fn opened(&mut self, connection: Token, ends: &Ends, out: &mut Output) -> Result<(), Refusal> {
         let (plan, ordinal) = self.faults.enter();
-        let concern: Vec<usize> =
-            (0..plan.faults().len()).filter(|&index| plan.concerns(index, ordinal)).collect();
+        let concern = plan.concerning(ordinal);
         if concern.is_empty() {
             return self.inner.opened(connection, ends, out);
         }
@@ -232,20 +239,21 @@ impl Afflicted {
     fn begin(&mut self, out: &mut Output) {
         for position in 0..self.concern.len() {
             let index = self.concern[position];
-            let Fault { kind, place, .. } = &self.plan.faults()[index];
-            let steps = match kind {
+            let fault = &self.plan.faults()[index];
+            if !fault.is_of_connection() {
+                continue;
+            }
+            let steps = match &fault.kind {
                 Kind::AcceptDelay(time) => vec![Step::Wait(*time)],
                 Kind::Loss(share) => vec![Step::Lose(share.0)],
                 Kind::ResetOnAccept => vec![Step::Reset],
-                Kind::Deaf if *place == Where::All => vec![Step::Hold],
-                Kind::Mute if *place == Where::All => Vec::new(),
-                Kind::Blackhole if *place == Where::All => {
-                    vec![Step::Lose(Share::ALL.0), Step::Hold]
-                }
+                Kind::Deaf => vec![Step::Hold],
+                Kind::Mute => Vec::new(),
+                Kind::Blackhole => vec![Step::Lose(Share::ALL.0), Step::Hold],
                 _ => continue,
             };
             self.is_over = !matches!(steps[..], [Step::Wait(_) | Step::Lose(_)]);
-            self.tell(index, 0, 0);
+            self.tell(0, &Happening { fault, kind: Cow::Borrowed(&fault.kind), draw: None, at: 0 });
             steps.into_iter().for_each(|step| out.step(step));
             if self.is_over {
                 return;
@@ -290,36 +298,35 @@ impl Afflicted {
         let mut delivery =
             Delivery { delay: Duration::ZERO, pieces: Pieces::Any, group: 1, cut: Cut::None };
         let (mut is_dropped, mut is_swapped) = (false, false);
-        for position in 0..self.concern.len() {
+        let plan = Arc::clone(&self.plan);
+        let mut happening = Vec::new();
+        for position in plan.candidates(&self.concern, hit.frame) {
             let index = self.concern[position];
-            let plan = Arc::clone(&self.plan);
-            let Fault { kind, place, .. } = &plan.faults()[index];
-            let is_of_connection = kind.entry().is_of_connection
-                || *place == Where::All
-                    && matches!(kind, Kind::Deaf | Kind::Mute | Kind::Blackhole);
-            if is_of_connection || !plan.happens(index, hit) {
+            let fault = &plan.faults()[index];
+            if fault.is_of_connection() || !plan.happens(index, hit) {
                 continue;
             }
             let mut random = plan.random(index, hit, Purpose::Value);
-            let mut byte = 0;
-            match kind {
+            let (kind, draw) = fault.kind.settle(random);
+            let mut cut_at = 0;
+            match &*kind {
                 Kind::Drop => is_dropped = true,
                 Kind::Swap => is_swapped = true,
                 Kind::Coalesce(count) => delivery.group = *count,
                 Kind::Delay(delay) => delivery.delay += delay.draw(&mut random),
-                Kind::Slice(_) | Kind::Rate(_) => delivery.slice(kind, random),
+                Kind::Slice(_) | Kind::Rate(_) => delivery.slice(&kind, random),
                 Kind::Stall(at, _) | Kind::Fin(at) | Kind::Reset(at) => {
                     // In a frame that goes on, `at` may be in a part that has left, or in one that is to come.
-                    byte = at.saturating_sub(passed);
-                    let is_elsewhere = (goes_on && *at <= passed) || byte > whole.len() as u64;
+                    cut_at = at.saturating_sub(passed);
+                    let is_elsewhere = (goes_on && *at <= passed) || cut_at > whole.len() as u64;
                     if self.units == Units::Bytes && is_elsewhere {
                         continue;
                     }
-                    delivery.cut = match kind {
-                        Kind::Stall(_, Some(pause)) => Cut::Pause(byte, *pause),
-                        Kind::Stall(_, None) => Cut::Last(byte, vec![Step::Hold]),
-                        Kind::Fin(_) => Cut::Last(byte, vec![Step::Finish]),
-                        _ => Cut::Last(byte, vec![Step::Reset]),
+                    delivery.cut = match &*kind {
+                        Kind::Stall(_, Some(pause)) => Cut::Pause(cut_at, *pause),
+                        Kind::Stall(_, None) => Cut::Last(cut_at, vec![Step::Hold]),
+                        Kind::Fin(_) => Cut::Last(cut_at, vec![Step::Finish]),
+                        _ => Cut::Last(cut_at, vec![Step::Reset]),
                     };
                 }
                 Kind::Deaf => delivery.cut = Cut::Last(0, vec![Step::Hold]),
@@ -330,20 +337,25 @@ impl Afflicted {
                 kind => content.change(kind, self.units, &mut random),
             }
             // The connection is one frame that goes on: told once.
-            if !goes_on || matches!(kind, Kind::Stall(..) | Kind::Fin(_) | Kind::Reset(_)) {
-                self.tell(index, hit.frame, byte);
+            if !goes_on || matches!(*kind, Kind::Stall(..) | Kind::Fin(_) | Kind::Reset(_)) {
+                happening.push(Happening { fault, kind, draw, at: cut_at });
             }
         }
-        if is_dropped {
-            return;
-        }
         let mut bytes = content.bytes;
-        if is_swapped && self.swapped.is_empty() {
-            self.swapped = bytes;
-            return;
+        let waits = is_swapped && self.swapped.is_empty();
+        if !is_dropped && !waits {
+            bytes.append(&mut self.swapped);
         }
-        bytes.append(&mut self.swapped);
-        self.deliver(&bytes, delivery, out);
+        keep_what_is_done(&mut happening, is_dropped, waits);
+        for one in &mut happening {
+            one.at = one.at.min(bytes.len() as u64);
+            self.tell(hit.frame, one);
+        }
+        match (is_dropped, waits) {
+            (true, _) => {}
+            (false, true) => self.swapped = bytes,
+            (false, false) => self.deliver(&bytes, delivery, out),
+        }
     }
 
     /// Puts a frame out.
@@ -411,15 +423,36 @@ impl Afflicted {
         }
     }
 
-    /// Tells of the fault at `index`, which happens `at` bytes behind the start of this frame.
-    fn tell(&self, index: usize, frame: u64, at: u64) {
-        self.faults.tell(&FaultEvent {
+    /// Tells what happens in this frame, of which nothing has been put out yet.
+    fn tell(&self, frame: u64, Happening { fault, kind, draw, at }: &Happening<'_>) {
+        self.faults.tell(&FaultEvent::Happens {
             connection: self.ordinal,
             frame,
-            byte: self.sent + at,
-            index,
-            fault: &self.plan.faults()[index],
+            // Frames that wait to leave in one write are before it.
+            byte: self.sent + self.group.0.len() as u64 + at,
+            fault,
+            kind,
+            draw: *draw,
         });
+    }
+}
+
+/// Keeps the faults that really happen: a frame that is dropped has no other fault, one that `waits` for the next one is
+/// not delivered, and one that is delivered stops or ends once.
+fn keep_what_is_done(happening: &mut Vec<Happening<'_>>, is_dropped: bool, waits: bool) {
+    let mut has_ended = false;
+    // From the last one on: it decides how the frame ends.
+    for index in (0..happening.len()).rev() {
+        let kind = &happening[index].kind;
+        let is_done = match &**kind {
+            Kind::Drop => true,
+            _ if is_dropped => false,
+            kind if kind.is_cut() => !waits && !mem::replace(&mut has_ended, true),
+            kind => !waits || kind.entry().group != Group::Delivery,
+        };
+        if !is_done {
+            happening.remove(index);
+        }
     }
 }
 
@@ -428,17 +461,18 @@ impl Delivery {
     fn slice(&mut self, kind: &Kind, random: Random) {
         let before = match self.pieces {
             Pieces::Any => None,
-            Pieces::Sliced { least, most, rate, .. } => Some((least, most, rate)),
+            Pieces::Sliced { least, most, rate, random } => Some((least, most, rate, random)),
         };
-        let (least, most, rate) = match (kind, before) {
+        let (least, most, rate, random) = match (kind, before) {
             (Kind::Slice(span), before) => {
-                (span.least, span.most, before.and_then(|(.., rate)| rate))
+                (span.least, span.most, before.and_then(|(_, _, rate, _)| rate), random)
             }
             (Kind::Rate(rate), None) => {
                 let step = (rate / RATE_STEPS).max(1);
-                (step, step, Some(*rate))
+                (step, step, Some(*rate), random)
             }
-            (Kind::Rate(rate), Some((least, most, _))) => (least, most, Some(*rate)),
+            // The lengths of the pieces stay those that were drawn.
+            (Kind::Rate(rate), Some((least, most, _, drawn))) => (least, most, Some(*rate), drawn),
             _ => return,
         };
         self.pieces = Pieces::Sliced { least, most, rate, random };

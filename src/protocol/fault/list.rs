@@ -340,6 +340,11 @@ impl Kind {
         self.entry().needs.are_met_by(units)
     }
 
+    /// Whether it can concern a whole connection.
+    pub(super) fn can_concern_connection(&self) -> bool {
+        self.entry().is_of_connection || matches!(self, Self::Deaf | Self::Mute | Self::Blackhole)
+    }
+
     /// Its row in the list.
     #[must_use]
     pub fn entry(&self) -> &'static Entry {

@@ -6,15 +6,16 @@
 //!   kind  where      kind     where who
 //! ```
 
-use std::{fmt, str::FromStr};
+use std::{fmt, ops::Range, str::FromStr};
 
 use super::{
     kind::Kind,
     list::{KINDS, Samples},
+    recorded::Recorded,
     text::{Share, Span, digits, show_size, size},
     units::Units,
 };
-use crate::random::Random;
+use crate::{plural::Plural, random::Random};
 
 /// Several faults and a seed.
 ///
@@ -31,6 +32,17 @@ pub struct Plan {
     /// What decides the rest: equal seeds and equal clients give equal faults. Default 0.
     pub seed: u64,
     faults: Vec<Fault>,
+    /// For each fault where it happens and what it draws, if the plan repeats a journal. They are in order, so that those
+    /// of one frame are found among many.
+    marks: Option<Vec<Mark>>,
+}
+
+/// Where a fault happens that a journal has recorded, and where its random numbers begin.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Mark {
+    connection: u64,
+    frame: u64,
+    draw: Option<u64>,
 }
 
 /// A fault, with where and to whom it happens.
@@ -113,7 +125,35 @@ impl Plan {
             return Ok(Self::default());
         }
         let faults = parts(text).map(|part| Fault::parse(part, samples)).collect::<Result<_, _>>();
-        Ok(Self { seed: 0, faults: faults? })
+        Ok(Self { faults: faults?, ..Self::default() })
+    }
+
+    /// A plan in which exactly these faults happen; those of one frame in this order.
+    ///
+    /// # Errors
+    ///
+    /// [`PlanError`] for a fault that cannot happen in its frame.
+    pub fn repeating(recorded: impl IntoIterator<Item = Recorded>) -> Result<Self, PlanError> {
+        let mut recorded: Vec<Recorded> = recorded.into_iter().collect();
+        recorded.iter().try_for_each(Recorded::check).map_err(PlanError)?;
+        // Stable: those of one frame keep their order.
+        recorded.sort_by_key(|one| (one.connection, one.frame));
+        let (faults, marks) = recorded
+            .into_iter()
+            .map(|Recorded { connection, frame, kind, draw }| {
+                let one = |number| Span { least: number, most: number };
+                let place = if frame == 0 { Where::All } else { Where::Frames(one(frame)) };
+                let peers = Who::Connections(one(connection));
+                (Fault { kind, place, peers }, Mark { connection, frame, draw })
+            })
+            .unzip();
+        Ok(Self { seed: 0, faults, marks: Some(marks) })
+    }
+
+    /// Whether it [repeats](Self::repeating) a journal.
+    #[must_use]
+    pub const fn is_repeating(&self) -> bool {
+        self.marks.is_some()
     }
 
     /// Checks that a protocol whose replies consist of `units` can have these faults.
@@ -166,9 +206,34 @@ impl Plan {
         self.faults.iter().any(|fault| fault.kind.needs_filter())
     }
 
-    /// Whether the fault at `index` concerns this connection.
-    pub(super) fn concerns(&self, index: usize, connection: u64) -> bool {
-        match self.faults[index].peers {
+    /// The faults that concern a connection, by their indices.
+    pub(super) fn concerning(&self, connection: u64) -> Vec<usize> {
+        match &self.marks {
+            None => {
+                (0..self.faults.len()).filter(|&index| self.concerns(index, connection)).collect()
+            }
+            Some(marks) => {
+                let first = |number| marks.partition_point(|mark| mark.connection < number);
+                (first(connection)..first(connection.saturating_add(1))).collect()
+            }
+        }
+    }
+
+    /// Which of the faults that concern a connection may happen in a frame, by their positions in `concern`.
+    pub(super) fn candidates(&self, concern: &[usize], frame: u64) -> Range<usize> {
+        match &self.marks {
+            None => 0..concern.len(),
+            Some(marks) => {
+                let first = |number| concern.partition_point(|&index| marks[index].frame < number);
+                first(frame)..first(frame.saturating_add(1))
+            }
+        }
+    }
+
+    fn concerns(&self, index: usize, connection: u64) -> bool {
+        let Fault { place, peers, .. } = self.faults[index];
+        match peers {
+            _ if place == Where::Share(Share::NONE) => false,
             Who::All => true,
             Who::Connections(span) => span.contains(connection),
             Who::Share(share) => {
@@ -195,7 +260,11 @@ impl Plan {
 
     /// The numbers of the fault at `index` in this frame.
     pub(super) fn random(&self, index: usize, hit: Hit, purpose: Purpose) -> Random {
-        Random::of(&[self.seed, hit.connection, hit.frame, index as u64, purpose as u64])
+        let draw = self.marks.as_ref().and_then(|marks| marks[index].draw);
+        match draw {
+            Some(place) if purpose == Purpose::Value => Random::at(place),
+            _ => Random::of(&[self.seed, hit.connection, hit.frame, index as u64, purpose as u64]),
+        }
     }
 }
 
@@ -221,6 +290,12 @@ fn parts(text: &str) -> impl Iterator<Item = &str> {
 }
 
 impl Fault {
+    /// Whether it concerns a whole connection, and not single frames of it.
+    pub(super) fn is_of_connection(&self) -> bool {
+        self.kind.entry().is_of_connection
+            || self.place == Where::All && self.kind.can_concern_connection()
+    }
+
     fn parse(part: &str, samples: &Samples<'_>) -> Result<Self, PlanError> {
         let wrong = |why: String| PlanError(format!("fault {part:?}: {why}"));
         let (rest, who) = part.rsplit_once('#').map_or((part, None), |(a, b)| (a, Some(b)));
@@ -271,8 +346,13 @@ impl Who {
 }
 
 impl fmt::Display for Plan {
-    /// Text that parses to the same faults; `none` if there are none. The seed is not in it.
+    /// Text that parses to the same faults; `none` if there are none. The seed is not in it. A plan that repeats a
+    /// journal says how many faults it has.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_repeating() {
+            let faults = Plural(self.faults.len(), ["fault", "faults"]);
+            return write!(f, "replay of {faults}");
+        }
         let Some((first, others)) = self.faults.split_first() else {
             return f.write_str("none");
         };

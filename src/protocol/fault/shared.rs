@@ -8,7 +8,11 @@ use std::{
     },
 };
 
-use super::{KINDS, plan::Fault, plan::Plan};
+use super::{
+    KINDS,
+    kind::Kind,
+    plan::{Fault, Plan},
+};
 
 /// The faults of one listener.
 #[derive(Debug)]
@@ -19,7 +23,7 @@ pub struct Faults {
     journal: OnceLock<Journal>,
 }
 
-/// Told of every fault that happens. It is called from the loop and must not block.
+/// Told of every connection that opens, in their order, and of every fault that happens. It is called from the loop and must not block.
 pub struct Journal(pub Box<dyn Fn(&FaultEvent<'_>) + Send + Sync>);
 
 impl fmt::Debug for Journal {
@@ -28,19 +32,29 @@ impl fmt::Debug for Journal {
     }
 }
 
-/// A fault that happens.
+/// What a journal is told.
 #[derive(Debug, Clone, Copy)]
-pub struct FaultEvent<'f> {
-    /// The ordinal of the connection at its listener, from 1.
-    pub connection: u64,
-    /// The ordinal of the frame on its connection, from 1; 0 for what concerns the whole connection.
-    pub frame: u64,
-    /// How many bytes the connection has sent before what the fault changes.
-    pub byte: u64,
-    /// Its index in the plan.
-    pub index: usize,
-    /// The fault.
-    pub fault: &'f Fault,
+pub enum FaultEvent<'f> {
+    /// A connection has opened, with or without faults.
+    Opened {
+        /// Its ordinal at its listener, from 1.
+        connection: u64,
+    },
+    /// A fault happens.
+    Happens {
+        /// The ordinal of the connection at its listener, from 1.
+        connection: u64,
+        /// The ordinal of the frame on its connection, from 1; 0 for what concerns the whole connection.
+        frame: u64,
+        /// How many bytes the connection sends before what the fault changes.
+        byte: u64,
+        /// The part of the plan.
+        fault: &'f Fault,
+        /// What happens: as in the plan, and a delay as it was drawn.
+        kind: &'f Kind,
+        /// Where its other random numbers begin.
+        draw: Option<u64>,
+    },
 }
 
 impl Faults {
@@ -55,7 +69,7 @@ impl Faults {
         }
     }
 
-    /// Tells `journal` of every fault from now on. The first journal stays.
+    /// Tells `journal` of everything from now on. The first journal stays.
     pub fn keep_journal(&self, journal: Journal) {
         let _ = self.journal.set(journal);
     }
@@ -84,18 +98,21 @@ impl Faults {
     pub(super) fn enter(&self) -> (Arc<Plan>, u64) {
         let plan = self.lock();
         // Under the lock, so that no connection gets an older plan than one with a lower ordinal.
-        (Arc::clone(&plan), self.connections.fetch_add(1, Relaxed) + 1)
+        let connection = self.connections.fetch_add(1, Relaxed) + 1;
+        self.record(&FaultEvent::Opened { connection });
+        (Arc::clone(&plan), connection)
     }
 
+    /// Counts, logs and records a fault.
     pub(super) fn tell(&self, event: &FaultEvent<'_>) {
-        self.counts[event.fault.kind.index()].fetch_add(1, Relaxed);
-        log::debug!(
-            "fault {}: connection {}, frame {}, byte {}",
-            event.fault,
-            event.connection,
-            event.frame,
-            event.byte
-        );
+        if let FaultEvent::Happens { connection, frame, byte, fault, kind, .. } = event {
+            self.counts[kind.index()].fetch_add(1, Relaxed);
+            log::debug!("fault {fault}: connection {connection}, frame {frame}, byte {byte}");
+        }
+        self.record(event);
+    }
+
+    fn record(&self, event: &FaultEvent<'_>) {
         if let Some(Journal(tell)) = self.journal.get() {
             tell(event);
         }

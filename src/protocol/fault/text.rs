@@ -7,6 +7,9 @@ use std::{fmt, time::Duration};
 pub struct Share(pub(super) u32);
 
 impl Share {
+    /// None of them.
+    pub const NONE: Self = Self(0);
+
     /// All of them.
     pub const ALL: Self = Self(1_000_000);
 
