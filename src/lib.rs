@@ -26,6 +26,7 @@
 //! | move connections and listeners to another loop or process | [`Handle::release_connections`], [`Handle::adopt_connections`] |
 //! | stop on a signal | [`Reactor::stop_on`] |
 //! | watch what it does | [`Reactor::stats`], and the `log` crate's levels |
+//! | record what it does, event by event | [`Recorder`], [`Reactor::record`] |
 //! | connect outwards, and send without being asked | [`Reactor::outbound`], [`Reactor::connect`], [`Reactor::speak`] |
 //! | send much without holding much | [`protocol::Output::call_when_sent`] |
 //!
@@ -99,6 +100,7 @@ pub use reactor::{
     Reactor,
     config::{Config, Overload, UdpConfig},
     dispatcher::Phase,
+    events::{Deadline, Doing, Event, Recorded, Recorder},
     limits::Limits,
     service::Lane,
 };

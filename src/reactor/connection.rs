@@ -17,18 +17,17 @@
 //! back-pressure reaches the peer through the kernel's windows, and a slow reader makes the server hold one batch of
 //! replies at most. Only a client's protocol may read while it owes output ([`Protocol::reads_while_owed`]).
 
-use std::{collections::VecDeque, fmt, io::ErrorKind, time::Duration};
-
-use log::trace;
+use std::{collections::VecDeque, io::ErrorKind, time::Duration};
 
 use self::{pending::Pending, schedule::Schedule, shared::Context};
 use super::{
     deadlines::{Unit, Wait},
+    events::{Doing, Event},
     inspect::Inspected,
     net::{Readiness, Stream},
 };
 use crate::{
-    Begun, ConnectionInfo, ConnectionState, Ends, Reason, Token, WaitsFor, plural,
+    Begun, ConnectionInfo, ConnectionState, Ends, Peer, Reason, Token, WaitsFor,
     protocol::{Ending, Protocol},
 };
 
@@ -261,6 +260,19 @@ impl<S: Stream> Connection<S> {
         }
     }
 
+    /// The end of its turn.
+    pub(super) fn turn_ended(&self) -> Event {
+        let begun = if let State::Open(begun) = self.state { begun } else { Begun::Nothing };
+        let ConnectionInfo { held, owed, .. } = self.describe(Token::new(0, 0));
+        Event::TurnEnded { state: self.state(), begun, held: held as u64, owed: owed as u64 }
+    }
+
+    /// Its end, for `reason`.
+    pub(super) const fn closed(&self, reason: Reason, peer: Option<Peer>) -> Event {
+        let Self { received, sent, frames, .. } = *self;
+        Event::Closed { reason, received, sent, frames, peer }
+    }
+
     /// Its state, for tests.
     pub(super) fn inspect(&self, token: Token) -> Inspected {
         let (held, owed, capacity) = self.pending.as_ref().map_or((0, 0, 0), |pending| {
@@ -351,7 +363,7 @@ impl<S: Stream> Connection<S> {
                     if self.stream.shutdown_write().is_err() {
                         return Err(reason);
                     }
-                    trace!("{}: FIN sent", cx.token);
+                    cx.shared.events.emit(cx.token, || Event::FinSent);
                     self.state = State::Lingering(reason);
                     (readable, until_would_block) = (true, true);
                 }
@@ -361,17 +373,17 @@ impl<S: Stream> Connection<S> {
                 return Ok(Outcome::Wait);
             }
             if steps_left == 0 {
-                trace!("{}: budget spent", cx.token);
+                cx.shared.events.emit(cx.token, || Event::BudgetSpent);
                 return Ok(Outcome::Again);
             }
             steps_left -= 1;
             match self.read(scratch, &mut cx.shared.pool) {
                 Ok(read) if read.bytes == 0 => {
-                    trace!("{}: read EOF", cx.token);
+                    cx.shared.events.emit(cx.token, || Event::ReadEof);
                     self.peer_closed(cx)?;
                 }
                 Ok(read) => {
-                    trace!("{}: read {} B of at most {}", cx.token, read.bytes, read.room);
+                    cx.shared.events.emit(cx.token, || read.event());
                     self.received += read.bytes as u64;
                     cx.counts.received.add(read.bytes as u64);
                     readable = until_would_block || read.bytes == read.room;
@@ -379,14 +391,14 @@ impl<S: Stream> Connection<S> {
                     self.receive(&scratch[..read.fresh], cx)?;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    trace!("{}: read would block", cx.token);
+                    cx.shared.events.emit(cx.token, || Event::ReadBlocked);
                     readable = false;
                     if cx.shared.draining && self.is_between_frames() {
                         self.finish(Reason::Drained, Ending::Stopping, cx)?;
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.lost(cx.token, "read", &error)),
+                Err(error) => return Err(self.lost(cx, Doing::Read, &error)),
             }
         }
     }
@@ -400,12 +412,5 @@ impl<S: Stream> Connection<S> {
             }
             _ => false,
         }
-    }
-}
-
-impl<S> fmt::Display for Connection<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { received, sent, frames, .. } = self;
-        write!(f, "{received} B received, {sent} B sent, {}", plural::frames(*frames))
     }
 }

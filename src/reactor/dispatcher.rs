@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use log::{debug, info, trace, warn};
+use log::{debug, info, warn};
 use slab::Slab;
 
 use self::{
@@ -30,6 +30,7 @@ use super::{
         shared::{Context, SCRATCH, Shared},
     },
     deadlines::{Timers, Unit, Wait},
+    events::{Event, Recorder},
     inspect::{self, Inspected, Inspection},
     limits::{Limits, LoopId},
     net::{Net, Readiness},
@@ -193,8 +194,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     ) -> io::Result<()> {
         let index = self.next_service()?;
         self.net.listen(&mut listener, listener_token(index.into()))?;
-        let stats = self.shared.stats.add_listener(name);
-        self.services.push(Service::new(Some(listener), protocol, stats));
+        self.add_service(Some(listener), name, protocol);
         Ok(())
     }
 
@@ -205,9 +205,21 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     /// If there are 255 listeners and lanes already.
     pub fn reserve(&mut self, name: String, protocol: P) -> io::Result<usize> {
         let index = self.next_service()?;
-        let stats = self.shared.stats.add_listener(name);
-        self.services.push(Service::new(None, protocol, stats));
+        self.add_service(None, name, protocol);
         Ok(index.into())
+    }
+
+    /// Adds a service as [`next_service`](Self::next_service).
+    fn add_service(&mut self, listener: Option<N::Listener>, name: String, protocol: P) {
+        let stats = self.shared.stats.add_listener(name);
+        self.shared.events.name(listener_token(self.services.len()), &stats);
+        self.services.push(Service::new(listener, protocol, stats));
+    }
+
+    /// Keeps the events of this loop in `recorder`, from now on.
+    pub fn record(&mut self, recorder: Arc<Recorder>) {
+        self.shared.events.record(recorder);
+        self.shared.news.any = self.shared.events.refresh();
     }
 
     /// Closes the listener of that name, and accepts nothing there any more. Returns whether there was one.
@@ -263,9 +275,25 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         self.next_deadline().map(|deadline| deadline.saturating_sub(self.net.now()))
     }
 
+    /// The poll has returned this many events, which [`event`](Self::event) is told next.
+    pub fn polled(&mut self, events: impl FnOnce() -> usize) {
+        if self.shared.events.refresh() {
+            self.tell_of_poll(events());
+        }
+    }
+
+    #[cold]
+    fn tell_of_poll(&mut self, events: usize) {
+        self.shared.news.any = true;
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let (open, queued) = (number(self.connections.len()), number(self.run_queue.len()));
+        let polled = Event::Polled { events: number(events), open, queued };
+        self.shared.events.tell(Token::new(0, 0), polled);
+    }
+
     /// Handles an event. A token whose connection is gone is ignored.
     pub fn event(&mut self, token: Token, readiness: Readiness) {
-        trace!("{token}: {readiness:?}");
+        self.shared.events.emit(token, || Event::Ready(readiness));
         if let Some(index) = reserved_key(token) {
             if let Some(index) = datagrams::index(index) {
                 return self.datagrams_ready(index);
@@ -292,6 +320,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
                 return;
             };
             if let Some(index) = reserved_key(token) {
+                self.shared.events.emit(token, || Event::Resumed);
                 if let Some(index) = datagrams::index(index) {
                     self.datagrams_turn(index);
                 } else {
@@ -302,6 +331,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
                 && connection.generation() == token.generation()
             {
                 connection.queued = false;
+                self.shared.events.emit(token, || Event::Resumed);
                 self.turn(token, Readiness::ALL);
             }
         }
@@ -373,6 +403,11 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     #[cold]
     fn hear_all_news(&mut self, token: Token) {
         let news = mem::take(&mut self.shared.news);
+        if self.shared.events.is_on() {
+            self.shared.news.any = true;
+            let turn_ended = self.connections[token.key()].turn_ended();
+            self.shared.events.tell(token, turn_ended);
+        }
         if let Some(refusal) = news.refused {
             // Each refusal is a peer's mistake: a line at debug, and at most one line a second at info.
             match self.warnings.refused.admit(self.net.now()) {
@@ -452,16 +487,12 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             stats.connection_durations.record(self.opened.age(key, self.net.now()));
         }
         let known = self.peers.remove(token);
-        match known {
-            Some(KnownPeer { peer, .. }) => {
-                debug!("{token}: closed {}: {peer}, {connection}", reason.as_str());
-            }
-            None => debug!("{token}: closed {}: {connection}", reason.as_str()),
-        }
+        let closed = connection.closed(reason, known.map(|known| known.peer));
         if let Some(KnownPeer { peer: Peer::Tcp(address), is_counted: true }) = known {
             self.limits.leave_from(address.ip());
         }
         let ended = end(connection, &mut self.shared);
+        self.shared.events.tell(token, closed);
         self.limits.leave(self.own);
         self.shared.stats.buffered.set(self.shared.pool.lent() as u64);
         if self.next_trim.is_none() {

@@ -6,6 +6,7 @@ pub(crate) mod config;
 mod connection;
 mod deadlines;
 pub mod dispatcher;
+pub(crate) mod events;
 mod guard;
 #[doc(hidden)]
 pub mod inspect;
@@ -29,6 +30,7 @@ use mio::{Events, Interest, Poll, Waker, event::Source, unix::SourceFd};
 use self::{
     config::{Config, UdpConfig},
     dispatcher::{Dispatcher, Phase},
+    events::Recorder,
     kernel::Kernel,
     limits::Limits,
     service::Lane,
@@ -292,6 +294,11 @@ impl<P: Protocol> Reactor<P> {
         self.handle.clone()
     }
 
+    /// Keeps the events of this reactor in `recorder`, from now on. Other threads can read them while it runs.
+    pub fn record(&mut self, recorder: Arc<Recorder>) {
+        self.dispatcher.record(recorder);
+    }
+
     /// The counters of this reactor. Other threads can read them while it runs.
     #[must_use]
     pub fn stats(&self) -> Arc<Stats> {
@@ -336,6 +343,7 @@ impl<P: Protocol> Reactor<P> {
         let start = self.measure_turns.then(Instant::now);
         let mut is_woken = false;
         self.dispatcher.stats().turns.add(1);
+        self.dispatcher.polled(|| self.events.iter().count());
         for event in &self.events {
             match Token::from(event.token()) {
                 WAKER => is_woken = true,

@@ -5,17 +5,19 @@
 
 use std::{io::ErrorKind, time::Duration};
 
-use log::trace;
-
 use super::{
     Connection, State,
+    output::wrote,
     schedule::Progress,
     shared::{Context, Shared},
 };
 use crate::{
     Reason,
     protocol::{Protocol, schedule::Step},
-    reactor::net::Stream,
+    reactor::{
+        events::{Doing, Event},
+        net::Stream,
+    },
 };
 
 /// How many pieces one turn sends. Then other connections get their turns.
@@ -79,18 +81,19 @@ impl<S: Stream> Connection<S> {
                     };
                     let taken = match written {
                         Ok(0) => {
-                            return Err(self.lost(cx.token, "write", &ErrorKind::WriteZero.into()));
+                            return Err(self.lost(cx, Doing::Write, &ErrorKind::WriteZero.into()));
                         }
                         Ok(taken) => taken,
                         Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                         Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                            trace!("{}: write would block with {bytes} B left", cx.token);
+                            let left = *bytes as u64;
+                            cx.shared.events.emit(cx.token, || Event::WriteBlocked { left });
                             schedule.state = Progress::Blocked;
                             return Ok(false);
                         }
-                        Err(error) => return Err(self.lost(cx.token, "write", &error)),
+                        Err(error) => return Err(self.lost(cx, Doing::Write, &error)),
                     };
-                    trace!("{}: wrote {taken} B of {bytes}, as scheduled", cx.token);
+                    cx.shared.events.emit(cx.token, || wrote(taken, *bytes));
                     *bytes -= taken;
                     if pause > Duration::ZERO {
                         schedule.steps.push_front(Step::Wait(pause));
@@ -104,7 +107,7 @@ impl<S: Stream> Connection<S> {
                 }
                 Step::Lose(share) => {
                     if let Err(error) = self.stream.lose(*share) {
-                        return Err(self.lost(cx.token, "attach a filter", &error));
+                        return Err(self.lost(cx, Doing::AttachFilter, &error));
                     }
                     schedule.steps.pop_front();
                 }
@@ -129,7 +132,7 @@ impl<S: Stream> Connection<S> {
                     acknowledged => {
                         let reset = acknowledged.and_then(|_| self.stream.reset_on_close());
                         if let Err(error) = reset {
-                            return Err(self.lost(cx.token, "reset", &error));
+                            return Err(self.lost(cx, Doing::Reset, &error));
                         }
                         return Err(Reason::Fault);
                     }

@@ -2,17 +2,18 @@
 
 use std::io;
 
-use log::debug;
-
 use super::{
     Connection, State,
     output::Replies,
     shared::{Context, Shared, size_class},
 };
 use crate::{
-    Begun, Reason, Token, plural,
+    Begun, Reason, Token,
     protocol::{Ending, Protocol},
-    reactor::net::Stream,
+    reactor::{
+        events::{Doing, Event},
+        net::Stream,
+    },
 };
 
 impl<S: Stream> Connection<S> {
@@ -87,8 +88,8 @@ impl<S: Stream> Connection<S> {
         matches!(self.state, State::HalfClosed)
     }
 
-    pub(super) fn lost(&self, token: Token, doing: &str, error: &io::Error) -> Reason {
-        debug!("{token}: {doing}: {error}");
+    pub(super) fn lost<P>(&self, cx: &Context<'_, P>, doing: Doing, error: &io::Error) -> Reason {
+        cx.shared.events.tell(cx.token, lost(doing, error));
         self.ended_for().unwrap_or_else(|| Reason::of_loss(error))
     }
 
@@ -102,11 +103,7 @@ impl<S: Stream> Connection<S> {
                 let held = self.pending.as_ref().map_or(0, |pending| pending.input.len());
                 if begun == Begun::Frame || held > 0 {
                     cx.counts.truncated.add(1);
-                    debug!(
-                        "{}: the peer closed inside a frame, after {} of it",
-                        cx.token,
-                        plural::bytes(held)
-                    );
+                    cx.shared.events.tell(cx.token, Event::CutShort { held: held as u64 });
                 }
                 self.end_input(State::HalfClosed);
                 cx.shared.output.clear();
@@ -164,4 +161,9 @@ impl<S: Stream> Connection<S> {
         }
         self.return_memory(token, shared);
     }
+}
+
+/// What was tried has failed.
+pub(super) fn lost(doing: Doing, error: &io::Error) -> Event {
+    Event::Lost { doing, errno: error.raw_os_error().unwrap_or_default() }
 }

@@ -2,8 +2,6 @@
 
 use std::{io, mem};
 
-use log::trace;
-
 use super::{
     Connection, State,
     output::{Held, Replies},
@@ -13,9 +11,8 @@ use super::{
 use crate::{
     Begun, Reason,
     memory::Pool,
-    plural::frames,
     protocol::{Next, Protocol, Received, Requests},
-    reactor::net::Stream,
+    reactor::{events::Event, net::Stream},
 };
 
 /// If this many bytes of a frame are held, and at least this many are missing, the rest is read directly into the
@@ -28,6 +25,27 @@ pub(super) struct Arrival {
     pub(super) bytes: usize,
     pub(super) fresh: usize,
     pub(super) room: usize,
+}
+
+impl Arrival {
+    pub(super) fn event(&self) -> Event {
+        let number = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
+        Event::Read { bytes: number(self.bytes), room: number(self.room) }
+    }
+}
+
+fn answered(received: &Received) -> Event {
+    let Received { consumed, frames, next, .. } = *received;
+    Event::Answered { consumed: consumed as u64, frames, begun: begun(next) }
+}
+
+/// What the peer has begun to send, if the connection goes on.
+const fn begun(next: Next) -> Begun {
+    match next {
+        Next::Rest { .. } | Next::Full => Begun::Frame,
+        Next::Handshake { .. } => Begun::Handshake,
+        Next::Idle | Next::Finish | Next::Refuse(_) => Begun::Nothing,
+    }
 }
 
 impl Pending {
@@ -196,7 +214,7 @@ impl<S: Stream> Connection<S> {
     /// the address from the PROXY header has too many connections.
     #[inline(always)]
     fn note<P>(&mut self, received: Received, cx: &mut Context<'_, P>) -> Received {
-        trace!("{}: {} B answered, {}", cx.token, received.consumed, frames(received.frames));
+        cx.shared.events.emit(cx.token, || answered(&received));
         self.frames += received.frames;
         cx.counts.frames.add(received.frames);
         self.state = match received.next {

@@ -2,13 +2,14 @@
 
 use std::io::ErrorKind;
 
-use log::debug;
-
-use super::{Connection, Outcome, State, shared::Context};
+use super::{Connection, Outcome, State, end::lost, shared::Context};
 use crate::{
     Begun, Ends, Peer, Reason, Token,
     protocol::{Output, Protocol},
-    reactor::net::{Readiness, Stream},
+    reactor::{
+        events::{Doing, Event},
+        net::{Readiness, Stream},
+    },
 };
 
 impl<S: Stream> Connection<S> {
@@ -32,13 +33,13 @@ impl<S: Stream> Connection<S> {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Outcome::Wait,
             Err(error) => {
-                debug!("{}: connect: {error}", cx.token);
+                cx.shared.events.tell(cx.token, lost(Doing::Connect, &error));
                 return Outcome::Closed(Reason::of_connecting(&error));
             }
         }
         self.state = State::Open(Begun::Nothing);
         cx.counts.opened.add(1);
-        debug!("{}: connected to {peer}", cx.token);
+        cx.shared.events.tell(cx.token, Event::Connected { peer: *peer });
         match self.open(&Ends::new(*peer, None), cx) {
             Outcome::Wait | Outcome::Again => self.turn(Readiness::ALL, scratch, cx),
             closed @ Outcome::Closed(_) => closed,

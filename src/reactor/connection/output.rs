@@ -2,14 +2,15 @@
 
 use std::io::{self, ErrorKind, IoSlice, Write};
 
-use log::trace;
-
 use super::{Connection, Outcome, shared::Context};
 use crate::{
     Reason, Token,
     memory::{Buffer, Pool},
     protocol::{Output, Protocol, Received},
-    reactor::net::Stream,
+    reactor::{
+        events::{Doing, Event, Events},
+        net::Stream,
+    },
 };
 
 /// The replies to one batch of input, in the order in which they leave: output up to `split`, the echo of what was
@@ -72,9 +73,9 @@ impl<S: Stream> Connection<S> {
             return self.send_parts(replies, cx);
         }
         // Nearly always there is nothing but fresh input.
-        let taken = match write(&mut self.stream, cx.token, replies.fresh) {
+        let taken = match write(&mut self.stream, &cx.shared.events, cx.token, replies.fresh) {
             Ok(taken) => taken,
-            Err(error) => return Err(self.lost(cx.token, "write", &error)),
+            Err(error) => return Err(self.lost(cx, Doing::Write, &error)),
         };
         self.count_sent(taken, cx);
         if taken < replies.fresh.len() {
@@ -102,9 +103,9 @@ impl<S: Stream> Connection<S> {
             // Even if there is room by now; or it leaves as its schedule says.
             0
         } else {
-            match write_parts(&mut self.stream, cx.token, parts, all) {
+            match write_parts(&mut self.stream, &shared.events, cx.token, parts, all) {
                 Ok(taken) => taken,
-                Err(error) => return Err(self.lost(cx.token, "write", &error)),
+                Err(error) => return Err(self.lost(cx, Doing::Write, &error)),
             }
         };
         if taken < all || held.consumed > 0 {
@@ -128,10 +129,11 @@ impl<S: Stream> Connection<S> {
         if pending.schedule.is_some() {
             return self.follow_schedule(cx);
         }
-        let taken = match write(&mut self.stream, cx.token, pending.output.bytes()) {
-            Ok(taken) => taken,
-            Err(error) => return Err(self.lost(cx.token, "write", &error)),
-        };
+        let taken =
+            match write(&mut self.stream, &cx.shared.events, cx.token, pending.output.bytes()) {
+                Ok(taken) => taken,
+                Err(error) => return Err(self.lost(cx, Doing::Write, &error)),
+            };
         pending.output.consume(taken);
         let all_sent = pending.output.is_empty();
         self.count_sent(taken, cx);
@@ -177,13 +179,19 @@ fn settle(
 
 /// Writes `bytes` until all are written or the kernel takes no more. Returns how many were written.
 #[inline(always)]
-fn write(stream: &mut impl Write, token: Token, bytes: &[u8]) -> io::Result<usize> {
-    until_taken(token, bytes.len(), |taken| stream.write(&bytes[taken..]))
+fn write(
+    stream: &mut impl Write,
+    events: &Events,
+    token: Token,
+    bytes: &[u8],
+) -> io::Result<usize> {
+    until_taken(events, token, bytes.len(), |taken| stream.write(&bytes[taken..]))
 }
 
 /// As [`write`], `parts` in order, `all` bytes together.
 fn write_parts(
     stream: &mut impl Write,
+    events: &Events,
     token: Token,
     parts: [&[u8]; 4],
     all: usize,
@@ -191,9 +199,9 @@ fn write_parts(
     let mut with_bytes = parts.iter().filter(|part| !part.is_empty());
     if let (Some(only), None) = (with_bytes.next(), with_bytes.next()) {
         // Nearly always. The kernel takes one piece with less work than a list of one.
-        return write(stream, token, only);
+        return write(stream, events, token, only);
     }
-    until_taken(token, all, |taken| stream.write_vectored(&behind(taken, parts)))
+    until_taken(events, token, all, |taken| stream.write_vectored(&behind(taken, parts)))
 }
 
 /// Calls `write` with how much is `taken` until that is `all`, or until it would block.
@@ -201,6 +209,7 @@ fn write_parts(
 /// It stops on `WouldBlock` only, never on a short write: only then a writable event will follow.
 #[inline(always)]
 fn until_taken(
+    events: &Events,
     token: Token,
     all: usize,
     mut write: impl FnMut(usize) -> io::Result<usize>,
@@ -210,11 +219,11 @@ fn until_taken(
         match write(taken) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(bytes) => {
-                trace!("{token}: wrote {bytes} B of {}", all - taken);
+                events.emit(token, || wrote(bytes, all - taken));
                 taken += bytes;
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                trace!("{token}: write would block with {} B left", all - taken);
+                events.emit(token, || Event::WriteBlocked { left: (all - taken) as u64 });
                 break;
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -222,6 +231,11 @@ fn until_taken(
         }
     }
     Ok(taken)
+}
+
+/// The kernel has taken `bytes` of the `offered` ones.
+pub(super) fn wrote(bytes: usize, offered: usize) -> Event {
+    Event::Wrote { bytes: u32::try_from(bytes).unwrap_or(u32::MAX), of: offered as u64 }
 }
 
 /// The part of `parts` behind the first `taken` bytes. Slices that are written are empty.

@@ -8,7 +8,7 @@ use crate::{
     control::stats::{Counts, Stats},
     memory::Pool,
     protocol::{Output, Refusal},
-    reactor::limits::Limits,
+    reactor::{events::Events, limits::Limits},
 };
 
 /// The most that one read asks for, in bytes: a payload of 1 MiB with its head. Pages that no read has reached use no
@@ -49,6 +49,7 @@ pub(in crate::reactor) struct Shared {
     pub(super) spare: Spare,
     pub(in crate::reactor) holders: Holders,
     pub(in crate::reactor) stats: Arc<Stats>,
+    pub(in crate::reactor) events: Events,
     /// The reactor is stopping: a connection with nothing left to answer is finished.
     pub(in crate::reactor) draining: bool,
     pub(in crate::reactor) news: News,
@@ -64,6 +65,7 @@ impl Shared {
             spare: Spare::default(),
             holders: Holders::default(),
             stats: Arc::default(),
+            events: Events::default(),
             draining: false,
             news: News::default(),
         }
@@ -102,7 +104,7 @@ impl Shared {
 /// What happened in a connection's turn besides its [`Outcome`](super::Outcome), for the dispatcher to handle.
 #[derive(Debug, Default)]
 pub(in crate::reactor) struct News {
-    /// Whether there is any.
+    /// Whether the dispatcher has to look at the end of the turn: there is some, or somebody listens to events.
     pub(in crate::reactor) any: bool,
     pub(in crate::reactor) refused: Option<Refusal>,
     /// A PROXY header has given the peer's address.

@@ -15,6 +15,7 @@ use crate::{
     reactor::{
         config::Overload,
         connection::{Connection, shared::Introduced},
+        events::Event,
         net::Net,
         service::{self, Accepting, Remedy, Service},
     },
@@ -39,6 +40,8 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         let service = &self.services[index];
         let accepted = service.stats.counts.opened.value() - before;
         service.stats.accepts_per_wakeup.record(accepted);
+        let connections = u32::try_from(accepted).unwrap_or(u32::MAX);
+        self.shared.events.emit(listener_token(index), || Event::Accepted { connections });
     }
 
     fn accept_batch(&mut self, index: usize) {
@@ -222,7 +225,8 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
                 return false;
             }
         };
-        debug!("{token}: opened: {peer} to {}", self.services[index].name());
+        let listener = u8::try_from(index).unwrap_or(u8::MAX);
+        self.shared.events.tell(token, Event::Opened { peer, listener });
         let is_counted = counted.is_some();
         if is_counted || log_enabled!(Level::Debug) {
             self.peers.insert(token, KnownPeer { peer, is_counted });
@@ -282,7 +286,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     pub(super) fn introduce(&mut self, token: Token, introduced: Introduced) {
         match introduced {
             Introduced::Admitted { peer, is_counted } => {
-                debug!("{token}: the peer is {peer}");
+                self.shared.events.tell(token, Event::Introduced { peer });
                 let known = KnownPeer { peer, is_counted };
                 let before = if is_counted || log_enabled!(Level::Debug) {
                     self.peers.insert(token, known)

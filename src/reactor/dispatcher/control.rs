@@ -12,6 +12,7 @@ use crate::{
     protocol::Protocol,
     reactor::{
         connection::Connection,
+        events::Event,
         net::{Net, Stream},
         service::Accepting,
     },
@@ -20,13 +21,20 @@ use crate::{
 impl<N: Net, P: Protocol> Dispatcher<N, P> {
     /// Executes the commands that wait, up to a queue's worth. If there may be more, it asks to be called again.
     pub fn execute(&mut self, commands: &Commands) {
-        for _ in 0..QUEUE {
-            match commands.next() {
-                Some(command) => self.execute_one(command),
-                None => return,
-            }
+        let mut executed = 0;
+        while executed < QUEUE
+            && let Some(command) = commands.next()
+        {
+            self.execute_one(command);
+            executed += 1;
         }
-        commands.wake();
+        if executed > 0 {
+            let commands = u32::try_from(executed).unwrap_or(u32::MAX);
+            self.shared.events.emit(Token::new(0, 0), || Event::Commanded { commands });
+        }
+        if executed == QUEUE {
+            commands.wake();
+        }
     }
 
     fn execute_one(&mut self, command: Command) {

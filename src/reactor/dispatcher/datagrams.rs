@@ -8,16 +8,19 @@ use std::{
     time::Duration,
 };
 
-use log::{debug, trace, warn};
+use log::{debug, warn};
 
 use super::Dispatcher;
 use crate::{
-    ReleasedListener, ReleasedSocket, Token, UdpConfig,
+    Begun, ConnectionState, ReleasedListener, ReleasedSocket, Token, UdpConfig,
     control::stats::ListenerStats,
     protocol::Protocol,
-    reactor::guard::{Guard, Objection},
-    reactor::inspect::InspectedDatagrams,
-    reactor::net::{DatagramSocket, Net},
+    reactor::{
+        events::Event,
+        guard::{Guard, Objection},
+        inspect::InspectedDatagrams,
+        net::{DatagramSocket, Net},
+    },
     throttle::Throttle,
 };
 
@@ -73,6 +76,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         self.net.register_datagrams(&mut socket, Token::new(key, 0))?;
         let port = socket.local_port();
         let stats = self.shared.stats.add_listener(name);
+        self.shared.events.name(token(self.datagrams.len()), &stats);
         self.datagrams.push(DatagramEcho::new(Some(socket), port, stats, config));
         Ok(())
     }
@@ -80,6 +84,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     /// Keeps a place for a UDP socket at `port` that is adopted later. Returns its index.
     pub fn reserve_datagrams(&mut self, name: String, port: u16, config: &UdpConfig) -> usize {
         let stats = self.shared.stats.add_listener(name);
+        self.shared.events.name(token(self.datagrams.len()), &stats);
         self.datagrams.push(DatagramEcho::new(None, port, stats, config));
         self.datagrams.len() - 1
     }
@@ -134,7 +139,9 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     pub(super) fn datagrams_turn(&mut self, index: usize) {
         let now = self.net.now();
         let echo = &mut self.datagrams[index];
-        echo.queued = echo.turn(now) == Turn::Again;
+        let events = &self.shared.events;
+        echo.queued = echo.turn(now, &|event| events.emit(token(index), || event)) == Turn::Again;
+        events.emit(token(index), || echo.turn_ended());
         if echo.queued {
             self.run_queue.push_back(token(index));
         }
@@ -180,21 +187,27 @@ impl<S: DatagramSocket> DatagramEcho<S> {
     }
 
     /// Receives and answers until no datagram is left, the kernel has no room to send, or the budget is spent.
-    fn turn(&mut self, now: Duration) -> Turn {
+    fn turn(&mut self, now: Duration, emit: &dyn Fn(Event)) -> Turn {
         for _ in 0..PER_TURN {
             if let Some((length, source)) = self.owed.take()
-                && !self.answer(length, source)
+                && !self.answer(length, source, emit)
             {
                 return Turn::Wait;
             }
             let Some(socket) = &mut self.socket else { return Turn::Wait };
             match socket.receive(&mut self.buffer) {
                 Ok((length, source)) => {
-                    trace!("{source}: datagram of {length} B");
+                    emit(Event::Datagram {
+                        source,
+                        bytes: u32::try_from(length).unwrap_or(u32::MAX),
+                    });
                     self.stats.counts.received.add(length as u64);
                     match self.guard.objection(source, now) {
                         None => self.owed = Some((length, source)),
-                        Some(objection) => self.drop_one(source, objection, now),
+                        Some(objection) => {
+                            emit(Event::DatagramDropped);
+                            self.drop_one(source, objection, now);
+                        }
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Turn::Wait,
@@ -206,10 +219,11 @@ impl<S: DatagramSocket> DatagramEcho<S> {
     }
 
     /// Sends the datagram in the buffer to `source`; false if the kernel has no room and it has to wait.
-    fn answer(&mut self, length: usize, source: SocketAddr) -> bool {
+    fn answer(&mut self, length: usize, source: SocketAddr, emit: &dyn Fn(Event)) -> bool {
         let Some(socket) = &mut self.socket else { return false };
         match socket.send(&self.buffer[..length], source) {
             Ok(()) => {
+                emit(Event::DatagramSent);
                 self.stats.counts.frames.add(1);
                 self.stats.counts.sent.add(length as u64);
             }
@@ -218,6 +232,7 @@ impl<S: DatagramSocket> DatagramEcho<S> {
                 return false;
             }
             Err(error) => {
+                emit(Event::DatagramDropped);
                 self.stats.counts.datagrams_dropped.add(1);
                 debug!("{source}: send {length} B: {error}");
             }
@@ -241,6 +256,11 @@ impl<S: DatagramSocket> DatagramEcho<S> {
 }
 
 impl<S> DatagramEcho<S> {
+    fn turn_ended(&self) -> Event {
+        let owed = self.owed.map_or(0, |(length, _)| length as u64);
+        Event::TurnEnded { state: ConnectionState::Open, begun: Begun::Nothing, held: 0, owed }
+    }
+
     pub(super) const fn inspect(&self) -> InspectedDatagrams {
         InspectedDatagrams { owed: self.owed.is_some(), queued: self.queued }
     }

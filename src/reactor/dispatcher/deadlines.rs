@@ -3,8 +3,6 @@
 
 use std::time::Duration;
 
-use log::debug;
-
 use super::{
     Dispatcher,
     drain::{Drain, Sweep},
@@ -15,6 +13,7 @@ use crate::{
     reactor::{
         connection::{Connection, Outcome},
         deadlines::{Unit, Wait},
+        events::Event,
         net::{Net, Readiness},
         service::Accepting,
     },
@@ -70,10 +69,12 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         }
         for _ in 0..EXPIRIES_PER_ROUND {
             let Some((token, _)) = self.calls.expire(now) else { break };
+            self.shared.events.emit(token, || Event::Called);
             self.visit(token, |connection, _, cx| connection.call(cx));
         }
         for _ in 0..EXPIRIES_PER_ROUND {
             let Some((token, due)) = self.sends.expire(now) else { break };
+            self.shared.events.emit(token, || Event::Called);
             self.connections[token.key()].wake_schedule();
             // The next time follows from this one, so that the lateness of a poll does not add up.
             self.sent_at = Some(due);
@@ -156,7 +157,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     fn time_out_wait(&mut self, key: usize, wait: Wait) {
         let connection = &self.connections[key];
         let token = connection.token(key);
-        debug!("{token}: {wait:?} timeout");
+        self.shared.events.tell(token, Event::Expired(wait.into()));
         if wait == Wait::Linger {
             let reason = connection.ended_for().unwrap_or(Reason::Lost);
             return self.remove(token, reason);
@@ -193,7 +194,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
 
     fn time_out_unit(&mut self, key: usize, unit: Unit) {
         let token = self.connections[key].token(key);
-        debug!("{token}: {unit:?} timeout");
+        self.shared.events.tell(token, Event::Expired(unit.into()));
         let excuse = match self.excuses.get(&key) {
             Some(Excuse::Used) => Excuse::UsedUp,
             _ => Excuse::Waits,

@@ -8,12 +8,7 @@ use super::{Dispatcher, KnownPeer, drain::Drain};
 use crate::{
     Peer, Reason, Token,
     protocol::{Output, Protocol},
-    reactor::{
-        connection::Connection,
-        deadlines::Wait,
-        net::Net,
-        service::{Lane, Service},
-    },
+    reactor::{connection::Connection, deadlines::Wait, net::Net, service::Lane},
     socket::endpoint::Endpoint,
 };
 
@@ -25,8 +20,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     /// If there are 255 listeners and lanes already.
     pub fn outbound(&mut self, protocol: P) -> io::Result<Lane> {
         let lane = self.next_service()?;
-        let stats = self.shared.stats.add_listener("outbound".to_owned());
-        self.services.push(Service::new(None, protocol, stats));
+        self.add_service(None, "outbound".to_owned(), protocol);
         Ok(Lane(lane))
     }
 

@@ -5,7 +5,7 @@
 
 use std::io;
 
-use log::{Level, debug, log_enabled, warn};
+use log::{Level, log_enabled, warn};
 
 use super::{Dispatcher, KnownPeer, Phase, listener_token};
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
     protocol::Protocol,
     reactor::{
         connection::Connection,
+        events::Event,
         net::{Net, Stream},
         service::Accepting,
     },
@@ -88,8 +89,8 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             None if at.protocol.introduces_peers() => None,
             known => Some(known.unwrap_or(of_socket)),
         };
-        let name = at.name();
-        debug!("{token}: taken over: {} at {name}: {connection}", peer.unwrap_or(of_socket));
+        let opened = Event::Adopted { peer: peer.unwrap_or(of_socket), listener: service };
+        self.shared.events.tell(token, opened);
         let address = match peer {
             Some(Peer::Tcp(address)) => Some(address.ip()),
             _ => None,
