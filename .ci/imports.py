@@ -35,6 +35,7 @@ LAYERS = [
     ["cli", "check", "load"],
     ["admin"],
     ["handover"],
+    ["timeline"],
     ["common"],
     ["reactor"],
     ["control"],

@@ -9,6 +9,7 @@ mod cli;
 mod common;
 mod handover;
 mod load;
+mod timeline;
 
 use std::process::ExitCode;
 

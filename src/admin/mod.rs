@@ -14,6 +14,7 @@ mod page;
 mod responses;
 mod routes;
 mod stats;
+mod timeline;
 
 use std::{
     io,
@@ -31,7 +32,10 @@ use resound::{
 };
 
 pub(crate) use self::access::{Access, Token};
-use crate::common::{signals::Waker, warnings::Warnings};
+use crate::{
+    common::{signals::Waker, warnings::Warnings},
+    timeline::recording::Recording,
+};
 
 /// Connections that the admin port holds at most; more are closed at once.
 const MAX_CONNECTIONS: usize = 64;
@@ -182,6 +186,8 @@ pub(crate) struct Daemon {
     pub(crate) start: Instant,
     pub(crate) lifecycle: Arc<Lifecycle>,
     pub(crate) log: LogControl,
+    /// With `--record`.
+    pub(crate) recording: Option<Arc<Recording>>,
 }
 
 /// The daemon's log, as the admin port reads and changes it.

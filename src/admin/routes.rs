@@ -15,11 +15,12 @@ use super::{
     gather::{AT_MOST, Gather},
     limits, metrics, page,
     responses::{bad_request, json_response, unavailable},
-    stats,
+    stats, timeline,
 };
 use crate::common::warnings::Warnings;
 
-const PATHS: &str = "GET /, /metrics, /healthz, /readyz, /stats, /connections, /limits, /warnings; POST /drain, \
+const PATHS: &str = "GET /, /metrics, /healthz, /readyz, /stats, /connections, /limits, /warnings, \
+    /timeline; POST /drain, \
     /replace, /connections/NAME/close; PUT /limits, /log-level\n";
 
 pub(super) fn answer(daemon: &Arc<Daemon>, request: &HttpRequest<'_>) -> HttpAnswer {
@@ -51,6 +52,7 @@ pub(super) fn answer(daemon: &Arc<Daemon>, request: &HttpRequest<'_>) -> HttpAns
         ("GET", "/limits", _) => limits::read(daemon),
         ("PUT", "/limits", _) => limits::change(daemon, request.body),
         ("GET", "/warnings", _) => HttpAnswer::Now(warnings(daemon.log.warnings)),
+        ("GET", "/timeline", _) => timeline::response(daemon, request),
         ("POST", "/drain", _) => {
             info!("admin: drain");
             daemon.lifecycle.request_drain();
@@ -59,9 +61,12 @@ pub(super) fn answer(daemon: &Arc<Daemon>, request: &HttpRequest<'_>) -> HttpAns
         ("POST", "/replace", _) => replace(daemon),
         ("POST", _, Some(name)) => self::close(daemon, name),
         ("PUT", "/log-level", _) => HttpAnswer::Now(log_level(daemon, request.body)),
-        (_, "/metrics" | "/healthz" | "/readyz" | "/stats" | "/connections" | "/warnings", _) => {
-            HttpAnswer::Now(not_allowed("Allow: GET, HEAD\r\n"))
-        }
+        (
+            _,
+            "/metrics" | "/healthz" | "/readyz" | "/stats" | "/connections" | "/warnings"
+            | "/timeline",
+            _,
+        ) => HttpAnswer::Now(not_allowed("Allow: GET, HEAD\r\n")),
         (_, "/drain" | "/replace", _) | (_, _, Some(_)) => {
             HttpAnswer::Now(not_allowed("Allow: POST\r\n"))
         }
@@ -279,6 +284,7 @@ mod tests {
             start: Instant::now(),
             lifecycle: Arc::new(Lifecycle::new(Signals::new().unwrap().waker())),
             log: LogControl { set_level: |_| {}, warnings: &NO_WARNINGS },
+            recording: None,
         };
         let admin_thread =
             thread::spawn(move || port.run(Access { token: None }, Arc::new(daemon)));

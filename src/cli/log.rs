@@ -33,7 +33,7 @@ pub(crate) struct LogArgs {
  [default: RUST_LOG, else info]",
         long_help = "How much to log: off, error, warn, info, debug (each connection) or trace (each read and \
                      write).\n\nThe default is in RUST_LOG, which can also set the level of one module \
-                     (resound::reactor::connection=trace). Without RUST_LOG it is info.\n\nThe log never blocks \
+                     (resound::reactor=trace). Without RUST_LOG it is info.\n\nThe log never blocks \
                      the server: lines that standard error does not take in time are dropped and counted."
     )]
     log_level: Option<LevelFilter>,

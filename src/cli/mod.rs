@@ -16,6 +16,7 @@ mod log;
 mod output;
 mod packaging;
 mod reactors;
+mod record;
 mod replace;
 mod serve;
 mod socket;

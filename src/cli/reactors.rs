@@ -16,6 +16,7 @@ use super::{
 use crate::{
     common::{protocols::Service, signals::Signals},
     handover::{Claimed, Offered, Role, Successor, Target},
+    timeline::recording::Recording,
 };
 
 /// The event loops of one daemon; at least one.
@@ -52,6 +53,13 @@ impl Reactors {
     /// The limits of all loops together.
     pub(crate) fn limits(&self) -> Arc<Limits> {
         Arc::clone(&self.limits)
+    }
+
+    /// Records what each loop does.
+    pub(crate) fn record(&mut self, recording: &Recording) {
+        for (one, recorder) in self.loops.iter_mut().zip(recording.recorders()) {
+            one.record(Arc::clone(recorder));
+        }
     }
 
     /// How many loops there are.

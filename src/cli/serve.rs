@@ -27,6 +27,7 @@ use super::{
     log,
     output::Output,
     reactors::{self, Reactors},
+    record::RecordArgs,
     replace::{HandoverPort, Program, ReplaceArgs, Replacer},
     systemd::{notify::Notifier, sockets::Sockets},
 };
@@ -98,6 +99,8 @@ pub(crate) struct ServeArgs {
     timeouts: TimeoutArgs,
     #[command(flatten)]
     admin: AdminArgs,
+    #[command(flatten)]
+    record: RecordArgs,
     #[command(flatten)]
     replace: ReplaceArgs,
     #[command(flatten)]
@@ -180,7 +183,7 @@ struct TimeoutArgs {
 const EXAMPLES: &str = "\
 Signals:
   SIGTERM, SIGINT, SIGHUP  stop: accept no more, answer what has come, close (see --grace)
-  SIGUSR1                  log what has been served so far
+  SIGUSR1                  log what has been served so far; write the file of --record
   SIGUSR2                  start the program again, with the same arguments; it takes over the listeners and connections
 
 Examples:
@@ -215,6 +218,9 @@ impl ServeArgs {
         let listeners: Vec<&Listen> = self.listen.iter().flat_map(|some| &some.0).collect();
         let config = self.config(&listeners);
         let mut reactors = Reactors::new(&config, self.reactors)?;
+        let record = self.record.begin(reactors.count())?;
+        let recording = record.as_ref().map(|file| Arc::clone(file.recording()));
+        recording.iter().for_each(|recording| reactors.record(recording));
         let (mut ready, mut shown) = (String::new(), Vec::new());
         let mut plans = String::new();
         let mut fault_files = self.faults.open()?;
@@ -261,6 +267,7 @@ impl ServeArgs {
                 start,
                 lifecycle,
                 log: log::CONTROL,
+                recording,
             };
             supervisor.serve_admin(port, access, daemon)?;
         }
@@ -279,15 +286,18 @@ impl ServeArgs {
                 .map_err(|error| Failure::no_thread("the thread of the take-over", &error))?;
         }
         let handles = supervisor.handles();
+        supervisor.record(record.clone());
         supervisor.replace_with(Replacer::new(program, port, offered, handles, replace_timeout));
         supervisor.ready(&ready);
         output.say(&ready);
         output.say(&plans);
         let outcome = supervisor.wait();
+        // Also after a failure: what the loops did before it is of use then.
+        let saved = record.map_or(Ok(()), |file| file.save());
         output.say(&format!("served for {}\n", supervisor.summary()));
         output.flush();
         let journal = fault_files.finish();
-        outcome.and(journal).map(|()| ExitCode::SUCCESS)
+        outcome.and(journal).and(saved).map(|()| ExitCode::SUCCESS)
     }
 
     fn config(&self, listeners: &[&Listen]) -> Config {

@@ -16,6 +16,7 @@ use resound::{Counts, Handle, Reactor, protocol::Protocol};
 
 use super::{
     Failure, cannot,
+    record::RecordFile,
     replace::{Replacement, Replacer},
     systemd::{
         notify::Notifier,
@@ -55,6 +56,8 @@ pub(crate) struct Supervisor {
     drain_at: Option<Instant>,
     /// `None` where nothing can replace it: in tests.
     replacer: Option<Replacer>,
+    /// If what the loops do is recorded.
+    record: Option<RecordFile>,
     /// The first failure.
     failure: Option<Failure>,
 }
@@ -100,6 +103,7 @@ impl Supervisor {
             drain_delay,
             drain_at: None,
             replacer: None,
+            record: None,
             failure: None,
         };
         for (index, one) in loops.into_iter().enumerate() {
@@ -147,6 +151,11 @@ impl Supervisor {
     pub(crate) fn handles(&self) -> Vec<Handle> {
         let admin = self.admin.iter().map(|(handle, _)| handle.clone());
         self.loops.iter().map(|one| one.handle.clone()).chain(admin).collect()
+    }
+
+    /// Writes `file` when a signal asks for a report.
+    pub(crate) fn record(&mut self, file: Option<RecordFile>) {
+        self.record = file;
     }
 
     /// Lets `replacer` replace this process when that is asked for.
@@ -204,6 +213,7 @@ impl Supervisor {
             }
             if self.signals.take_report() {
                 info!("serving for {}", self.summary());
+                self.record.iter().for_each(RecordFile::save_meanwhile);
             }
             if let Some(stream) = self.replacer.as_ref().and_then(Replacer::accept) {
                 info!("replacing: another process asks for the listeners and connections");

@@ -223,7 +223,7 @@ impl<S: DatagramSocket> DatagramEcho<S> {
         let Some(socket) = &mut self.socket else { return false };
         match socket.send(&self.buffer[..length], source) {
             Ok(()) => {
-                emit(Event::DatagramSent);
+                emit(Event::DatagramSent { bytes: u32::try_from(length).unwrap_or(u32::MAX) });
                 self.stats.counts.frames.add(1);
                 self.stats.counts.sent.add(length as u64);
             }

@@ -151,7 +151,10 @@ pub enum Event {
         bytes: u32,
     },
     /// The datagram was sent back.
-    DatagramSent,
+    DatagramSent {
+        /// Its length.
+        bytes: u32,
+    },
     /// The datagram is dropped: it was not allowed, or could not be sent.
     DatagramDropped,
 }
@@ -308,7 +311,7 @@ impl fmt::Display for Event {
                 write!(f, "{received} B received, {sent} B sent, {}", frames(count))
             }
             Self::Datagram { source, bytes } => write!(f, "datagram of {bytes} B from {source}"),
-            Self::DatagramSent => f.write_str("datagram sent back"),
+            Self::DatagramSent { bytes } => write!(f, "datagram of {bytes} B sent back"),
             Self::DatagramDropped => f.write_str("datagram dropped"),
         }
     }

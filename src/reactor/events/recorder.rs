@@ -185,7 +185,7 @@ fn pack(event: Event) -> [u64; 3] {
             let [kind, one, two] = pack_address(23, source, 0);
             [kind | u64::from(bytes.min(0xFFFF)) << 48, one, two]
         }
-        Event::DatagramSent => [24, 0, 0],
+        Event::DatagramSent { bytes } => [24, bytes.into(), 0],
         Event::DatagramDropped => [25, 0, 0],
     }
 }
@@ -242,7 +242,7 @@ fn unpack(number: u64, [time, token, kind, one, two]: [u64; WORDS]) -> Option<Re
             let Peer::Tcp(source) = unpack_peer(kind & MOST_FRAMES, one, two) else { return None };
             Event::Datagram { source, bytes: low(kind >> 48) }
         }
-        24 => Event::DatagramSent,
+        24 => Event::DatagramSent { bytes: low(one) },
         25 => Event::DatagramDropped,
         _ => return None,
     };
@@ -323,7 +323,7 @@ mod tests {
             Event::CutShort { held: 7 },
             Event::Datagram { source: four, bytes: 65_507 },
             Event::Datagram { source: six, bytes: 0 },
-            Event::DatagramSent,
+            Event::DatagramSent { bytes: 7 },
             Event::DatagramDropped,
         ];
         for bits in 0..8 {
