@@ -10,8 +10,8 @@ use resound::Begun;
 pub(super) struct Frames {
     /// When the read began that brought the first byte of a frame that is not whole.
     partial: Option<u64>,
-    /// When the last read began.
-    read: u64,
+    /// When the last read began, if that was recorded.
+    read: Option<u64>,
     waiting: Vec<Batch>,
 }
 
@@ -31,16 +31,24 @@ pub(super) struct Batch {
 
 impl Frames {
     pub(super) const fn read(&mut self, began: u64) {
-        self.read = began;
+        self.read = Some(began);
     }
 
-    pub(super) fn answered(&mut self, time: u64, turn: u64, count: u64, begun: Begun) {
+    /// The protocol has answered from `began` to `time`.
+    pub(super) fn answered(
+        &mut self,
+        [began, time]: [u64; 2],
+        turn: u64,
+        count: u64,
+        begun: Begun,
+    ) {
+        let others = self.read.unwrap_or(began);
         if count > 0 {
-            let first = self.partial.take().unwrap_or(self.read);
-            self.waiting.push(Batch { first, others: self.read, count, answered: time, turn });
+            let first = self.partial.take().unwrap_or(others);
+            self.waiting.push(Batch { first, others, count, answered: time, turn });
         }
         match begun {
-            Begun::Frame => drop(self.partial.get_or_insert(self.read)),
+            Begun::Frame => drop(self.partial.get_or_insert(others)),
             Begun::Nothing | Begun::Handshake => self.partial = None,
         }
     }

@@ -70,7 +70,7 @@ impl Recording {
             let mut events = recorder.read(oldest);
             let skipped = events.partition_point(|one| from.is_some_and(|from| one.time < from));
             events.drain(..skipped);
-            let lost = events.first().map_or(recorder.written(), |first| first.number);
+            let lost = events.first().map_or_else(|| recorder.written(), |first| first.number);
             Lane { names: recorder.names(), events, lost }
         });
         lanes.collect()

@@ -34,7 +34,7 @@ pub(super) fn frames(lane: &Lane) -> u64 {
 /// The timeline of the loop with that `index`, in no order. With `each` every frame has a span of its own, otherwise all
 /// frames of one read share one. `ids` is the last number that names a frame.
 pub(super) fn entries(lane: &Lane, index: usize, each: bool, ids: &mut u64) -> Vec<Entry> {
-    let first = lane.events.first().map_or(0, |first| nanoseconds(first));
+    let first = lane.events.first().map_or(0, nanoseconds);
     let mut timeline = Timeline {
         lane,
         index,
@@ -154,8 +154,9 @@ impl Timeline<'_> {
                 self.slice(time, "read", Some(token), args);
             }
             Event::Answered { consumed, frames, begun } => {
-                let turn = self.turn_of(token).unwrap_or(self.cursor);
-                self.connection(token).frames.answered(time, turn, frames, begun);
+                let began = self.cursor;
+                let turn = self.turn_of(token).unwrap_or(began);
+                self.connection(token).frames.answered([began, time], turn, frames, begun);
                 let args = format!(r#""consumed":{consumed},"frames":{frames}"#);
                 self.slice(time, "protocol", Some(token), args);
             }
