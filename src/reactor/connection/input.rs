@@ -219,13 +219,7 @@ impl<S: Stream> Connection<S> {
         cx.counts.frames.add(received.frames);
         self.state = match received.next {
             Next::Idle => State::Open(Begun::Nothing),
-            Next::Rest { .. } | Next::Full => State::Open(Begun::Frame),
-            Next::Handshake { .. } => State::Open(Begun::Handshake),
-            Next::Finish => State::Finishing(Reason::Finished),
-            Next::Refuse(refusal) => {
-                cx.refuse(refusal);
-                State::Finishing(Reason::Refused)
-            }
+            next => state_after(next, cx),
         };
         if self.note_requests(cx.shared) {
             received
@@ -268,5 +262,20 @@ impl<S: Stream> Connection<S> {
             self.state = State::Finishing(Reason::Finished);
         }
         may_stay && !requests.finish
+    }
+}
+
+/// The state of a connection whose protocol expects `next`.
+#[inline(never)]
+fn state_after<P>(next: Next, cx: &mut Context<'_, P>) -> State {
+    match next {
+        Next::Idle => State::Open(Begun::Nothing),
+        Next::Rest { .. } | Next::Full => State::Open(Begun::Frame),
+        Next::Handshake { .. } => State::Open(Begun::Handshake),
+        Next::Finish => State::Finishing(Reason::Finished),
+        Next::Refuse(refusal) => {
+            cx.refuse(refusal);
+            State::Finishing(Reason::Refused)
+        }
     }
 }

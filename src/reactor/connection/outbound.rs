@@ -8,7 +8,7 @@ use crate::{
     protocol::{Output, Protocol},
     reactor::{
         events::{Doing, Event},
-        net::{Readiness, Stream},
+        net::Stream,
     },
 };
 
@@ -41,8 +41,8 @@ impl<S: Stream> Connection<S> {
         cx.counts.opened.add(1);
         cx.shared.events.tell(cx.token, Event::Connected { peer: *peer });
         match self.open(&Ends::new(*peer, None), cx) {
-            Outcome::Wait | Outcome::Again => self.turn(Readiness::ALL, scratch, cx),
             closed @ Outcome::Closed(_) => closed,
+            _ => self.turn_without_event(scratch, cx),
         }
     }
 
