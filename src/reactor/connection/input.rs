@@ -258,7 +258,7 @@ impl<S: Stream> Connection<S> {
                 pending.schedule = None;
             }
             self.state = State::Finishing(Reason::Refused);
-        } else if requests.finish && self.is_open() {
+        } else if requests.finish && self.may_speak() {
             self.state = State::Finishing(Reason::Finished);
         }
         may_stay && !requests.finish

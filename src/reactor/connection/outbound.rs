@@ -46,13 +46,13 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Sends the output of `speak` behind what is owed; nothing if the connection is not open.
+    /// Sends the output of `speak` behind what is owed; nothing if the server has ended the connection.
     pub(in crate::reactor) fn speak<P: Protocol>(
         &mut self,
         cx: &mut Context<'_, P>,
         speak: impl FnOnce(&mut P, Token, &mut Output),
     ) -> Outcome {
-        if !self.is_open() {
+        if !self.may_speak() {
             return Outcome::Wait;
         }
         self.say(cx, speak)
