@@ -15,6 +15,7 @@ mod journal;
 mod log;
 mod output;
 mod packaging;
+mod prompt;
 mod reactors;
 mod record;
 mod replace;
