@@ -72,6 +72,8 @@ impl Reason {
         match error.kind() {
             ErrorKind::ConnectionRefused => Self::ConnectRefused,
             ErrorKind::TimedOut => Self::ConnectTimeout,
+            // The kernel had connected it, and RST came before anyone looked.
+            ErrorKind::ConnectionReset => Self::Reset,
             _ => Self::ConnectFailed,
         }
     }

@@ -79,6 +79,7 @@ fn each_way_that_connecting_fails_has_its_name() {
         (ErrorKind::ConnectionRefused, Reason::ConnectRefused),
         (ErrorKind::TimedOut, Reason::ConnectTimeout),
         (ErrorKind::HostUnreachable, Reason::ConnectFailed),
+        (ErrorKind::ConnectionReset, Reason::Reset),
     ] {
         let mut bench = Bench::connecting(answering([kind]));
         assert_eq!(bench.turn(Readiness::ALL), Outcome::Closed(reason));
