@@ -57,6 +57,12 @@ pub trait Stream: Read + Write {
         false
     }
 
+    /// The error that the connection has failed with, if no call has returned it yet. For a connection that is neither
+    /// read nor written; a stream that cannot tell need not implement it.
+    fn failure(&mut self) -> Option<io::Error> {
+        None
+    }
+
     /// How many of the bytes written the peer's kernel has not acknowledged. A stream without acknowledgements need not
     /// implement it.
     ///
@@ -231,6 +237,10 @@ impl Stream for Socket {
         let mut polled = either!(self, socket => [PollFd::new(socket, events)]);
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         poll(&mut polled, Some(&now)).is_ok() && polled[0].revents().intersects(events)
+    }
+
+    fn failure(&mut self) -> Option<io::Error> {
+        either!(self, socket => socket.take_error()).unwrap_or_else(Some)
     }
 
     fn unacknowledged(&self) -> io::Result<usize> {
