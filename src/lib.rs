@@ -114,6 +114,7 @@ pub use socket::{
     listener::{Listener, ListeningSocket},
     peer::{Ends, Peer},
     tcp_info::TcpInfo,
+    unserved::Unserved,
 };
 pub use token::Token;
 

@@ -14,12 +14,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{Daemon, PATIENCE, eventually, frame, ping, resound};
+use common::{Daemon, PATIENCE, eventually, frame, ping, reset, resound};
 
+#[path = "misbehave/connecting.rs"]
+mod connecting;
+#[path = "misbehave/datagrams.rs"]
+mod datagrams;
+#[path = "misbehave/http.rs"]
+mod http;
 #[path = "misbehave/recorded.rs"]
 mod recorded;
 #[path = "misbehave/segments.rs"]
 mod segments;
+#[path = "misbehave/websocket.rs"]
+mod websocket;
 
 /// A daemon with a listener for frames that has these keys, and one without.
 fn with(keys: &str) -> Daemon {
@@ -337,6 +345,22 @@ fn delays_are_as_long_as_asked_for_and_frames_that_came_together_are_delayed_tog
     drained(daemon);
 }
 
+/// FIN says only that the client sends no more, so its reply still comes; after RST nobody would get it.
+#[test]
+fn a_client_that_resets_while_its_reply_is_delayed_is_gone_at_once() {
+    let daemon = with("fault=delay=1h");
+    let before = daemon.descriptors();
+    let mut stream = daemon.connect();
+    stream.write_all(&frame(b"late")).unwrap();
+    eventually("the frame is read", || {
+        segments::received(&stream).unacknowledged == 0 && daemon.descriptors() > before
+    });
+    reset(stream);
+    eventually("the connection is closed", || daemon.descriptors() == before);
+    let ended = daemon.stop();
+    assert!(ended.stdout.contains("1 reset"), "{ended:?}");
+}
+
 #[test]
 fn delays_come_from_a_file_of_samples() {
     let file = std::env::temp_dir().join(format!("resound-samples-{}", std::process::id()));
@@ -548,8 +572,25 @@ fn all_faults_are_listed_and_a_wrong_plan_is_explained() {
     let output = resound().arg("faults").output().unwrap();
     let list = String::from_utf8(output.stdout).unwrap();
     for name in [
-        "slice", "coalesce", "delay", "rate", "stall", "drop", "dup", "swap", "corrupt", "length",
+        "slice",
+        "coalesce",
+        "delay",
+        "rate",
+        "stall",
+        "drop",
+        "dup",
+        "swap",
+        "corrupt",
+        "length",
         "garbage",
+        "refuse",
+        "full-backlog",
+        "status",
+        "short-chunk",
+        "drip",
+        "close",
+        "no-pong",
+        "mask",
     ] {
         assert!(list.contains(&format!("\n  {name}")), "{name}");
     }

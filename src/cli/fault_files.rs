@@ -93,11 +93,9 @@ impl FaultFiles {
             (asked, None) => asked,
             (Some(_), Some(_)) => {
                 return Err(wrong(
-                    "--replay has its faults; leave out fault= and seed=".to_owned(),
+                    "--replay has its faults; leave out fault=, seed= and client-faults="
+                        .to_owned(),
                 ));
-            }
-            (None, Some(_)) if protocols::is_udp(listen) => {
-                return Err(wrong("--replay has faults for it, and udp has none".to_owned()));
             }
             (None, Some(plan)) => {
                 protocols::check_address(&plan, listen).map_err(wrong)?;

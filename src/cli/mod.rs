@@ -1,7 +1,6 @@
 //! The command line: arguments in, the library's types out; one file or folder for each subcommand.
 
 mod admin;
-mod answer;
 mod bench;
 mod bind_error;
 mod check;
@@ -16,7 +15,6 @@ mod journal;
 mod log;
 mod output;
 mod packaging;
-mod prompt;
 mod reactors;
 mod record;
 mod replace;
@@ -63,7 +61,6 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Serve(Box<serve::ServeArgs>),
     Client(client::ClientArgs),
-    Answer(answer::AnswerArgs),
     Bench(Box<bench::BenchArgs>),
     Check(check::CheckArgs),
     Status(status::StatusArgs),
@@ -81,7 +78,6 @@ impl Command {
         match self {
             Self::Serve(args) => args.run(sockets),
             Self::Client(args) => args.run(),
-            Self::Answer(args) => args.run(),
             Self::Bench(args) => args.run(),
             Self::Check(args) => args.run(),
             Self::Status(args) => args.run(),

@@ -1,7 +1,7 @@
 //! `resound serve`: its arguments become listeners and a [`Config`], and then the event loops run.
 
 use std::{
-    io,
+    fmt, io,
     os::fd::{AsRawFd, OwnedFd},
     process::ExitCode,
     str::FromStr,
@@ -12,10 +12,14 @@ use std::{
 
 use ::log::{debug, info, warn};
 use resound::{
-    Config, Endpoint, Overload,
+    Config, Endpoint, Overload, Unserved,
     listen::{Address, Listen},
     plural::connections,
-    protocol::{Terms, fault::Faults, identity::Template},
+    protocol::{
+        Terms,
+        fault::{Faults, Kind},
+        identity::Template,
+    },
 };
 
 use super::{
@@ -222,15 +226,25 @@ impl ServeArgs {
         let recording = record.as_ref().map(|file| Arc::clone(file.recording()));
         recording.iter().for_each(|recording| reactors.record(recording));
         let (mut ready, mut shown) = (String::new(), Vec::new());
-        let mut plans = String::new();
+        let (mut plans, mut unserved) = (String::new(), Vec::new());
         let mut fault_files = self.faults.open()?;
         for (number, (listen, place)) in (1..).zip(places(listeners, sockets, successor)?) {
             let faults = fault_files.of(number, listen)?;
-            let bound = self.listen(&mut reactors, listen, place, successor, faults.as_ref())?;
+            let of_listener = faults.as_ref().and_then(|faults| faults.plan().of_listener());
+            let verb = if of_listener == Some(Kind::Refuse) { "refusing" } else { "listening" };
+            let bound = match &of_listener {
+                None => self.listen(&mut reactors, listen, place, successor, faults.as_ref())?,
+                Some(kind) => {
+                    let socket = serve_nobody(listen, kind, &place, successor.is_some())?;
+                    let bound = socket.address().map_err(|error| cannot_listen(listen, error))?;
+                    unserved.push(socket);
+                    Address::Ip(bound)
+                }
+            };
             let place = Listen { address: bound, keys: Vec::new(), ..listen.clone() };
-            ready.push_str(&format!("listening on {place}\n"));
-            // The counters of UDP sockets have the shown name already.
-            if !protocols::is_udp(listen) {
+            ready.push_str(&format!("{verb} on {place}\n"));
+            // The counters of UDP sockets have the shown name already, and nobody's have none.
+            if !protocols::is_udp(listen) && of_listener.is_none() {
                 shown.push((place.address.to_string(), place.to_string()));
             }
             if let Some(faults) = faults {
@@ -240,6 +254,7 @@ impl ServeArgs {
                     false => format!(", seed={}", plan.seed),
                 };
                 plans.push_str(&format!("faults on {place}: {plan}{seed}\n"));
+                faults.begin_listener();
             }
         }
         let limits = reactors.limits();
@@ -364,18 +379,18 @@ impl ServeArgs {
             (Place::TakeOver(claimed), Some(successor)) => {
                 return reactors
                     .take_over(listen, &claimed, service, successor)
-                    .map_err(|error| cannot_listen(listen, &error));
+                    .map_err(|error| cannot_listen(listen, error));
             }
             (Place::TakeOver(_), None) => return Err(cannot_listen(listen, "there is no socket")),
             (Place::Bind(endpoint), _) => {
                 reactors.listen(listen, &endpoint, services).map_err(|error| {
-                    cannot_listen(listen, &bind_error::explain(&endpoint, &error, "--listen"))
+                    cannot_listen(listen, bind_error::explain(&endpoint, &error, "--listen"))
                 })
             }
             (Place::Adopt(socket), _) => {
                 let number = socket.as_raw_fd();
                 reactors.adopt(listen, socket, services).map_err(|error| {
-                    cannot_listen(listen, &format!("descriptor {number} does not fit: {error}"))
+                    cannot_listen(listen, format!("descriptor {number} does not fit: {error}"))
                 })
             }
         };
@@ -420,7 +435,7 @@ fn places<'l>(
                 sockets.named(name).map(|sockets| sockets.into_iter().map(Place::Adopt).collect())
             }
         };
-        let here = here.map_err(|error| cannot_listen(listen, &error))?;
+        let here = here.map_err(|error| cannot_listen(listen, error))?;
         places.extend(here.into_iter().map(|place| (listen, place)));
     }
     let unused = sockets.unused();
@@ -440,7 +455,28 @@ fn claim(successor: &mut Successor, listen: &Listen) -> Vec<Claimed> {
     successor.claim(role, &asked, &asked)
 }
 
-fn cannot_listen(listen: &Listen, why: &str) -> Failure {
+/// Binds a socket at which nobody is served, because of the fault `kind`. It may be that of the process that this one
+/// `replaces` as well.
+fn serve_nobody(
+    listen: &Listen,
+    kind: &Kind,
+    place: &Place,
+    replaces: bool,
+) -> Result<Unserved, Failure> {
+    let Place::Bind(endpoint @ Endpoint::Tcp(address)) = place else {
+        let why = format!(
+            "fault={kind} takes a port of its own, and no socket that listens already; write HOST:PORT"
+        );
+        return Err(cannot_listen(listen, why));
+    };
+    let bound = match kind {
+        Kind::Refuse => Unserved::refusing(*address),
+        _ => Unserved::full(*address, replaces),
+    };
+    bound.map_err(|error| cannot_listen(listen, bind_error::explain(endpoint, &error, "--listen")))
+}
+
+fn cannot_listen(listen: &Listen, why: impl fmt::Display) -> Failure {
     Failure::Failed(format!("cannot listen on {listen}: {why}"))
 }
 

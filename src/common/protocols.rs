@@ -11,7 +11,7 @@ use resound::{
     frame::{self, Dialect, HIGHEST_MAX},
     listen::{Address, Listen},
     protocol::{
-        self, COMMON, Key, Protocol, Terms,
+        self, COMMON, FAULT, Key, Protocol, SEED, Terms,
         fault::{Faults, Plan, Units},
         identity::Template,
         offers,
@@ -40,6 +40,8 @@ const UDP_KEYS: &[Key] = &[
         "on or off; on by default: drop one datagram in 1009 from a source that never pauses for 5 minutes, which ends \
          loops with other echoes",
     ),
+    FAULT,
+    SEED,
 ];
 
 /// Whether `listen` describes a UDP socket.
@@ -54,28 +56,23 @@ pub(crate) fn service(listen: &Listen, defaults: &Terms) -> Result<Service, Stri
         if matches!(listen.address, Address::Unix(_)) {
             return Err("udp has no Unix sockets; write udp://HOST:PORT".to_owned());
         }
-        return Ok(Service::Datagrams(udp_config(listen)?));
+        return Ok(Service::Datagrams(udp_config(listen, defaults)?));
     }
     let Some(offer) = protocol::offer(&listen.protocol) else {
         let names = names(offers().iter().map(|offer| offer.name).chain([UDP]));
         return Err(format!("no protocol {}; there is {names}", listen.protocol));
     };
     check(listen, offer.all_keys())?;
-    let protocol = offer.protocol(&terms(listen, defaults)?).map_err(|error| error.to_string())?;
+    let mut terms = terms(listen, defaults)?;
+    // Nobody gets to speak the protocol then.
+    terms.faults = terms.faults.filter(|faults| faults.plan().of_listener().is_none());
+    let protocol = offer.protocol(&terms).map_err(|error| error.to_string())?;
     Ok(Service::Connections(protocol))
 }
 
 /// Whether `listen` is for a UDP socket.
 pub(crate) fn is_datagrams(listen: &Listen) -> bool {
     listen.protocol == UDP
-}
-
-/// What the replies of the service that `listen` describes consist of; it is no UDP socket.
-pub(crate) fn units(listen: &Listen) -> Result<Units, String> {
-    let offer =
-        protocol::offer(&listen.protocol).ok_or("replies of this protocol have no units")?;
-    let defaults = Terms { max_frame: DEFAULT_MAX_FRAME.0, ..Terms::default() };
-    offer.units(&terms(listen, &defaults)?).map_err(|error| error.to_string())
 }
 
 /// Fails if `listen` has a key that is not `known`.
@@ -94,13 +91,21 @@ fn names<'n>(names: impl Iterator<Item = &'n str>) -> String {
     names.collect::<Vec<_>>().join(", ")
 }
 
-fn udp_config(listen: &Listen) -> Result<UdpConfig, String> {
+fn udp_config(listen: &Listen, defaults: &Terms) -> Result<UdpConfig, String> {
     let mut config = UdpConfig::default();
+    config.faults = match &defaults.faults {
+        Some(faults) => Some(Arc::clone(faults)),
+        None => faults(listen)?,
+    };
+    if let Some(faults) = &config.faults {
+        faults.plan().check(Units::Datagrams).map_err(|error| error.to_string())?;
+    }
     for (key, value) in &listen.keys {
         match (key.as_str(), value.as_str()) {
             ("loop-guard", "on") => config.loop_guard = true,
             ("loop-guard", "off") => config.loop_guard = false,
             ("loop-guard", _) => return Err(format!("loop-guard={value}: write on or off")),
+            ("fault" | "seed", _) => {}
             (_, rate) => {
                 config.rate = rate.parse().map_err(|_| {
                     format!("rate={rate}: not a number of datagrams; write one like 50000")
@@ -138,7 +143,9 @@ pub(crate) fn faults(listen: &Listen) -> Result<Option<Arc<Faults>>, String> {
     let seed = value("seed")
         .map(|seed| seed.parse().map_err(|_| format!("seed={seed}: write a number, like 7")))
         .transpose()?;
-    let Some(fault) = value("fault") else {
+    let clients_choose = value("client-faults").is_some_and(|value| value == "on");
+    let fault = value("fault").map(String::as_str).or_else(|| clients_choose.then_some("none"));
+    let Some(fault) = fault else {
         return match seed {
             None => Ok(None),
             Some(seed) => {
@@ -300,18 +307,23 @@ mod tests {
             ("raw://:1,max=1", "no key max for raw; there is banner, reply, proxy, fault, seed"),
             (
                 "http://:1,banner=x",
-                "no key banner for http; there is max, body, cors, tag, proxy, fault, seed",
+                "no key banner for http; there is max, body, cors, tag, client-faults, proxy, fault, seed",
             ),
-            ("udp://:1,proxy=v1", "no key proxy for udp; there is rate, loop-guard"),
+            ("udp://:1,proxy=v1", "no key proxy for udp; there is rate, loop-guard, fault, seed"),
             ("udp://:1,loop-guard=no", "loop-guard=no: write on or off"),
             ("udp://:1,rate=fast", "rate=fast: not a number of datagrams"),
-            ("udp://:1,fault=drop", "no key fault for udp"),
+            ("udp://:1,fault=reset=7", "datagrams cannot have it; datagrams can have drop"),
+            ("udp://:1,fault=drop#2", "datagrams have no connections; write it without #WHO"),
+            ("http://:1,fault=mask", "HTTP answers cannot have it; HTTP answers can have slice"),
             ("lines+unix://x,fault=loss=5%", "Unix sockets have neither segments nor RST"),
             ("lines://:1,seed=7", "seed=7 decides nothing without fault=; see resound faults"),
             ("lines://:1,fault=drop,seed=x", "seed=x: write a number, like 7"),
             ("lines://:1,fault=dropp", "fault \"dropp\": no fault \"dropp\"; there is slice"),
             ("lines://:1,fault=length=+1", "lines cannot have it; lines can have slice"),
             ("http://:1,fault=drop,body=stream", "fault= needs whole answers; write body=whole"),
+            ("http://:1,client-faults=yes", "client-faults=yes: write on or off"),
+            ("http://:1,client-faults=on,body=stream", "client-faults=on needs whole answers"),
+            ("lines://:1,client-faults=on", "no key client-faults for lines"),
             ("lines://:1,max=0", "max=0: a size of at least 1 byte"),
             ("lines://:1,max=2GiB", "max=2147483648 is over 2147483647"),
             ("ws://:1,proxy=v3", "proxy=v3: write v1, v2 or any"),

@@ -46,7 +46,7 @@ use super::{
     description::{Reader, put_text},
     fault::Units,
     identity::Tag,
-    key::{BadTerms, TAG},
+    key::{BadTerms, CLIENT_FAULTS, TAG},
     offer::{Offer, Terms},
 };
 use crate::{Ends, Reason, Token};
@@ -59,6 +59,7 @@ pub(super) const OFFER: Offer = Offer {
         ("body", "stream: echo a body as it comes; default whole: when all has come"),
         ("cors", "off: not for pages of other origins; default on"),
         TAG,
+        CLIENT_FAULTS,
     ],
     units: |terms| match choice(terms, "body", ["whole", "stream"])? {
         0 => Ok(Units::Answers),
@@ -76,6 +77,14 @@ pub(super) const OFFER: Offer = Offer {
         }
         if is_same_origin {
             http = http.same_origin();
+        }
+        if terms.clients_choose_faults()? {
+            if is_streamed {
+                return Err(BadTerms(
+                    "client-faults=on needs whole answers; write body=whole".to_owned(),
+                ));
+            }
+            http.client_faults = true;
         }
         Ok(Box::new(http))
     },
@@ -99,6 +108,8 @@ fn choice(terms: &Terms, key: &str, values: [&str; 2]) -> Result<usize, BadTerms
 pub struct Http {
     limits: HttpLimits,
     bodies: Bodies,
+    /// Whether clients may choose faults by the path of a request.
+    client_faults: bool,
     common: Common,
     places: PerConnection<Place>,
 }
@@ -141,7 +152,13 @@ impl Http {
     #[must_use]
     pub const fn new(limits: HttpLimits, tag: Option<Tag>) -> Self {
         let common = Common::new(SystemTime::now, tag, true);
-        Self { limits, bodies: Bodies::Whole, common, places: PerConnection::new() }
+        Self {
+            limits,
+            bodies: Bodies::Whole,
+            client_faults: false,
+            common,
+            places: PerConnection::new(),
+        }
     }
 
     /// Echoes each part of a body as it comes, and not when all of it has come.

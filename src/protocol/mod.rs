@@ -22,6 +22,7 @@ mod raw;
 mod reply;
 mod scanned;
 pub(crate) mod schedule;
+mod status;
 pub mod websocket;
 #[cfg(test)]
 mod wrappers;
@@ -30,14 +31,14 @@ use std::time::Duration;
 
 pub use frames::Frames;
 pub use handler::{Framed, Handler, Reply};
-pub use key::{BadTerms, COMMON, Key};
+pub use key::{BadTerms, COMMON, FAULT, Key, SEED};
 pub use offer::{Offer, Terms};
 pub use offers::{offer, offers};
 pub use per_connection::PerConnection;
 pub use raw::Raw;
 pub use scanned::looks_like;
 
-use self::schedule::Step;
+use self::{fault::Kind, schedule::Step};
 use crate::{Ends, Peer, Reason, Token, plural::bytes};
 
 /// What a listener speaks.
@@ -368,6 +369,8 @@ pub(crate) struct Requests {
     pub(crate) call_when_sent: bool,
     pub(crate) call_after: Option<Duration>,
     pub(crate) finish: bool,
+    /// What the client has chosen to go wrong with this reply.
+    asked: Option<Kind>,
     /// How and when the output leaves; empty where it leaves at once.
     pub(crate) steps: Vec<Step>,
 }
@@ -385,6 +388,7 @@ impl Output {
                 call_when_sent: false,
                 call_after: None,
                 finish: false,
+                asked: None,
                 steps: Vec::new(),
             },
         }
@@ -462,6 +466,16 @@ impl Output {
     pub(crate) fn step(&mut self, step: Step) {
         self.requests.any = true;
         self.requests.steps.push(step);
+    }
+
+    /// Asks for a fault of this reply, because the client has chosen it.
+    pub(crate) fn ask(&mut self, kind: Kind) {
+        (self.requests.any, self.requests.asked) = (true, Some(kind));
+    }
+
+    /// What [`ask`](Self::ask) has asked for since the last call.
+    pub(crate) const fn take_asked(&mut self) -> Option<Kind> {
+        self.requests.asked.take()
     }
 
     /// Sets the high-water mark for one call; returns the mark before.

@@ -5,9 +5,9 @@ use std::{sync::Arc, time::SystemTime};
 use super::{
     Protocol,
     clock::Clock,
-    fault::{Faults, Faulty, Units},
+    fault::{Faults, Faulty, Plan, Units},
     identity::{Tag, Template},
-    key::{BadTerms, COMMON, Key},
+    key::{BadTerms, CLIENT_FAULTS, COMMON, Key},
     proxy::{Mode, Proxied},
 };
 use crate::{frame::HIGHEST_MAX, socket::filter};
@@ -69,6 +69,19 @@ impl Default for Terms {
 }
 
 impl Terms {
+    /// Whether clients may choose what goes wrong, for protocols that have this key.
+    pub(super) fn clients_choose_faults(&self) -> Result<bool, BadTerms> {
+        let (key, _) = CLIENT_FAULTS;
+        match self.keys.iter().rev().find(|(name, _)| name == key) {
+            None => Ok(false),
+            Some((_, value)) => match value.as_str() {
+                "on" => Ok(true),
+                "off" => Ok(false),
+                _ => Err(BadTerms(format!("{key}={value}: write on or off"))),
+            },
+        }
+    }
+
     /// `max`, for protocols that hold a whole unit in memory and count it in 31 bits.
     pub(super) fn max_in_memory(&self) -> Result<u32, BadTerms> {
         let max = self.max.unwrap_or(self.max_frame);
@@ -105,7 +118,12 @@ impl Offer {
             None => protocol,
             Some(mode) => Box::new(Proxied::new(mode, protocol)),
         };
-        let Some(faults) = &terms.faults else { return Ok(protocol) };
+        let is_asked = terms.clients_choose_faults()?;
+        let faults = match &terms.faults {
+            Some(faults) => Arc::clone(faults),
+            None if is_asked => Arc::new(Faults::new(Plan::default())),
+            None => return Ok(protocol),
+        };
         let units = self.units(terms)?;
         faults.plan().check(units).map_err(|error| BadTerms(error.to_string()))?;
         if faults.plan().needs_filter() {
@@ -116,7 +134,8 @@ impl Offer {
             })?;
         }
         // Outside of everything else: it counts connections as they are accepted.
-        Ok(Box::new(Faulty::new(Arc::clone(faults), units, protocol)))
+        let faulty = Faulty::new(faults, units, protocol);
+        Ok(Box::new(if is_asked { faulty.asked() } else { faulty }))
     }
 
     /// What the replies of the protocol with these values of its keys consist of.

@@ -1,6 +1,8 @@
 //! The limits of a reactor, each with its unit and its default.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+
+use crate::protocol::fault::Faults;
 
 /// Limits and timeouts of a reactor. Where a listener listens and what it speaks is an argument of
 /// [`Reactor::listen`](crate::Reactor::listen).
@@ -56,7 +58,7 @@ pub struct Config {
 }
 
 /// The limits of a UDP echo, which [`Reactor::listen_udp`](crate::Reactor::listen_udp) takes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct UdpConfig {
     /// How many datagrams of each source (address and port) are answered in a second. More are dropped. In a
@@ -66,6 +68,8 @@ pub struct UdpConfig {
     /// This ends a loop with another UDP echo server, whatever its round-trip time. Default true. Without it, one forged
     /// datagram can make two echo servers send to each other for ever. Switch it off only to measure packet loss.
     pub loop_guard: bool,
+    /// What it does wrong on purpose. Default nothing. Loops that serve one listener share it.
+    pub faults: Option<Arc<Faults>>,
 }
 
 impl UdpConfig {
@@ -76,7 +80,7 @@ impl UdpConfig {
 
 impl Default for UdpConfig {
     fn default() -> Self {
-        Self { rate: 10_000, loop_guard: true }
+        Self { rate: 10_000, loop_guard: true, faults: None }
     }
 }
 

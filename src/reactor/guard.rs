@@ -158,7 +158,7 @@ mod tests {
     }
 
     fn guard(rate: u32, loop_guard: bool) -> Guard {
-        Guard::new(7001, &UdpConfig { rate, loop_guard })
+        Guard::new(7001, &UdpConfig { rate, loop_guard, faults: None })
     }
 
     /// Runs a loop of `in_flight` datagrams between two echoes until none is left, or `limit` have been received. Returns

@@ -10,3 +10,4 @@ pub(crate) mod peer;
 mod send_queue;
 pub(crate) mod stream;
 pub(crate) mod tcp_info;
+pub(crate) mod unserved;

@@ -94,7 +94,8 @@ impl Daemon {
             if daemon.stdout.read_line(&mut line).unwrap() == 0 {
                 panic!("it ended instead of listening: {:?}", daemon.wait());
             }
-            let place = line.trim().strip_prefix("listening on ").expect("only such lines first");
+            let (verb, place) = line.trim().split_once(" on ").expect("only such lines first");
+            assert!(["listening", "refusing"].contains(&verb), "{line}");
             daemon.listening.push(place.to_owned());
         }
         daemon

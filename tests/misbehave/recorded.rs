@@ -184,8 +184,13 @@ fn files_that_are_wrong_end_the_start_with_the_cause_and_leave_the_journal_as_it
         (frames, ["--replay", foreign.path()], 2, "faults for listener 2, which does not exist"),
         (frames, ["--replay", bad.path()], 1, "line 1: fault \"dr\": no fault \"dr\"; there is"),
         ("lines://127.0.0.1:0", ["--replay", head.path()], 2, "lines cannot have it"),
-        ("udp://127.0.0.1:0", ["--replay", head.path()], 2, "--replay has faults for it"),
-        ("frames://:0,fault=drop", ["--replay", head.path()], 2, "leave out fault= and seed="),
+        ("udp://127.0.0.1:0", ["--replay", head.path()], 2, "datagrams cannot have it"),
+        (
+            "frames://:0,fault=drop",
+            ["--replay", head.path()],
+            2,
+            "leave out fault=, seed= and client-faults=",
+        ),
         (
             frames,
             ["--fault-journal", "/nowhere/journal"],

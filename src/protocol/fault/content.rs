@@ -6,7 +6,10 @@ use super::{
     kind::{Damage, Kind, Length},
     units::Units,
 };
-use crate::random::Random;
+use crate::{protocol::status, random::Random};
+
+/// The first byte of a WebSocket close frame.
+const CLOSE: u8 = 0x88;
 
 /// A frame that is changed before it is sent.
 #[derive(Debug)]
@@ -29,8 +32,75 @@ impl Content {
                 self.payload = self.payload.start.min(length)..self.payload.end.min(length);
             }
             Kind::Dup => self.bytes.extend_from_within(..),
+            Kind::Status(code) => self.set_status(*code),
+            Kind::ShortChunk(_) => self.make_a_chunk(),
+            Kind::Close(code) => {
+                let payload = code.map(u16::to_be_bytes);
+                let payload = payload.as_ref().map_or(&[][..], |code| &code[..]);
+                let length = payload.len().to_le_bytes()[0];
+                self.bytes = [&[CLOSE, length][..], payload].concat();
+                self.payload = 2..self.bytes.len();
+            }
+            Kind::Mask => self.mask(random),
             _ => {}
         }
+    }
+
+    /// Gives an HTTP answer another status (RFC 9110, section 15), and no body where that status has none.
+    fn set_status(&mut self, code: u16) {
+        let Some(line) = memchr::memchr(b'\r', &self.bytes) else { return };
+        let reason = status::reason(code);
+        let status = format!("HTTP/1.1 {code} {reason}").into_bytes();
+        self.payload.start = self.payload.start + status.len() - line;
+        self.payload.end = self.payload.end + status.len() - line;
+        drop(self.bytes.splice(..line, status));
+        if !matches!(code, 100..=199 | 204 | 205 | 304) {
+            return;
+        }
+        drop(self.bytes.drain(self.payload.clone()));
+        self.payload.end = self.payload.start;
+        match code {
+            304 => {}
+            205 => self.set_length_field(b"Content-Length: 0"),
+            _ => self.set_length_field(b""),
+        }
+    }
+
+    /// Makes the body of an HTTP answer one chunk, without the last one (RFC 9112, section 7.1). An answer without a
+    /// body has no chunk.
+    fn make_a_chunk(&mut self) {
+        if length_field(&self.bytes[..self.payload.start]).is_none() {
+            return;
+        }
+        self.set_length_field(b"Transfer-Encoding: chunked");
+        if !self.payload.is_empty() {
+            let size = format!("{:x}\r\n", self.payload.len()).into_bytes();
+            let start = self.payload.start;
+            self.payload = start + size.len()..self.payload.end + size.len();
+            drop(self.bytes.splice(start..start, size));
+        }
+    }
+
+    /// Writes `field` in place of the Content-Length, if there is one; removes its line if `field` is empty.
+    fn set_length_field(&mut self, field: &[u8]) {
+        let Some(place) = length_field(&self.bytes[..self.payload.start]) else { return };
+        let end = if field.is_empty() { place.end + b"\r\n".len() } else { place.end };
+        let length = end - place.start;
+        drop(self.bytes.splice(place.start..end, field.iter().copied()));
+        self.payload.start = self.payload.start + field.len() - length;
+        self.payload.end = self.payload.end + field.len() - length;
+    }
+
+    /// Puts a mask on a WebSocket frame (RFC 6455, section 5.3).
+    fn mask(&mut self, random: &mut Random) {
+        let Some(second) = self.bytes.get_mut(1) else { return };
+        *second |= 0x80;
+        let [a, b, c, d, ..] = random.next().to_le_bytes();
+        let mask = [a, b, c, d];
+        let payload = self.bytes[self.payload.clone()].iter_mut();
+        payload.zip(mask.into_iter().cycle()).for_each(|(byte, mask)| *byte ^= mask);
+        drop(self.bytes.splice(self.payload.start..self.payload.start, mask));
+        self.payload = self.payload.start + mask.len()..self.payload.end + mask.len();
     }
 
     /// Changes as many different bytes or bits as asked for, or all there are.
@@ -87,7 +157,7 @@ impl Content {
                 drop(self.bytes.splice(..self.payload.start, head));
             }
             Units::Answers => announce_in_field(&mut self.bytes, self.payload.start, other),
-            Units::Bytes | Units::Lines => {}
+            Units::Bytes | Units::Lines | Units::Datagrams => {}
         }
         let start = (self.payload.start + self.bytes.len()).saturating_sub(before);
         let end = (self.payload.end + self.bytes.len()).saturating_sub(before);
@@ -99,14 +169,22 @@ fn byte(random: &mut Random) -> u8 {
     random.next().to_le_bytes()[0]
 }
 
+const FIELD: &[u8] = b"content-length:";
+
+/// Where the line of the Content-Length is in a head, without its end.
+fn length_field(head: &[u8]) -> Option<Range<usize>> {
+    let lower = head.to_ascii_lowercase();
+    let start = memchr::memmem::find(&lower, b"\r\ncontent-length:")? + b"\r\n".len();
+    let length = memchr::memchr(b'\r', &head[start..])?;
+    Some(start..start + length)
+}
+
 /// Changes the Content-Length in a head of `head` bytes. `-1` is written as such.
 fn announce_in_field(bytes: &mut Vec<u8>, head: usize, other: impl Fn(u64, u64) -> u64) {
-    const FIELD: &[u8] = b"content-length:";
-    let lower = bytes[..head].to_ascii_lowercase();
-    let Some(field) = memchr::memmem::find(&lower, FIELD) else { return };
-    let start = field + FIELD.len();
-    let Some(length) = memchr::memchr(b'\r', &bytes[start..head]) else { return };
-    let value = &bytes[start..start + length];
+    let Some(field) = length_field(&bytes[..head]) else { return };
+    let start = field.start + FIELD.len();
+    let length = field.end - start;
+    let value = &bytes[start..field.end];
     let right = std::str::from_utf8(value).ok().and_then(|text| text.trim().parse().ok());
     let Some(right) = right else { return };
     let text = match other(right, u64::MAX >> 1) {
@@ -187,6 +265,58 @@ mod tests {
             let text = String::from_utf8(changed(plan, Units::Answers, answer, body)).unwrap();
             assert!(text.contains(field) && text.ends_with("\r\n\r\nhi"), "{text}");
         }
+    }
+
+    const ANSWER: &[u8] =
+        b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 10\r\n\r\n0123456789";
+
+    #[test]
+    fn an_answer_gets_another_status_and_no_body_where_that_has_none() {
+        for (plan, answer) in [
+            (
+                "status=503",
+                "HTTP/1.1 503 Service Unavailable\r\nContent-Type: a/b\r\nContent-Length: 10\r\n\r\n0123456789",
+            ),
+            ("status=799+truncate=15", "HTTP/1.1 799 \r\n"),
+            ("status=204", "HTTP/1.1 204 No Content\r\nContent-Type: a/b\r\n\r\n"),
+            (
+                "status=205",
+                "HTTP/1.1 205 Reset Content\r\nContent-Type: a/b\r\nContent-Length: 0\r\n\r\n",
+            ),
+            (
+                "status=304",
+                "HTTP/1.1 304 Not Modified\r\nContent-Type: a/b\r\nContent-Length: 10\r\n\r\n",
+            ),
+            ("status=100", "HTTP/1.1 100 Continue\r\nContent-Type: a/b\r\n\r\n"),
+        ] {
+            let body = ANSWER.len() - 10..ANSWER.len();
+            let changed = changed(plan, Units::Answers, ANSWER, body);
+            assert_eq!(String::from_utf8(changed).unwrap(), answer, "{plan}");
+        }
+    }
+
+    #[test]
+    fn a_body_becomes_one_chunk_without_an_end() {
+        let body = ANSWER.len() - 10..ANSWER.len();
+        let chunk = changed("short-chunk=3", Units::Answers, ANSWER, body);
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nTransfer-Encoding: chunked\r\n\r\n";
+        assert_eq!(String::from_utf8(chunk).unwrap(), format!("{head}a\r\n0123456789"));
+        let head_only = &ANSWER[..ANSWER.len() - 10];
+        let empty =
+            changed("short-chunk=3", Units::Answers, head_only, head_only.len()..head_only.len());
+        assert_eq!(String::from_utf8(empty).unwrap(), head);
+    }
+
+    #[test]
+    fn a_websocket_frame_gets_a_mask_or_becomes_a_close_frame() {
+        let changed = |plan| changed(plan, Units::WebSocket, b"\x82\x05hello", 2..7);
+        let masked = changed("mask");
+        assert_eq!((&masked[..2], masked.len()), (&b"\x82\x85"[..], 11));
+        let plain: Vec<u8> = (0..5).map(|at| masked[6 + at] ^ masked[2 + at % 4]).collect();
+        assert_eq!(plain, b"hello");
+        assert_ne!(masked[2..6], [0; 4]);
+        assert_eq!(changed("close=1011"), b"\x88\x02\x03\xf3");
+        assert_eq!(changed("close=none"), b"\x88\x00");
     }
 
     #[test]

@@ -48,6 +48,22 @@ pub enum Kind {
     Blackhole,
     /// Segments of the peer are dropped at random.
     Loss(Share),
+    /// Connections to the listener are refused.
+    Refuse,
+    /// Nothing is accepted, and the backlog of the listener is full.
+    FullBacklog,
+    /// The HTTP answer has this status code.
+    Status(u16),
+    /// The body of the HTTP answer is a chunk of which so many bytes are sent, then FIN.
+    ShortChunk(u64),
+    /// The head of the HTTP answer leaves byte by byte, so many bytes a second.
+    Drip(u64),
+    /// A WebSocket close frame with this code, or with none, is sent in place of the frame, then FIN.
+    Close(Option<u16>),
+    /// A WebSocket ping is not answered.
+    NoPong,
+    /// The WebSocket frame has a mask.
+    Mask,
 }
 
 /// How long a frame is delayed.
@@ -148,7 +164,15 @@ impl Kind {
     /// Whether it makes sense on TCP only.
     #[must_use]
     pub const fn is_for_tcp(&self) -> bool {
-        matches!(self, Self::Blackhole | Self::Loss(_) | Self::Reset(_) | Self::ResetOnAccept)
+        matches!(
+            self,
+            Self::Blackhole
+                | Self::Loss(_)
+                | Self::Reset(_)
+                | Self::ResetOnAccept
+                | Self::Refuse
+                | Self::FullBacklog
+        )
     }
 
     /// Whether it concerns time, segments or the end of the connection, and so needs a schedule of the output.
@@ -167,7 +191,16 @@ impl Kind {
                 | Self::Deaf
                 | Self::Blackhole
                 | Self::Loss(_)
+                | Self::ShortChunk(_)
+                | Self::Drip(_)
+                | Self::Close(_)
         )
+    }
+
+    /// Whether it concerns the whole listener, at which nobody is served then.
+    #[must_use]
+    pub const fn is_of_listener(&self) -> bool {
+        matches!(self, Self::Refuse | Self::FullBacklog)
     }
 
     pub(super) fn value(&self) -> Option<String> {
@@ -182,7 +215,7 @@ impl Kind {
                 Delay::Exponential(mean) => format!("exp:{}", show_nanos(*mean)),
                 Delay::Samples(path, _) => format!("file:{path}"),
             },
-            Self::Rate(bytes) => format!("{}/s", show_size(*bytes)),
+            Self::Rate(bytes) | Self::Drip(bytes) => format!("{}/s", show_size(*bytes)),
             Self::Stall(at, None) => show_size(*at),
             Self::Stall(at, Some(pause)) => format!("{}:{}", show_size(*at), show_time(*pause)),
             Self::Corrupt(Damage::Bytes(bytes)) => show_size(*bytes),
@@ -191,11 +224,15 @@ impl Kind {
             Self::Garbage(bytes)
             | Self::Truncate(bytes)
             | Self::Fin(bytes)
-            | Self::Reset(bytes) => show_size(*bytes),
+            | Self::Reset(bytes)
+            | Self::ShortChunk(bytes) => show_size(*bytes),
+            Self::Status(code) | Self::Close(Some(code)) => code.to_string(),
+            Self::Close(None) => "none".to_owned(),
             Self::AcceptDelay(time) => show_time(*time),
             Self::Loss(share) => share.to_string(),
             Self::Drop | Self::Dup | Self::Swap | Self::ResetOnAccept => return None,
             Self::Deaf | Self::Mute | Self::Blackhole => return None,
+            Self::Refuse | Self::FullBacklog | Self::NoPong | Self::Mask => return None,
         })
     }
 }

@@ -3,8 +3,8 @@
 use std::{borrow::Cow, mem, ops::Range, sync::Arc, time::Duration};
 
 use super::{
-    Fault, FaultEvent, Faults, Group, Hit, Kind, Plan, Units, content::Content, plan::Purpose,
-    text::Share, units::Piece,
+    Fault, FaultEvent, Faults, Group, Hit, Kind, Plan, Units, Where, Who, by_path::LONGEST,
+    content::Content, plan::Purpose, text::Share, units::Piece,
 };
 use crate::{
     Ends, Reason, Token,
@@ -26,6 +26,8 @@ pub struct Faulty<P> {
     inner: P,
     faults: Arc<Faults>,
     units: Units,
+    /// Whether clients may choose faults, which the protocol then asks for.
+    is_asked: bool,
     /// The connections that faults concern.
     afflicted: PerConnection<Box<Afflicted>>,
 }
@@ -43,8 +45,12 @@ struct Afflicted {
     is_scheduled: bool,
     /// Nothing more leaves; what comes is discarded.
     is_over: bool,
+    /// What the client has chosen for the next frame.
+    asked: Option<Kind>,
     /// Frames so far.
     frames: u64,
+    /// WebSocket pings so far.
+    pings: u64,
     /// Bytes of replies that the protocol made, in frames.
     made: u64,
     /// Bytes that were put out.
@@ -63,6 +69,8 @@ struct Afflicted {
 struct Delivery {
     delay: Duration,
     pieces: Pieces,
+    /// How many bytes at its start leave one by one, and how many of them a second.
+    drip: Option<(usize, u64)>,
     group: u64,
     cut: Cut,
 }
@@ -85,7 +93,14 @@ enum Cut {
 impl<P> Faulty<P> {
     /// `inner`, whose replies consist of `units`, with the faults of its listener.
     pub const fn new(faults: Arc<Faults>, units: Units, inner: P) -> Self {
-        Self { inner, faults, units, afflicted: PerConnection::new() }
+        Self { inner, faults, units, is_asked: false, afflicted: PerConnection::new() }
+    }
+
+    /// Applies the faults that the protocol asks for because a client chose them ([`Output::ask`]).
+    #[must_use]
+    pub(crate) const fn asked(mut self) -> Self {
+        self.is_asked = true;
+        self
     }
 }
 
@@ -113,10 +128,11 @@ impl<P: Protocol> Protocol for Faulty<P> {
     fn opened(&mut self, connection: Token, ends: &Ends, out: &mut Output) -> Result<(), Refusal> {
         let (plan, ordinal) = self.faults.enter();
         let concern = plan.concerning(ordinal);
-        if concern.is_empty() {
+        if concern.is_empty() && !self.is_asked {
             return self.inner.opened(connection, ends, out);
         }
-        let is_scheduled = concern.iter().any(|&index| plan.faults()[index].kind.is_scheduled());
+        let is_scheduled =
+            self.is_asked || concern.iter().any(|&index| plan.faults()[index].kind.is_scheduled());
         let mut afflicted = Box::new(Afflicted {
             faults: Arc::clone(&self.faults),
             units: self.units,
@@ -125,7 +141,9 @@ impl<P: Protocol> Protocol for Faulty<P> {
             concern,
             is_scheduled,
             is_over: false,
+            asked: None,
             frames: 0,
+            pings: 0,
             made: 0,
             sent: 0,
             partial: Vec::new(),
@@ -167,6 +185,9 @@ impl<P: Protocol> Protocol for Faulty<P> {
         } else {
             self.inner.receive(connection, input, seen, out)
         };
+        if let Some(kind) = out.take_asked() {
+            afflicted.asked = Some(kind);
+        }
         if received.echo {
             out.extend(&input[..received.consumed]);
             received.echo = false;
@@ -278,12 +299,35 @@ impl Afflicted {
                     length
                 }
                 Piece::Other(length) => {
-                    self.put(&rest[..length], Pieces::Any, out);
+                    if !self.is_unanswered_ping(rest) {
+                        self.put(&rest[..length], Pieces::Any, out);
+                    }
                     length
                 }
             };
             rest = &rest[length..];
         }
+    }
+
+    /// Whether `bytes` begin with the answer to a ping that the plan leaves unanswered.
+    fn is_unanswered_ping(&mut self, bytes: &[u8]) -> bool {
+        if self.units != Units::WebSocket || !Units::is_pong(bytes) {
+            return false;
+        }
+        self.pings += 1;
+        let hit = Hit { connection: self.ordinal, frame: self.pings, before: self.made };
+        let mut candidates = self.plan.candidates(&self.concern, hit.frame);
+        let unanswered = candidates.find_map(|position| {
+            let index = self.concern[position];
+            let fault = &self.plan.faults()[index];
+            let happens = fault.kind == Kind::NoPong && self.plan.happens(index, hit);
+            happens.then_some(fault)
+        });
+        if let Some(fault) = unanswered {
+            let kind = Cow::Borrowed(&fault.kind);
+            self.tell(hit.frame, &Happening { fault, kind, draw: None, at: 0 });
+        }
+        unanswered.is_some()
     }
 
     /// Applies the faults to a frame, and puts it out.
@@ -295,18 +339,27 @@ impl Afflicted {
         let hit = Hit { connection: self.ordinal, frame: self.frames, before: self.made };
         self.made += whole.len() as u64;
         let mut content = Content { bytes: whole.to_vec(), payload };
-        let mut delivery =
-            Delivery { delay: Duration::ZERO, pieces: Pieces::Any, group: 1, cut: Cut::None };
+        let mut delivery = Delivery {
+            delay: Duration::ZERO,
+            pieces: Pieces::Any,
+            drip: None,
+            group: 1,
+            cut: Cut::None,
+        };
         let (mut is_dropped, mut is_swapped) = (false, false);
         let plan = Arc::clone(&self.plan);
         let mut happening = Vec::new();
-        for position in plan.candidates(&self.concern, hit.frame) {
+        let chosen = self.chosen(content.payload.start);
+        let planned = plan.candidates(&self.concern, hit.frame).filter_map(|position| {
             let index = self.concern[position];
             let fault = &plan.faults()[index];
-            if fault.is_of_connection() || !plan.happens(index, hit) {
-                continue;
-            }
-            let mut random = plan.random(index, hit, Purpose::Value);
+            let is_of_frame = !fault.is_of_connection() && fault.kind != Kind::NoPong;
+            (is_of_frame && plan.happens(index, hit))
+                .then(|| (fault, plan.random(index, hit, Purpose::Value)))
+        });
+        // Nothing is drawn for those that a client can choose.
+        let chosen = chosen.iter().map(|fault| (fault, Random::of(&[])));
+        for (fault, mut random) in planned.chain(chosen) {
             let (kind, draw) = fault.kind.settle(random);
             let mut cut_at = 0;
             match &*kind {
@@ -328,6 +381,18 @@ impl Afflicted {
                         Kind::Fin(_) => Cut::Last(cut_at, vec![Step::Finish]),
                         _ => Cut::Last(cut_at, vec![Step::Reset]),
                     };
+                }
+                Kind::Drip(rate) => delivery.drip = Some((content.payload.start, *rate)),
+                Kind::ShortChunk(_) | Kind::Close(_) => {
+                    content.change(&kind, self.units, &mut random);
+                    cut_at = match &*kind {
+                        Kind::ShortChunk(at) => {
+                            let length = content.payload.len() as u64;
+                            content.payload.start as u64 + length.min(*at)
+                        }
+                        _ => content.bytes.len() as u64,
+                    };
+                    delivery.cut = Cut::Last(cut_at, vec![Step::Finish]);
                 }
                 Kind::Deaf => delivery.cut = Cut::Last(0, vec![Step::Hold]),
                 Kind::Mute => delivery.cut = Cut::Last(0, Vec::new()),
@@ -376,7 +441,7 @@ impl Afflicted {
             self.waited += delay;
         }
         if !joined.is_empty() {
-            if delivery.pieces == Pieces::Any && !is_cut {
+            if delivery.pieces == Pieces::Any && delivery.drip.is_none() && !is_cut {
                 joined.extend_from_slice(bytes);
                 return self.put(&joined, Pieces::Any, out);
             }
@@ -385,21 +450,25 @@ impl Afflicted {
         if let Pieces::Sliced { rate: Some(rate), .. } = delivery.pieces {
             self.waited += time_of(bytes.len() as u64, rate);
         }
+        if let Some((head, rate)) = delivery.drip {
+            self.waited += time_of(head as u64, rate);
+        }
         let at = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
         match delivery.cut {
-            Cut::None => self.put(bytes, delivery.pieces, out),
+            Cut::None => self.put_frame(bytes, &mut delivery, out),
             Cut::Pause(cut, pause) => {
                 let (before, behind) = bytes.split_at(at(cut));
-                self.put(before, delivery.pieces, out);
+                self.put_frame(before, &mut delivery, out);
                 out.step(Step::Wait(pause));
                 self.waited += pause;
                 if let Pieces::Sliced { random, .. } = &mut delivery.pieces {
                     random.next();
                 }
-                self.put(behind, delivery.pieces, out);
+                self.put_frame(behind, &mut delivery, out);
             }
-            Cut::Last(cut, steps) => {
-                self.put(&bytes[..at(cut)], delivery.pieces, out);
+            Cut::Last(cut, ref mut steps) => {
+                let steps = mem::take(steps);
+                self.put_frame(&bytes[..at(cut)], &mut delivery, out);
                 steps.into_iter().for_each(|step| out.step(step));
                 self.is_over = true;
             }
@@ -413,6 +482,31 @@ impl Afflicted {
         if !self.is_over {
             self.put(&waiting, Pieces::Any, out);
         }
+    }
+
+    /// What the client has chosen for a frame with a head of so many bytes. A plan that repeats a journal has it already.
+    fn chosen(&mut self, head: usize) -> Option<Fault> {
+        let kind = match self.asked.take().filter(|_| !self.plan.is_repeating())? {
+            // A client may send a long field that is repeated in the head.
+            Kind::Drip(rate) => Kind::Drip(rate.max(head as u64 / LONGEST.as_secs() + 1)),
+            kind => kind,
+        };
+        Some(Fault { kind, place: Where::All, peers: Who::All })
+    }
+
+    /// Puts out a part of a frame, which goes on with the next call.
+    fn put_frame(&mut self, bytes: &[u8], delivery: &mut Delivery, out: &mut Output) {
+        let mut rest = bytes;
+        if let Some((left, rate)) = &mut delivery.drip {
+            let (head, behind) = bytes.split_at((*left).min(bytes.len()));
+            // All pieces have one length: nothing is drawn.
+            let random = Random::of(&[]);
+            let pieces = Pieces::Sliced { least: 1, most: 1, rate: Some(*rate), random };
+            *left -= head.len();
+            self.put(head, pieces, out);
+            rest = behind;
+        }
+        self.put(rest, delivery.pieces, out);
     }
 
     fn put(&mut self, bytes: &[u8], pieces: Pieces, out: &mut Output) {
@@ -447,6 +541,7 @@ fn keep_what_is_done(happening: &mut Vec<Happening<'_>>, is_dropped: bool, waits
         let is_done = match &**kind {
             Kind::Drop => true,
             _ if is_dropped => false,
+            Kind::Drip(_) => !waits,
             kind if kind.is_cut() => !waits && !mem::replace(&mut has_ended, true),
             kind => !waits || kind.entry().group != Group::Delivery,
         };

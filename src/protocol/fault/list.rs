@@ -21,12 +21,23 @@ pub enum Group {
     Begin,
     /// What the server omits.
     Omission,
+    /// HTTP answers.
+    Http,
+    /// WebSocket frames.
+    WebSocket,
 }
 
 impl Group {
     /// All groups, in the order of the list.
-    pub const ALL: [Self; 5] =
-        [Self::Delivery, Self::Content, Self::End, Self::Begin, Self::Omission];
+    pub const ALL: [Self; 7] = [
+        Self::Delivery,
+        Self::Content,
+        Self::End,
+        Self::Begin,
+        Self::Omission,
+        Self::Http,
+        Self::WebSocket,
+    ];
 
     /// Its heading.
     #[must_use]
@@ -37,6 +48,8 @@ impl Group {
             Self::End => "How a connection ends",
             Self::Begin => "How a connection begins",
             Self::Omission => "What the server omits",
+            Self::Http => "HTTP only",
+            Self::WebSocket => "WebSocket only",
         }
     }
 }
@@ -46,19 +59,28 @@ impl Group {
 pub(super) enum Needs {
     /// A stream of bytes.
     Bytes,
-    /// Frames, lines, messages or answers.
+    /// Frames, lines, messages or answers in a stream of bytes.
     Frames,
+    /// The same, or datagrams.
+    FramesOrDatagrams,
     /// Frames that announce their length.
     Lengths,
+    /// HTTP answers.
+    Answers,
+    /// WebSocket frames.
+    WebSocket,
 }
 
 impl Needs {
     /// Whether a protocol whose replies consist of `units` has it.
     pub(super) const fn are_met_by(self, units: Units) -> bool {
         match self {
-            Self::Bytes => true,
-            Self::Frames => !matches!(units, Units::Bytes),
-            Self::Lengths => !matches!(units, Units::Bytes | Units::Lines),
+            Self::Bytes => !matches!(units, Units::Datagrams),
+            Self::Frames => !matches!(units, Units::Bytes | Units::Datagrams),
+            Self::FramesOrDatagrams => !matches!(units, Units::Bytes),
+            Self::Lengths => !matches!(units, Units::Bytes | Units::Lines | Units::Datagrams),
+            Self::Answers => matches!(units, Units::Answers),
+            Self::WebSocket => matches!(units, Units::WebSocket),
         }
     }
 }
@@ -133,10 +155,7 @@ pub const KINDS: &[Entry] = &[
         about: "bytes leave evenly, and no faster than this",
         example: "rate=56KiB/s",
         client: "receives all of it; a limit on the whole transfer may end it",
-        read: |value, _| {
-            let bytes = size(value.strip_suffix("/s").unwrap_or(value))?;
-            (bytes > 0).then_some(Kind::Rate(bytes))
-        },
+        read: |value, _| rate(value).map(Kind::Rate),
         ..entry("rate", Group::Delivery)
     },
     Entry {
@@ -156,7 +175,7 @@ pub const KINDS: &[Entry] = &[
         about: "the frame is not sent",
         example: "drop@10%",
         client: "misses one reply and times out, and does not take the next reply for it",
-        needs: Needs::Frames,
+        needs: Needs::FramesOrDatagrams,
         read: |value, _| value.is_empty().then_some(Kind::Drop),
         ..entry("drop", Group::Content)
     },
@@ -164,7 +183,7 @@ pub const KINDS: &[Entry] = &[
         about: "the frame is sent twice",
         example: "dup@3",
         client: "reports or ignores the reply that it did not ask for",
-        needs: Needs::Frames,
+        needs: Needs::FramesOrDatagrams,
         read: |value, _| value.is_empty().then_some(Kind::Dup),
         ..entry("dup", Group::Content)
     },
@@ -172,7 +191,7 @@ pub const KINDS: &[Entry] = &[
         about: "the frame is sent behind the next one",
         example: "swap@every=5",
         client: "matches replies by their identifiers, or reports the wrong order",
-        needs: Needs::Frames,
+        needs: Needs::FramesOrDatagrams,
         read: |value, _| value.is_empty().then_some(Kind::Swap),
         ..entry("swap", Group::Content)
     },
@@ -181,7 +200,7 @@ pub const KINDS: &[Entry] = &[
         about: "N bytes (or bits) of the payload are changed",
         example: "corrupt=1bit@1%",
         client: "notices by a checksum; without one it cannot",
-        needs: Needs::Frames,
+        needs: Needs::FramesOrDatagrams,
         read: |value, _| {
             let bits = value.strip_suffix("bits").or_else(|| value.strip_suffix("bit"));
             let damage = match bits {
@@ -210,7 +229,7 @@ pub const KINDS: &[Entry] = &[
         about: "N random bytes follow the frame",
         example: "garbage=16@5",
         client: "takes them for the next frame: refuses its length, or waits for its rest",
-        needs: Needs::Frames,
+        needs: Needs::FramesOrDatagrams,
         read: |value, _| size(value).filter(|bytes| *bytes > 0).map(Kind::Garbage),
         ..entry("garbage", Group::Content)
     },
@@ -219,7 +238,7 @@ pub const KINDS: &[Entry] = &[
         about: "only the first K bytes of the frame are sent",
         example: "truncate=6@4",
         client: "takes the next frame's bytes for the rest of this one, and should notice",
-        needs: Needs::Frames,
+        needs: Needs::FramesOrDatagrams,
         read: |value, _| size(value).map(Kind::Truncate),
         ..entry("truncate", Group::Content)
     },
@@ -286,7 +305,88 @@ pub const KINDS: &[Entry] = &[
         read: |value, _| Share::parse(value).map(Kind::Loss),
         ..entry("loss", Group::Omission)
     },
+    Entry {
+        about: "the port is bound and does not listen: the kernel answers SYN with RST; it stands alone in a plan",
+        example: "refuse",
+        client: "reports ECONNREFUSED and connects again, with a pause that grows",
+        is_of_connection: true,
+        read: |value, _| value.is_empty().then_some(Kind::Refuse),
+        ..entry("refuse", Group::Begin)
+    },
+    Entry {
+        about: "nothing is accepted, and the queue is full: the kernel drops each SYN; it stands alone in a plan",
+        example: "full-backlog",
+        client: "gives up connecting after its own timeout, not the kernel's two minutes",
+        is_of_connection: true,
+        read: |value, _| value.is_empty().then_some(Kind::FullBacklog),
+        ..entry("full-backlog", Group::Begin)
+    },
+    Entry {
+        value: "CODE",
+        about: "the answer has this status, from 100 to 999; 1xx, 204, 205 and 304 have no body",
+        example: "status=503@every=3",
+        client: "repeats what may be repeated after 429 and 503, when Retry-After allows; reports other errors",
+        needs: Needs::Answers,
+        read: |value, _| {
+            let code = digits(value).filter(|code| (100..=999).contains(code))?;
+            u16::try_from(code).ok().map(Kind::Status)
+        },
+        ..entry("status", Group::Http)
+    },
+    Entry {
+        value: "K",
+        about: "the body is one chunk, which announces all of it; K bytes of it are sent, then FIN",
+        example: "short-chunk=100",
+        client: "reports a body cut short, also if all bytes of the chunk are there and the last chunk is missing",
+        needs: Needs::Answers,
+        read: |value, _| size(value).map(Kind::ShortChunk),
+        ..entry("short-chunk", Group::Http)
+    },
+    Entry {
+        value: "BYTES/s",
+        about: "the head leaves byte by byte, at this rate; then the body, at once",
+        example: "drip=10/s",
+        client: "limits the time until the head is whole, and not only the time between two bytes",
+        needs: Needs::Answers,
+        read: |value, _| rate(value).map(Kind::Drip),
+        ..entry("drip", Group::Http)
+    },
+    Entry {
+        value: "CODE or none",
+        about: "a close frame with this code comes in place of the frame, then FIN; none: without a code",
+        example: "close=1011@3",
+        client: "reports the code (1005 for none), and 1002 for a code that must not be sent (RFC 6455, section 7.4)",
+        needs: Needs::WebSocket,
+        read: |value, _| match value {
+            "none" => Some(Kind::Close(None)),
+            _ => digits(value)
+                .and_then(|code| u16::try_from(code).ok())
+                .map(|code| Kind::Close(Some(code))),
+        },
+        ..entry("close", Group::WebSocket)
+    },
+    Entry {
+        about: "a ping is not answered; @WHERE counts pings",
+        example: "no-pong@after=1MiB",
+        client: "closes a connection whose pings have no answer in time, if it sends any",
+        needs: Needs::WebSocket,
+        read: |value, _| value.is_empty().then_some(Kind::NoPong),
+        ..entry("no-pong", Group::WebSocket)
+    },
+    Entry {
+        about: "the frame has a mask, which a server's frame must not have",
+        example: "mask@2",
+        client: "fails the connection with 1002 (RFC 6455, section 5.1)",
+        needs: Needs::WebSocket,
+        read: |value, _| value.is_empty().then_some(Kind::Mask),
+        ..entry("mask", Group::WebSocket)
+    },
 ];
+
+/// `BYTES/s`.
+fn rate(value: &str) -> Option<u64> {
+    size(value.strip_suffix("/s").unwrap_or(value)).filter(|bytes| *bytes > 0)
+}
 
 fn delay(value: &str, samples: &Samples<'_>) -> Option<Kind> {
     let delay = if let Some(rest) = value.strip_prefix("normal:") {
@@ -374,6 +474,14 @@ impl Kind {
             Self::Mute => 17,
             Self::Blackhole => 18,
             Self::Loss(_) => 19,
+            Self::Refuse => 20,
+            Self::FullBacklog => 21,
+            Self::Status(_) => 22,
+            Self::ShortChunk(_) => 23,
+            Self::Drip(_) => 24,
+            Self::Close(_) => 25,
+            Self::NoPong => 26,
+            Self::Mask => 27,
         }
     }
 }

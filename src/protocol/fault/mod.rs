@@ -8,7 +8,9 @@
 //! Every decision is a function of the seed, the ordinal of the connection, the ordinal of the frame and the fault, and
 //! never of time. So the same clients in the same order get the same faults.
 
+mod by_path;
 mod content;
+mod datagrams;
 mod kind;
 mod layer;
 mod list;
@@ -18,6 +20,8 @@ mod shared;
 mod text;
 mod units;
 
+pub(crate) use by_path::by_path;
+pub(crate) use datagrams::FaultyDatagrams;
 pub use kind::{Damage, Delay, Kind, Length};
 pub use layer::Faulty;
 pub use list::{Entry, Group, KINDS, Samples};
@@ -25,4 +29,4 @@ pub use plan::{Fault, Hit, Plan, PlanError, Where, Who};
 pub use recorded::Recorded;
 pub use shared::{FaultEvent, Faults, Journal};
 pub use text::{Share, Span};
-pub use units::{Piece, Units};
+pub use units::Units;

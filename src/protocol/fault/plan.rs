@@ -125,7 +125,18 @@ impl Plan {
             return Ok(Self::default());
         }
         let faults = parts(text).map(|part| Fault::parse(part, samples)).collect::<Result<_, _>>();
-        Ok(Self { faults: faults?, ..Self::default() })
+        let plan = Self { faults: faults?, ..Self::default() };
+        let of_listener = plan.faults.iter().find(|fault| fault.kind.is_of_listener());
+        match of_listener {
+            Some(fault) if plan.faults.len() > 1 || fault.peers != Who::All => {
+                let name = fault.kind.entry().name;
+                Err(PlanError(format!(
+                    "fault \"{fault}\": {name} concerns the whole listener, at which nobody is served then; write \
+                     fault={name} alone and without #WHO"
+                )))
+            }
+            _ => Ok(plan),
+        }
     }
 
     /// A plan in which exactly these faults happen; those of one frame in this order.
@@ -143,7 +154,8 @@ impl Plan {
             .map(|Recorded { connection, frame, kind, draw }| {
                 let one = |number| Span { least: number, most: number };
                 let place = if frame == 0 { Where::All } else { Where::Frames(one(frame)) };
-                let peers = Who::Connections(one(connection));
+                let peers =
+                    if connection == 0 { Who::All } else { Who::Connections(one(connection)) };
                 (Fault { kind, place, peers }, Mark { connection, frame, draw })
             })
             .unzip();
@@ -179,6 +191,14 @@ impl Plan {
                 Where::Frames(span) => span.contains(1),
                 Where::Every(_) | Where::After(_) => false,
             };
+            if units == Units::Datagrams && fault.peers != Who::All {
+                return wrong("datagrams have no connections; write it without #WHO".to_owned());
+            }
+            if fault.kind.is_of_listener() {
+                return wrong(
+                    "it concerns a listener that starts; write it as a key of --listen".to_owned(),
+                );
+            }
             if units == Units::Bytes && !is_first(fault.place) {
                 return wrong(
                     "raw bytes have no frames: the whole connection is frame 1; write it without @WHERE"
@@ -199,6 +219,12 @@ impl Plan {
     #[must_use]
     pub fn faults(&self) -> &[Fault] {
         &self.faults
+    }
+
+    /// The fault of the whole listener, at which nobody is served then.
+    #[must_use]
+    pub fn of_listener(&self) -> Option<Kind> {
+        self.faults.iter().map(|fault| &fault.kind).find(|kind| kind.is_of_listener()).cloned()
     }
 
     /// Whether the kernel must take socket filters for it.
@@ -416,6 +442,10 @@ mod tests {
             "fin=0#1",
             "accept-delay=2s+reset-on-accept#10%+deaf#1+mute@4",
             "coalesce=10",
+            "refuse",
+            "full-backlog",
+            "status=503@3+short-chunk=10#2+drip=10/s@1%",
+            "close=1011@3+close=none+no-pong@2..3+mask",
         ] {
             assert_eq!(plan(text).to_string(), text);
         }
@@ -452,6 +482,11 @@ mod tests {
             ("delay=file:x", "delay=file:x: files of samples cannot be read here"),
             ("slice=0", "slice=0: write N or A..B"),
             ("length=2", "length=2: write +1, -1, zero, max or negative"),
+            ("refuse#1", "refuse concerns the whole listener, at which nobody is served then"),
+            ("drop+full-backlog", "write fault=full-backlog alone and without #WHO"),
+            ("refuse@2", "refuse concerns a connection and not its frames"),
+            ("status=99", "status=99: write CODE, as in status=503@every=3"),
+            ("close=65536", "close=65536: write CODE or none"),
             ("reset-on-accept@3", "write #WHO instead of @WHERE, like reset-on-accept#1..3"),
         ] {
             let error = text.parse::<Plan>().unwrap_err().to_string();
@@ -477,6 +512,14 @@ mod tests {
                 Some("raw bytes cannot have it; raw bytes can have slice, delay"),
             ),
             ("reset=7@2", Units::Bytes, Some("raw bytes have no frames")),
+            ("drop@2+dup+swap+corrupt=1+truncate=5+garbage=3", Units::Datagrams, None),
+            ("reset=7", Units::Datagrams, Some("datagrams can have drop, dup, swap, corrupt")),
+            ("coalesce=3", Units::Datagrams, Some("datagrams cannot have it")),
+            ("drop#2", Units::Datagrams, Some("datagrams have no connections")),
+            ("status=503", Units::WebSocket, Some("WebSocket frames cannot have it")),
+            ("close=1000", Units::Answers, Some("HTTP answers cannot have it")),
+            ("mask+no-pong+close=none", Units::WebSocket, None),
+            ("refuse", Units::Lines, Some("write it as a key of --listen")),
             ("slice=1@after=1KiB", Units::Bytes, Some("raw bytes have no frames")),
         ] {
             let error = plan(text).check(units).err().map(|error| error.to_string());

@@ -3,6 +3,7 @@
 use std::{borrow::Cow, str::FromStr};
 
 use super::{
+    Units,
     kind::{Delay, Kind},
     text::Span,
 };
@@ -11,7 +12,7 @@ use crate::random::Random;
 /// A fault that has happened, and that a plan can [repeat](super::Plan::repeating).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recorded {
-    /// The ordinal of the connection at its listener, from 1.
+    /// The ordinal of the connection at its listener, from 1; 0 for datagrams and for the whole listener.
     pub connection: u64,
     /// The ordinal of the frame on its connection, from 1; 0 for what concerns the whole connection.
     pub frame: u64,
@@ -26,10 +27,14 @@ impl Recorded {
     pub(super) fn check(&self) -> Result<(), String> {
         let Self { connection, frame, kind, .. } = self;
         let wrong = |why: String| Err(format!("fault \"{kind}\": {why}"));
-        if *connection == 0 {
-            return wrong("connections are counted from 1".to_owned());
-        }
+        let is_of_listener = kind.is_of_listener() && *frame == 0;
         match frame {
+            _ if *connection == 0
+                && (is_of_listener || *frame > 0 && kind.suits(Units::Datagrams)) =>
+            {
+                Ok(())
+            }
+            _ if *connection == 0 => wrong("connections are counted from 1".to_owned()),
             0 if !kind.can_concern_connection() => {
                 wrong("it concerns a frame, and frames are counted from 1".to_owned())
             }
@@ -54,7 +59,7 @@ impl Kind {
                 (Cow::Owned(Self::Delay(Delay::Uniform(span))), None)
             }
             Self::Slice(span) if is_one(span) => (Cow::Borrowed(self), None),
-            Self::Slice(_) | Self::Corrupt(_) | Self::Garbage(_) => {
+            Self::Slice(_) | Self::Corrupt(_) | Self::Garbage(_) | Self::Mask => {
                 (Cow::Borrowed(self), Some(random.place()))
             }
             Self::Coalesce(_)
@@ -72,7 +77,14 @@ impl Kind {
             | Self::Deaf
             | Self::Mute
             | Self::Blackhole
-            | Self::Loss(_) => (Cow::Borrowed(self), None),
+            | Self::Loss(_)
+            | Self::Refuse
+            | Self::FullBacklog
+            | Self::Status(_)
+            | Self::ShortChunk(_)
+            | Self::Drip(_)
+            | Self::Close(_)
+            | Self::NoPong => (Cow::Borrowed(self), None),
         }
     }
 }
@@ -97,7 +109,7 @@ mod tests {
         Ends, Peer, Reason, Token,
         protocol::{
             Next, Output, Protocol, Terms,
-            fault::{FaultEvent, Faults, Journal, KINDS, Plan},
+            fault::{Entry, FaultEvent, Faults, Journal, KINDS, Plan},
             offer,
             schedule::{Pieces, Step},
         },
@@ -192,12 +204,23 @@ mod tests {
     }
 
     /// Each protocol with what a client sends: thirty frames, in all but `raw`.
-    fn protocols() -> [(&'static str, Vec<u8>); 4] {
+    fn protocols() -> [(&'static str, Vec<u8>); 5] {
+        let handshake = "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
         let repeat = |one: &dyn Fn(u8) -> Vec<u8>| (0..30).flat_map(one).collect::<Vec<u8>>();
         [
             ("frames", repeat(&|n| [&[5, 0, 0, 0][..], &[n; 5]].concat())),
             ("lines", repeat(&|n| format!("line {n}\n").into_bytes())),
             ("raw", repeat(&|n| vec![n; 9])),
+            (
+                "ws",
+                [
+                    handshake.as_bytes(),
+                    // A message and a ping.
+                    &repeat(&|n| vec![0x82, 0x82, 0, 0, 0, 0, n, n, 0x89, 0x81, 0, 0, 0, 0, n]),
+                ]
+                .concat(),
+            ),
             (
                 "http",
                 repeat(&|n| {
@@ -206,6 +229,13 @@ mod tests {
                 }),
             ),
         ]
+    }
+
+    /// The faults of listeners that serve anybody.
+    fn served() -> impl Iterator<Item = &'static Entry> {
+        KINDS
+            .iter()
+            .filter(|entry| !entry.example.parse::<Kind>().is_ok_and(|kind| kind.is_of_listener()))
     }
 
     fn plan(text: &str) -> Plan {
@@ -222,7 +252,7 @@ mod tests {
             "corrupt=3bit#50%+length=max@5%+mute@25+reset=2@25%#20%",
             "accept-delay=1ms#50%+reset-on-accept#3+deaf#4+loss=50%#5+drop@after=100",
         ];
-        let each = KINDS.iter().flat_map(|entry| {
+        let each = served().flat_map(|entry| {
             let kind = entry.example.split(['@', '#']).next().unwrap();
             [entry.example.to_owned(), format!("{kind}#2..5")]
         });
@@ -250,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_probability_of_zero_changes_nothing() {
-        for entry in KINDS {
+        for entry in served() {
             let kind = entry.example.split(['@', '#']).next().unwrap();
             let nowhere = [format!("{kind}@0%"), format!("{kind}#0%")];
             for text in &nowhere[usize::from(entry.is_of_connection)..] {

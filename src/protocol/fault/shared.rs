@@ -11,7 +11,7 @@ use std::{
 use super::{
     KINDS,
     kind::Kind,
-    plan::{Fault, Plan},
+    plan::{Fault, Hit, Plan},
 };
 
 /// The faults of one listener.
@@ -19,6 +19,8 @@ use super::{
 pub struct Faults {
     plan: Mutex<Arc<Plan>>,
     connections: AtomicU64,
+    /// Datagrams, and their bytes, for listeners without connections.
+    datagrams: [AtomicU64; 2],
     counts: [AtomicU64; KINDS.len()],
     journal: OnceLock<Journal>,
 }
@@ -42,13 +44,13 @@ pub enum FaultEvent<'f> {
     },
     /// A fault happens.
     Happens {
-        /// The ordinal of the connection at its listener, from 1.
+        /// The ordinal of the connection at its listener, from 1; 0 for datagrams and for the whole listener.
         connection: u64,
         /// The ordinal of the frame on its connection, from 1; 0 for what concerns the whole connection.
         frame: u64,
         /// How many bytes the connection sends before what the fault changes.
         byte: u64,
-        /// The part of the plan.
+        /// The part of the plan, or what the client has chosen.
         fault: &'f Fault,
         /// What happens: as in the plan, and a delay as it was drawn.
         kind: &'f Kind,
@@ -64,6 +66,7 @@ impl Faults {
         Self {
             plan: Mutex::new(Arc::new(plan)),
             connections: AtomicU64::new(0),
+            datagrams: [const { AtomicU64::new(0) }; 2],
             counts: [const { AtomicU64::new(0) }; KINDS.len()],
             journal: OnceLock::new(),
         }
@@ -101,6 +104,26 @@ impl Faults {
         let connection = self.connections.fetch_add(1, Relaxed) + 1;
         self.record(&FaultEvent::Opened { connection });
         (Arc::clone(&plan), connection)
+    }
+
+    /// The plan for a datagram of `length` bytes, and its place in it: connection 0, its ordinal, and the bytes before.
+    pub(super) fn enter_datagram(&self, length: usize) -> (Arc<Plan>, Hit) {
+        let plan = self.lock();
+        let [datagrams, bytes] = &self.datagrams;
+        let frame = datagrams.fetch_add(1, Relaxed) + 1;
+        let before = bytes.fetch_add(length as u64, Relaxed);
+        (Arc::clone(&plan), Hit { connection: 0, frame, before })
+    }
+
+    /// Tells of the fault of the whole listener, if its plan has one, when the listener begins.
+    pub fn begin_listener(&self) {
+        let plan = self.plan();
+        let of_listener = plan.faults().iter().filter(|fault| fault.kind.is_of_listener());
+        for fault in of_listener {
+            let kind = &fault.kind;
+            let (connection, frame, byte, draw) = (0, 0, 0, None);
+            self.tell(&FaultEvent::Happens { connection, frame, byte, fault, kind, draw });
+        }
     }
 
     /// Counts, logs and records a fault.

@@ -19,14 +19,16 @@ pub enum Units {
     WebSocket,
     /// HTTP answers.
     Answers,
+    /// Datagrams.
+    Datagrams,
 }
 
 /// What is at the front of a reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Piece {
-    /// A frame of this length, and where its payload is.
+pub(super) enum Piece {
+    /// A frame of this length; its payload is there.
     Frame(usize, Range<usize>),
-    /// So many bytes that are not a frame.
+    /// So many bytes that are no frame, and leave as they are.
     Other(usize),
 }
 
@@ -39,16 +41,16 @@ impl Units {
             Self::Frames(_) => "frames",
             Self::WebSocket => "WebSocket frames",
             Self::Answers => "HTTP answers",
+            Self::Datagrams => "datagrams",
         }
     }
 
     /// What is at the front of `bytes`, which are never empty. `is_answer` says whether they are one whole answer to a
     /// request.
-    #[must_use]
-    pub fn first(self, bytes: &[u8], is_answer: bool) -> Piece {
+    pub(super) fn first(self, bytes: &[u8], is_answer: bool) -> Piece {
         let all = bytes.len();
         let frame = match self {
-            Self::Bytes => Some((all, 0..all)),
+            Self::Bytes | Self::Datagrams => Some((all, 0..all)),
             Self::Lines => memchr_iter(b'\n', bytes).next().map(|end| {
                 let payload = if bytes[..end].ends_with(b"\r") { end - 1 } else { end };
                 (end + 1, 0..payload)
@@ -62,12 +64,23 @@ impl Units {
                 }
                 return websocket(bytes).unwrap_or(Piece::Other(all));
             }
+            // An interim answer, like 100 Continue (RFC 9110, section 15.2).
+            Self::Answers if bytes.starts_with(b"HTTP/1.1 1") => {
+                return Piece::Other(memmem::find(bytes, b"\r\n\r\n").map_or(all, |at| at + 4));
+            }
             Self::Answers => {
                 let body = memmem::find(bytes, b"\r\n\r\n").map(|at| at + 4);
                 body.filter(|_| is_answer).map(|body| (all, body..all))
             }
         };
         frame.map_or(Piece::Other(all), |(length, payload)| Piece::Frame(length, payload))
+    }
+}
+
+impl Units {
+    /// Whether a reply of WebSocket begins with the answer to a ping.
+    pub(super) fn is_pong(bytes: &[u8]) -> bool {
+        bytes.first().is_some_and(|first| first & 0x0F == 0x0A)
     }
 }
 
@@ -107,6 +120,8 @@ mod tests {
         ] {
             assert_eq!(units.first(bytes, true), piece, "{}", bytes.escape_ascii());
         }
+        let interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n";
+        assert_eq!(Units::Answers.first(interim, true), Piece::Other(25));
         let refusal = b"HTTP/1.1 400 Bad Request\r\n\r\n";
         assert_eq!(Units::Answers.first(refusal, false), Piece::Other(refusal.len()));
         let long = [&[0x82, 126, 1, 0][..], &[7; 256]].concat();

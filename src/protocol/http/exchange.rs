@@ -12,6 +12,7 @@ use crate::{
     protocol::{
         Next, Output, Received,
         description::{Reader, put_number},
+        fault::{Kind, by_path},
     },
 };
 
@@ -230,6 +231,7 @@ impl Http {
         input: &[u8],
         out: &mut Output,
     ) -> Result<Turn, Problem> {
+        let asked = self.asked(request).transpose().map_err(Problem::bad)?;
         let has_body = request.framing != Framing::Length(0);
         let body = match *place {
             Place::Waiting { body, .. } => body,
@@ -248,6 +250,9 @@ impl Http {
                 body
             }
         };
+        if let Some(kind) = asked {
+            out.ask(kind);
+        }
         let (always, persistence) = (self.common.to(connection), request.persistence);
         match request.asks {
             Asks::Hello { path, head_only } => {
@@ -289,6 +294,14 @@ impl Http {
         };
         *place = Place::Body { body: self.body(request.framing), back, close };
         Ok(Turn::On(length))
+    }
+
+    /// The fault that the client chooses, if it may.
+    fn asked(&self, request: &Request<'_>) -> Option<Result<Kind, &'static str>> {
+        if !self.client_faults {
+            return None;
+        }
+        by_path(request.path()?)
     }
 
     const fn body(&self, framing: Framing) -> Body {

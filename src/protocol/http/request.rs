@@ -16,6 +16,8 @@ pub(super) struct Request<'b> {
     pub(super) persistence: Persistence,
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub(super) expects_continue: bool,
+    /// As it was sent.
+    target: &'b str,
 }
 
 /// What a request asks for.
@@ -110,7 +112,13 @@ impl<'b> Request<'b> {
                 Persistence::Keep
             },
             expects_continue: expects_continue && framing != Framing::Length(0),
+            target: parsed.path.unwrap_or_default(),
         })
+    }
+
+    /// The path of the target, without its query; `None` if it has none.
+    pub(super) fn path(&self) -> Option<&'b str> {
+        path(self.target)
     }
 }
 

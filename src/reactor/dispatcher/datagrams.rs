@@ -12,9 +12,9 @@ use log::{debug, warn};
 
 use super::Dispatcher;
 use crate::{
-    Begun, ConnectionState, ReleasedListener, ReleasedSocket, Token, UdpConfig,
+    Begun, ConnectionState, Counts, ReleasedListener, ReleasedSocket, Token, UdpConfig,
     control::stats::ListenerStats,
-    protocol::Protocol,
+    protocol::{Protocol, fault::FaultyDatagrams},
     reactor::{
         events::Event,
         guard::{Guard, Objection},
@@ -44,6 +44,8 @@ pub(super) struct DatagramEcho<S> {
     /// The length and the source of the datagram in `buffer`, while the kernel has no room to send it.
     owed: Option<(usize, SocketAddr)>,
     guard: Guard,
+    /// What it does wrong on purpose, and what it owes because of that.
+    faulty: Option<Box<FaultyDatagrams>>,
     warning: Throttle,
     /// Whether its token is on the run queue.
     queued: bool,
@@ -98,6 +100,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
                 Ok(socket) => {
                     let owed = echo.owed.take();
                     let owed = owed.map(|(length, to)| (to, echo.buffer[..length].to_vec()));
+                    let owed = owed.or_else(|| echo.faulty.as_mut()?.take());
                     let socket = ReleasedSocket::Datagrams { socket, owed };
                     released.push(ReleasedListener { index, socket });
                 }
@@ -181,6 +184,7 @@ impl<S: DatagramSocket> DatagramEcho<S> {
             buffer: vec![0; LONGEST].into_boxed_slice(),
             owed: None,
             guard: Guard::new(port, config),
+            faulty: config.faults.clone().map(FaultyDatagrams::new).map(Box::new),
             warning: Throttle::default(),
             queued: false,
         }
@@ -189,9 +193,7 @@ impl<S: DatagramSocket> DatagramEcho<S> {
     /// Receives and answers until no datagram is left, the kernel has no room to send, or the budget is spent.
     fn turn(&mut self, now: Duration, emit: &dyn Fn(Event)) -> Turn {
         for _ in 0..PER_TURN {
-            if let Some((length, source)) = self.owed.take()
-                && !self.answer(length, source, emit)
-            {
+            if !self.send_owed(emit) {
                 return Turn::Wait;
             }
             let Some(socket) = &mut self.socket else { return Turn::Wait };
@@ -203,7 +205,10 @@ impl<S: DatagramSocket> DatagramEcho<S> {
                     });
                     self.stats.counts.received.add(length as u64);
                     match self.guard.objection(source, now) {
-                        None => self.owed = Some((length, source)),
+                        None => match &mut self.faulty {
+                            None => self.owed = Some((length, source)),
+                            Some(faulty) => faulty.reply(&self.buffer[..length], source),
+                        },
                         Some(objection) => {
                             emit(Event::DatagramDropped);
                             self.drop_one(source, objection, now);
@@ -218,23 +223,22 @@ impl<S: DatagramSocket> DatagramEcho<S> {
         Turn::Again
     }
 
-    /// Sends the datagram in the buffer to `source`; false if the kernel has no room and it has to wait.
-    fn answer(&mut self, length: usize, source: SocketAddr, emit: &dyn Fn(Event)) -> bool {
+    /// Sends what is owed; false if the kernel has no room and the rest has to wait.
+    fn send_owed(&mut self, emit: &dyn Fn(Event)) -> bool {
         let Some(socket) = &mut self.socket else { return false };
-        match socket.send(&self.buffer[..length], source) {
-            Ok(()) => {
-                emit(Event::DatagramSent { bytes: u32::try_from(length).unwrap_or(u32::MAX) });
-                self.stats.counts.frames.add(1);
-                self.stats.counts.sent.add(length as u64);
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                self.owed = Some((length, source));
+        let counts = &self.stats.counts;
+        if let Some((length, to)) = self.owed {
+            if !send(socket, &self.buffer[..length], to, counts, emit) {
                 return false;
             }
-            Err(error) => {
-                emit(Event::DatagramDropped);
-                self.stats.counts.datagrams_dropped.add(1);
-                debug!("{source}: send {length} B: {error}");
+            self.owed = None;
+        }
+        if let Some(faulty) = &mut self.faulty {
+            while let Some((to, payload)) = faulty.next() {
+                if !send(socket, payload, *to, counts, emit) {
+                    return false;
+                }
+                faulty.take();
             }
         }
         true
@@ -255,13 +259,44 @@ impl<S: DatagramSocket> DatagramEcho<S> {
     }
 }
 
+/// Sends `payload`; false if the kernel has no room and it has to wait.
+fn send(
+    socket: &mut impl DatagramSocket,
+    payload: &[u8],
+    to: SocketAddr,
+    counts: &Counts,
+    emit: &dyn Fn(Event),
+) -> bool {
+    let length = payload.len();
+    match socket.send(payload, to) {
+        Ok(()) => {
+            emit(Event::DatagramSent { bytes: u32::try_from(length).unwrap_or(u32::MAX) });
+            counts.frames.add(1);
+            counts.sent.add(length as u64);
+        }
+        Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
+        Err(error) => {
+            emit(Event::DatagramDropped);
+            counts.datagrams_dropped.add(1);
+            debug!("{to}: send {length} B: {error}");
+        }
+    }
+    true
+}
+
 impl<S> DatagramEcho<S> {
+    /// Bytes of the next datagram that waits to be sent.
+    fn owed(&self) -> Option<usize> {
+        let faulty = || self.faulty.as_ref()?.next().map(|(_, payload)| payload.len());
+        self.owed.map(|(length, _)| length).or_else(faulty)
+    }
+
     fn turn_ended(&self) -> Event {
-        let owed = self.owed.map_or(0, |(length, _)| length as u64);
+        let owed = self.owed().map_or(0, |length| length as u64);
         Event::TurnEnded { state: ConnectionState::Open, begun: Begun::Nothing, held: 0, owed }
     }
 
-    pub(super) const fn inspect(&self) -> InspectedDatagrams {
-        InspectedDatagrams { owed: self.owed.is_some(), queued: self.queued }
+    pub(super) fn inspect(&self) -> InspectedDatagrams {
+        InspectedDatagrams { owed: self.owed().is_some(), queued: self.queued }
     }
 }
