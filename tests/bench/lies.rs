@@ -74,11 +74,94 @@ fn each_fault_on_demand_has_its_name() {
         let others = run.number("/errors") - run.errors(name);
         assert!(others <= 0.0, "{fault}: nothing else: {run:?}");
     }
-    for fault in ["mute@3", "stall=30@3", "deaf@3"] {
+    for fault in
+        ["mute", "mute@3", "stall=30@3", "deaf", "deaf@3", "blackhole@3", "coalesce=2", "drop@3"]
+    {
         let daemon = super::Daemon::start(&[&format!("frames://127.0.0.1:0,fault={fault}#1")], &[]);
         let address = &daemon.listening[0];
         let run = bench(address, &["-z", "2s", "-c", "4", "--timeout", "500ms", "--size", "60"]);
         assert!(run.errors("TIMEOUT") >= 1.0, "{fault} is a TIMEOUT: {run:?}");
+        assert_eq!(run.errors("TIMEOUT"), run.number("/errors"), "{fault}: nothing else: {run:?}");
+    }
+}
+
+/// What only takes longer, or comes in other pieces, is no error.
+#[test]
+fn faults_that_a_client_need_not_notice_are_no_errors() {
+    for (fault, depth) in [
+        ("slice=7", "4"),
+        ("coalesce=4", "16"),
+        ("delay=1ms..5ms@10%", "4"),
+        ("rate=1MiB/s", "4"),
+        ("stall=30:20ms@3", "4"),
+        ("accept-delay=20ms", "1"),
+        ("loss=2%", "1"),
+    ] {
+        let daemon = super::Daemon::start(&[&format!("frames://127.0.0.1:0,fault={fault}")], &[]);
+        let arguments = ["-z", "1s", "-c", "2", "--depth", depth, "--timeout", "60s"];
+        let run = bench(&daemon.listening[0], &arguments);
+        assert_eq!((run.code, run.number("/errors")), (Some(0), 0.0), "{fault}: {run:?}");
+        assert!(run.number("/frames") > 0.0, "{fault}: {run:?}");
+    }
+}
+
+/// A listener to which connecting fails, while the load runs and from the start.
+#[test]
+fn faults_of_connecting_have_their_names() {
+    // The first connections are there before, and go on.
+    let faulty = "frames://127.0.0.1:0,fault=reset-on-accept#3..4";
+    let daemon = super::Daemon::start(&[faulty], &[]);
+    let run = bench(&daemon.listening[0], &["-z", "2s", "-c", "2", "--churn", "50"]);
+    assert!(run.errors("RESET") >= 1.0, "{run:?}");
+    assert_eq!(run.errors("RESET"), run.number("/errors"), "nothing else: {run:?}");
+
+    let arguments = ["-z", "1s", "-c", "2", "--timeout", "500ms"];
+    for (fault, says) in [("refuse", "nothing listens there"), ("full-backlog", "no answer")] {
+        let daemon = super::Daemon::start(&[&format!("frames://127.0.0.1:0,fault={fault}")], &[]);
+        let run = bench(&daemon.listening[0], &arguments);
+        assert_eq!(run.code, Some(1), "{fault}: {run:?}");
+        assert!(run.stderr.contains(says), "{fault}: {run:?}");
+    }
+}
+
+#[test]
+fn each_fault_of_http_on_demand_has_its_name() {
+    for (fault, name) in [
+        ("status=503@3", "MISMATCH"),
+        ("short-chunk=10@3", "TRUNCATED"),
+        ("short-chunk=99@3", "TRUNCATED"),
+        ("fin=0@3", "CLOSED"),
+        ("length=-1@3", "TRUNCATED"),
+        ("drip=100KiB/s", "none"),
+    ] {
+        let daemon = super::Daemon::start(&[&format!("http://127.0.0.1:0,fault={fault}")], &[]);
+        let run = bench(&daemon.listening[0], &["-z", "1s", "-c", "2", "--timeout", "60s"]);
+        let expected = if name == "none" { 0.0 } else { run.errors(name).max(1.0) };
+        assert_eq!(run.number("/errors"), expected, "{fault} is a {name}: {run:?}");
+    }
+}
+
+#[test]
+fn each_fault_of_datagrams_on_demand_has_its_name() {
+    for (fault, depth, name) in [
+        ("drop@20", "1", "TIMEOUT"),
+        ("dup@20", "1", "DUPLICATE"),
+        ("truncate=30@20", "1", "TRUNCATED"),
+        ("garbage=5@20", "1", "SURPLUS"),
+        ("corrupt=9@20", "1", "MISMATCH"),
+        ("swap@20", "8", "none"),
+    ] {
+        let daemon = super::Daemon::start(
+            &[&format!("udp://127.0.0.1:0,rate=0,loop-guard=off,fault={fault},seed=7")],
+            &[],
+        );
+        // One that is lost or damaged is not answered. On a loaded machine others may be late, too.
+        let arguments = ["-z", "1s", "-c", "2", "--depth", depth, "--timeout", "500ms"];
+        let run = bench(&daemon.listening[0], &arguments);
+        assert!(name == "none" || run.errors(name) >= 1.0, "{fault} is a {name}: {run:?}");
+        let named = if name == "none" { 0.0 } else { run.errors(name) };
+        let late = if name == "TIMEOUT" { 0.0 } else { run.errors("TIMEOUT") };
+        assert_eq!(run.number("/errors"), named + late, "{fault}: nothing else: {run:?}");
     }
 }
 
