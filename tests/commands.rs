@@ -19,8 +19,8 @@ use std::{
 
 use common::{PATIENCE, built_example, resound, skip, tool};
 
-const SUBCOMMANDS: [&str; 8] =
-    ["serve", "client", "answer", "bench", "check", "status", "dialects", "faults"];
+const SUBCOMMANDS: [&str; 7] =
+    ["serve", "client", "bench", "check", "status", "dialects", "faults"];
 
 /// How many are run at once.
 const THREADS: usize = 3;
@@ -272,11 +272,6 @@ fn script(command: &str, place: &str, folder: &Folder) -> String {
                 "serve {}\nkill -TERM $server; wait $server || exit 98\ngrep 'served for' server.out\n",
                 quoted(&command)
             );
-            return script;
-        }
-        // It ends with its input, or waits for messages.
-        "answer" => {
-            let _ = write!(script, "serve {}\ncat server.out\n", quoted(&command));
             return script;
         }
         "client" | "bench" | "check" if !starts_servers => {

@@ -50,13 +50,13 @@ pub(crate) fn headless(program: &Path, profile: &Profile) -> Command {
 }
 
 /// A browser, which ends with its test, before its profile does.
-struct Browser {
+pub(crate) struct Browser {
     child: Child,
     _profile: Profile,
 }
 
 impl Browser {
-    fn start(program: &Path, profile: Profile, arguments: &[String]) -> Self {
+    pub(crate) fn start(program: &Path, profile: Profile, arguments: &[String]) -> Self {
         let child =
             headless(program, &profile).args(arguments).stdout(Stdio::null()).spawn().unwrap();
         Self { child, _profile: profile }

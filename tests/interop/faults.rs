@@ -1,12 +1,19 @@
 //! Faults on demand and the clients of others, which do what their documents say.
 
-use std::{io::Read, net::TcpStream, process::Command};
+use std::{
+    fs,
+    io::Read,
+    net::{TcpListener, TcpStream},
+    path::Path,
+    process::Command,
+};
 
 use bytes::BytesMut;
 use tokio_util::codec::{Decoder, LengthDelimitedCodec};
 
 use crate::{
-    common::{Daemon, frame, tool},
+    chromium::{Browser, Profile, reported},
+    common::{Daemon, frame, skip, tool},
     foreign, port, python, run, source,
 };
 
@@ -27,6 +34,14 @@ fn curl_has_an_exit_code_for_each() {
         ("deaf", 28, "operation timeout"),
         ("stall=300", 28, "operation timeout"),
         ("blackhole", 28, "operation timeout"),
+        ("full-backlog", 28, "operation timeout"),
+        ("drip=1/s", 28, "operation timeout"),
+        ("length=+1", 28, "operation timeout"),
+        ("refuse", 7, "failed to connect to host"),
+        ("short-chunk=100", 18, "partial file"),
+        ("short-chunk=1000", 18, "partial file"),
+        ("status=503", 22, "an error of 400 or above, with --fail"),
+        ("drip=10KiB/s", 0, "success"),
         ("slice=1", 0, "success"),
         ("delay=100ms+rate=100KiB/s", 0, "success"),
     ] {
@@ -34,7 +49,16 @@ fn curl_has_an_exit_code_for_each() {
         let mut command = foreign(&curl);
         // Long enough that no loaded machine is the reason, where there is an end to be waited for.
         let at_most = if code == 28 { "3" } else { "60" };
-        command.args(["-s", "-S", "-o", "/dev/null", "--max-time", at_most, "--data-binary"]);
+        command.args([
+            "-s",
+            "-S",
+            "--fail",
+            "-o",
+            "/dev/null",
+            "--max-time",
+            at_most,
+            "--data-binary",
+        ]);
         let body = "x".repeat(1000);
         let output = command.args([&body, &daemon.listening[0]]).output().unwrap();
         assert_eq!(output.status.code(), Some(code), "{fault}: {means}: {output:?}");
@@ -90,6 +114,78 @@ fn twisted_tells_done_from_lost_and_from_a_length_over_its_limit() {
         };
         assert!(said.starts_with(says), "{fault}: {said}");
     }
+}
+
+/// Netty: `LengthFieldBasedFrameDecoder`, `TooLongFrameException`, `ReadTimeoutHandler`, `channelInactive`.
+#[test]
+fn netty_tells_a_reset_from_fin_from_a_timeout_and_from_a_length_over_its_limit() {
+    let Some(java) = tool("java") else { return };
+    let folder = Path::new("/usr/share/java");
+    if !folder.join("netty-codec.jar").exists() {
+        return skip("libnetty-java not installed");
+    }
+    let jars = ["buffer", "codec", "common", "handler", "resolver", "transport"]
+        .map(|part| folder.join(format!("netty-{part}.jar")).display().to_string())
+        .join(":");
+    for (fault, says) in [
+        ("reset=7@2", "reset"),
+        ("fin=7@2", "inactive"),
+        ("length=max@2", "TooLongFrameException"),
+        ("length=negative@2", "TooLongFrameException"),
+        ("length=+1@2", "ReadTimeoutException"),
+        ("drop@2", "ReadTimeoutException"),
+        ("slice=1@2", "frame second"),
+    ] {
+        // Long where something must come, and short where nothing does.
+        let at_most = if says.contains("Timeout") { "1000" } else { "100000" };
+        let program = || {
+            let mut program = foreign(&java);
+            // Debian's is older than this Java, and would warn about that.
+            program.args(["-Dio.netty.noUnsafe=true", "-cp", &jars]);
+            program.arg(source("FaultyNetty.java")).arg(at_most);
+            Some(program)
+        };
+        let said = said(program, "frames://127.0.0.1:0,preset=netty", fault).unwrap();
+        assert_eq!(said.trim(), says, "{fault}");
+    }
+}
+
+/// The `CloseEvent` of the `WebSockets` standard (section 4): the code, and whether the connection was closed cleanly.
+#[test]
+fn a_page_is_told_the_code_with_which_a_websocket_closes() {
+    let Some(chromium) = tool("chromium") else { return };
+    // Messages, errors, the code, and whether it was clean.
+    let cases = [
+        ("close=1011@2", "1 0 1011 true"),
+        ("close=4999@2", "1 0 4999 true"),
+        ("close=none@2", "1 0 1005 true"),
+        // The browser fails the connection, and fires an error: the code must not be sent (RFC 6455, section 7.4.1).
+        ("close=1006@2", "1 1 1006 false"),
+        // A server's frame must have none (section 5.1).
+        ("mask@2", "1 1 1006 false"),
+        ("fin=3@2", "1 0 1006 false"),
+        ("reset=3@2", "1 0 1006 false"),
+        ("length=max@2+fin=20@2", "1 0 1006 false"),
+        ("slice=1", "2 0 4000 true"),
+        ("none", "2 0 4000 true"),
+    ];
+    let listen = cases.map(|(fault, _)| format!("ws://127.0.0.1:0,fault={fault}"));
+    let daemon = Daemon::start(&listen.each_ref().map(String::as_str), &[]);
+    let addresses: Vec<String> =
+        (0..cases.len()).map(|index| format!("ws://{}/", daemon.address(index))).collect();
+    let page = fs::read_to_string(source("closes.html")).unwrap();
+    let page = page.replace("ADDRESSES", &format!("{addresses:?}"));
+    let site = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}/", site.local_addr().unwrap());
+    let _browser = Browser::start(&chromium, Profile::new("chromium-closes"), &[address]);
+    let said = reported(&site, &page);
+    let expected = cases.map(|(fault, says)| format!("{fault}: {says}"));
+    let said: Vec<String> = cases
+        .iter()
+        .zip(said.lines())
+        .map(|((fault, _), said)| format!("{fault}: {said}"))
+        .collect();
+    assert_eq!(said, expected);
 }
 
 /// `LengthDelimitedCodec`: `decode_eof` fails if bytes are left, and `max_frame_length` limits a frame.
