@@ -147,3 +147,16 @@ fn a_reader_that_does_not_read_is_ended_after_the_write_timeout() {
     let ended = daemon.stop();
     assert!(ended.stdout.contains("1 on write timeout"), "{ended:?}");
 }
+
+/// Row 51 of the fault table, for a peer that leaves no room.
+#[test]
+fn a_peer_that_leaves_no_room_for_the_user_timeout_is_given_up() {
+    let daemon = Daemon::frames(&["--write-timeout", "off", "--user-timeout", "1s"]);
+    let before = daemon.descriptors();
+    let mut stream = daemon.connect();
+    stream.set_nonblocking(true).unwrap();
+    fill(&daemon, std::slice::from_mut(&mut stream));
+    common::eventually("it is closed", || daemon.descriptors() == before);
+    let ended = daemon.stop();
+    assert!(ended.stdout.contains("1 lost"), "{ended:?}");
+}

@@ -79,6 +79,8 @@ fn help_shows_each_flag_with_its_variable_and_default() {
         ("--frame-timeout", "[default: 1m]"),
         ("--handshake-timeout", "[default: 10s]"),
         ("--write-timeout", "[default: 1m]"),
+        ("--keepalive", "[default: 5m]"),
+        ("--user-timeout", "[default: off]"),
         ("--log-level", "Without RUST_LOG it is info"),
     ] {
         let section = section(&help.stdout, flag);
@@ -118,6 +120,7 @@ fn wrong_values_are_named_with_their_flag_and_what_would_be_right() {
         (&["serve", "--backlog", "1e3"], "--backlog", "like 4096"),
         (&["serve", "--idle-timeout", "30"], "--idle-timeout", "30s or 1m, or off"),
         (&["serve", "--frame-timeout", "soon"], "--frame-timeout", "30s or 1m, or off"),
+        (&["serve", "--keepalive", "10h"], "--keepalive", "1s to 32767s"),
         (&["serve", "--write-timeout", "1 fortnight"], "--write-timeout", "30s or 1m, or off"),
         (&["serve", "--grace", "off"], "--grace", "30s or 1m"),
         (&["serve", "--log-level", "loud"], "--log-level", "like debug"),

@@ -12,7 +12,7 @@ use std::{
 
 use ::log::{debug, info, warn};
 use resound::{
-    Config, Endpoint, Overload, Unserved,
+    Config, Endpoint, Listener, Overload, Unserved,
     listen::{Address, Listen},
     plural::connections,
     protocol::{
@@ -182,6 +182,18 @@ struct TimeoutArgs {
     #[arg(long, env = "RESOUND_WRITE_TIMEOUT", hide_env_values = true, value_name = "TIME")]
     #[arg(default_value_t = TimeLimit(Config::default().write_timeout))]
     write_timeout: TimeLimit,
+
+    /// Ask the host of a peer that has sent nothing for this long whether it is still there, up to three times, a third of
+    /// this time apart (TCP keepalive; 1s to 32767s)
+    #[arg(long, env = "RESOUND_KEEPALIVE", hide_env_values = true, value_name = "TIME")]
+    #[arg(default_value_t = TimeLimit(Config::default().keepalive), value_parser = keepalive)]
+    keepalive: TimeLimit,
+
+    /// Close a connection whose peer has acknowledged nothing of what was sent for this long (off: the kernel gives up
+    /// after about 15 minutes)
+    #[arg(long, env = "RESOUND_USER_TIMEOUT", hide_env_values = true, value_name = "TIME")]
+    #[arg(default_value_t = TimeLimit(Config::default().user_timeout))]
+    user_timeout: TimeLimit,
 }
 
 const EXAMPLES: &str = "\
@@ -331,6 +343,8 @@ impl ServeArgs {
             frame_timeout: timeouts.frame_timeout.0,
             handshake_timeout: timeouts.handshake_timeout.0,
             write_timeout: timeouts.write_timeout.0,
+            keepalive: timeouts.keepalive.0,
+            user_timeout: timeouts.user_timeout.0,
             grace: self.grace.0,
             measure_turns: self.admin.is_on(),
             ..Config::default()
@@ -504,6 +518,18 @@ impl FromStr for Listeners {
             );
         }
         Ok(Self(listeners))
+    }
+}
+
+/// A time that the kernel takes for keepalive.
+fn keepalive(text: &str) -> Result<TimeLimit, String> {
+    let limit: TimeLimit = text.parse()?;
+    let (least, most) = (Listener::KEEPALIVE_AT_LEAST, Listener::KEEPALIVE_AT_MOST);
+    match limit.0 {
+        Some(time) if !(least..=most).contains(&time) => {
+            Err("the kernel takes 1s to 32767s; write one of those, or off".to_owned())
+        }
+        _ => Ok(limit),
     }
 }
 

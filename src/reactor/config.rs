@@ -47,6 +47,13 @@ pub struct Config {
     /// While bytes wait to be sent, the kernel must accept some of them within this time, which means that the peer reads.
     /// An outbound connection must be established within this time. Default 60 s.
     pub write_timeout: Option<Duration>,
+    /// Ask the peer of a TCP connection over which nothing has come for this time whether it is still there, three times, a
+    /// third of this time apart (`SO_KEEPALIVE`, tcp(7)). A host that has vanished without FIN is noticed within twice
+    /// this time. In whole seconds, from 1 to 32,767. Default 5 min.
+    pub keepalive: Option<Duration>,
+    /// Close a TCP connection whose peer has acknowledged nothing of what was sent for this time, or has not made room for
+    /// it (`TCP_USER_TIMEOUT`, tcp(7)). Default none: the kernel gives up after about 15 minutes.
+    pub user_timeout: Option<Duration>,
     /// How long a connection lingers after the server has ended it: the server discards what the peer still sends, because
     /// closing a socket with unread bytes sends RST, which can destroy the last replies. Default 2 s.
     pub linger: Duration,
@@ -116,6 +123,8 @@ impl Default for Config {
             frame_timeout: Some(Duration::from_secs(60)),
             handshake_timeout: Some(Duration::from_secs(10)),
             write_timeout: Some(Duration::from_secs(60)),
+            keepalive: Some(Duration::from_secs(300)),
+            user_timeout: None,
             linger: Duration::from_secs(2),
             grace: Duration::from_secs(10),
             measure_turns: false,

@@ -24,6 +24,8 @@ use crate::{
 pub(super) struct Kernel {
     registry: Registry,
     start: Instant,
+    keepalive: Option<Duration>,
+    user_timeout: Option<Duration>,
     /// With [`Overload::Refuse`](super::config::Overload::Refuse): a descriptor that is given up when there is none left.
     reserve: Option<File>,
 }
@@ -32,7 +34,8 @@ impl Kernel {
     /// Sockets whose readiness is reported to `registry`.
     pub(super) fn new(registry: Registry, config: &Config) -> io::Result<Self> {
         let reserve = (config.overload == Overload::Refuse).then(open_reserve).transpose()?;
-        Ok(Self { registry, start: Instant::now(), reserve })
+        let Config { keepalive, user_timeout, .. } = *config;
+        Ok(Self { registry, start: Instant::now(), keepalive, user_timeout, reserve })
     }
 }
 
@@ -56,6 +59,7 @@ impl Net for Kernel {
     type DatagramSocket = Datagrams;
 
     fn listen(&mut self, listener: &mut Listener, token: Token) -> io::Result<()> {
+        listener.notice_vanished_peers(self.keepalive, self.user_timeout)?;
         listener.register(&self.registry, token.into())
     }
 

@@ -13,6 +13,7 @@ use std::{
         },
     },
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use mio::{
@@ -20,7 +21,7 @@ use mio::{
     event::Source,
     net::{TcpListener, UnixListener, UnixStream},
 };
-use socket2::{Domain, Protocol, SockAddr, Socket as RawSocket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket as RawSocket, TcpKeepalive, Type};
 
 use super::{endpoint::Endpoint, inherited, peer::Peer, stream::Socket};
 
@@ -79,7 +80,15 @@ impl TryFrom<ListeningSocket> for Listener {
     }
 }
 
+/// How often the kernel asks a silent peer whether it is still there.
+const KEEPALIVE_QUESTIONS: u32 = 3;
+
 impl Listener {
+    /// What the kernel takes as the time of `SO_KEEPALIVE`, at least and at most.
+    pub const KEEPALIVE_AT_LEAST: Duration = Duration::from_secs(1);
+    /// See [`KEEPALIVE_AT_LEAST`](Self::KEEPALIVE_AT_LEAST).
+    pub const KEEPALIVE_AT_MOST: Duration = Duration::from_secs(32_767);
+
     /// Binds `endpoint` and listens with room for `backlog` connections not yet accepted, which the kernel
     /// limits to `net.core.somaxconn`. With `share_ports` others of this user may listen on the same TCP port.
     ///
@@ -203,6 +212,31 @@ impl Listener {
                 Ok((Socket::Unix(stream), Peer::Unix))
             }
         }
+    }
+
+    /// Lets the kernel notice that the host of a peer has vanished: `keepalive` is the time without a byte from it before
+    /// the first question, `user_timeout` the time for which it may acknowledge nothing. Accepted TCP sockets inherit both;
+    /// Unix sockets have no need of them.
+    pub(crate) fn notice_vanished_peers(
+        &self,
+        keepalive: Option<Duration>,
+        user_timeout: Option<Duration>,
+    ) -> io::Result<()> {
+        let Kind::Tcp(listener, _) = &self.kind else { return Ok(()) };
+        let socket = SockRef::from(listener);
+        match keepalive {
+            Some(time) => {
+                let time = time.clamp(Self::KEEPALIVE_AT_LEAST, Self::KEEPALIVE_AT_MOST);
+                let interval = (time / KEEPALIVE_QUESTIONS).max(Self::KEEPALIVE_AT_LEAST);
+                let keepalive = TcpKeepalive::new()
+                    .with_time(time)
+                    .with_interval(interval)
+                    .with_retries(KEEPALIVE_QUESTIONS);
+                socket.set_tcp_keepalive(&keepalive)?;
+            }
+            None => socket.set_keepalive(false)?,
+        }
+        socket.set_tcp_user_timeout(user_timeout)
     }
 
     /// Reports from now on under `token` that connections wait.

@@ -1,7 +1,7 @@
 //! Traffic between network namespaces that the test makes, for which it must be root.
 
 use std::{
-    io::{BufRead, Read},
+    io::{BufRead, Read, Write},
     process::{Command, Output, Stdio},
     sync::mpsc,
     thread,
@@ -40,6 +40,17 @@ impl Namespaces {
     fn ip(&self, index: usize, arguments: &[&str]) {
         let output = ip(&[&["-n", &self.names[index]], arguments].concat());
         assert!(output.status.success(), "{arguments:?}: {output:?}");
+    }
+
+    /// Connects the first, as `near`, with the second, as `far`, by a network of 1,500 bytes.
+    fn link(&self, near: &str, far: &str) {
+        let pair = "link add near mtu 1500 type veth peer far mtu 1500 netns";
+        let pair: Vec<&str> = pair.split(' ').chain([self.names[1].as_str()]).collect();
+        self.ip(0, &pair);
+        for (index, device, address) in [(0, "near", near), (1, "far", far)] {
+            self.ip(index, &["address", "add", address, "dev", device]);
+            self.ip(index, &["link", "set", device, "up"]);
+        }
     }
 
     /// `command`, to be run in one of them.
@@ -91,13 +102,7 @@ fn counts(daemon: Daemon) -> (u64, u64) {
 #[test]
 fn every_size_of_datagram_crosses_a_network_of_1500_bytes() {
     let Some(namespaces) = Namespaces::new("mtu", 2) else { return };
-    let pair = "link add near mtu 1500 type veth peer far mtu 1500 netns";
-    let pair: Vec<&str> = pair.split(' ').chain([namespaces.names[1].as_str()]).collect();
-    namespaces.ip(0, &pair);
-    for (index, device, address) in [(0, "near", "10.77.0.1/24"), (1, "far", "10.77.0.2/24")] {
-        namespaces.ip(index, &["address", "add", address, "dev", device]);
-        namespaces.ip(index, &["link", "set", device, "up"]);
-    }
+    namespaces.link("10.77.0.1/24", "10.77.0.2/24");
     let daemon = namespaces.daemon(0, "udp://10.77.0.1:0");
     let mut command = foreign("python3");
     command.arg(source("datagrams.py")).args(["10.77.0.1", port(&daemon, 0), "400", "65507"]);
@@ -105,8 +110,38 @@ fn every_size_of_datagram_crosses_a_network_of_1500_bytes() {
     assert_eq!(counts(daemon), (400, 0));
 }
 
+/// Row 51 of the fault table.
+#[test]
+fn a_host_that_vanishes_is_noticed_by_keepalive() {
+    let Some(namespaces) = Namespaces::new("gone", 2) else { return };
+    if tool("socat").is_none() {
+        return;
+    }
+    namespaces.link("10.77.0.1/24", "10.77.0.2/24");
+    let mut command = resound();
+    command.args(["serve", "--listen", "lines://10.77.0.1:7001", "--keepalive", "1s"]);
+    command.args(["--log-level", "debug"]);
+    let mut daemon = Daemon::spawn(namespaces.within(0, &command), 1);
+    let lost = one_says([&mut daemon], "closed lost");
+    let mut client = foreign("socat");
+    client.args(["-", "TCP:10.77.0.1:7001"]);
+    let mut client = namespaces.within(1, &client);
+    let mut client = client.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    client.stdin.as_mut().unwrap().write_all(b"hello\n").unwrap();
+    let mut echo = [0; 6];
+    client.stdout.as_mut().unwrap().read_exact(&mut echo).unwrap();
+    // Neither FIN nor RST can come from there now.
+    namespaces.ip(1, &["link", "set", "far", "down"]);
+    let noticed = lost.recv_timeout(PATIENCE);
+    client.kill().unwrap();
+    client.wait().unwrap();
+    assert!(noticed.is_ok());
+    let ended = daemon.stop();
+    assert!(ended.stdout.contains("1 connection") && ended.stdout.contains("1 lost"), "{ended:?}");
+}
+
 /// Waits for a line on standard error of one of the daemons.
-fn one_says(daemons: [&mut Daemon; 2], what: &'static str) -> mpsc::Receiver<()> {
+fn one_says<const N: usize>(daemons: [&mut Daemon; N], what: &'static str) -> mpsc::Receiver<()> {
     let (sender, receiver) = mpsc::channel();
     for daemon in daemons {
         let (lines, sender) = (daemon.take_stderr().lines(), sender.clone());
