@@ -2,17 +2,15 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
-    path::Path,
     thread,
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
+use rustix::process::{Rlimit, Signal};
 
 use crate::{
-    common::place::Place,
-    load::server::{Server, procfs::Usage, stop::Stop},
+    common::{place::Place, wait::wait},
+    load::server::{Server, descriptors, procfs::Usage, sockets, stop::Stop},
 };
 
 /// The command of a server, and the server while it runs.
@@ -34,9 +32,6 @@ const LOOKS: u32 = 20;
 
 /// How long a server that has lost its connections may take to end.
 const SOON: Duration = Duration::from_millis(500);
-
-/// How often what is waited for is looked at.
-const LOOK: Duration = Duration::from_millis(5);
 
 impl Subject {
     pub(crate) fn new(command: &str, place: &Place, given: bool, stop: &Stop) -> Self {
@@ -124,91 +119,13 @@ impl Subject {
     }
 
     /// Leaves each of the server's processes room for `more` descriptors than it has now. Returns the limits before, to
-    /// be [restored](Self::restore).
+    /// be [restored](descriptors::restore).
     pub(super) fn limit_descriptors(&self, more: u64) -> Vec<(u32, Rlimit)> {
-        let limit = |process: u32| {
-            let pid = Pid::from_raw(process.cast_signed())?;
-            let current = Some(limit_with_room(process, more)?);
-            // To lower and raise the soft limit needs no privilege as long as the hard one stays.
-            let limit = Rlimit { current, maximum: hard_limit(process)? };
-            Some((process, prlimit(Some(pid), Resource::Nofile, limit).ok()?))
-        };
-        self.processes().into_iter().filter_map(limit).collect()
-    }
-
-    pub(super) fn restore(&self, limits: &[(u32, Rlimit)]) {
-        for (process, limit) in limits {
-            // It fails where the process has ended.
-            let pid = Pid::from_raw(process.cast_signed());
-            let _ = prlimit(pid, Resource::Nofile, *limit);
-        }
+        descriptors::limit(&self.processes(), more)
     }
 }
 
-/// A process's hard limit of descriptors; `Some(None)` is no limit.
-fn hard_limit(process: u32) -> Option<Option<u64>> {
-    let limits = fs::read_to_string(format!("/proc/{process}/limits")).ok()?;
-    let line = limits.lines().find(|line| line.starts_with("Max open files"))?;
-    Some(line.split_whitespace().nth(4)?.parse().ok())
-}
-
-/// The limit under which a process can open just `more` descriptors: it is not on their count but on the highest number,
-/// and a new descriptor has the lowest number that is free.
-fn limit_with_room(process: u32, more: u64) -> Option<u64> {
-    let open = fs::read_dir(Path::new("/proc").join(process.to_string()).join("fd")).ok()?;
-    let numbers = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    Some(with_room(&numbers.collect(), more))
-}
-
-fn with_room(open: &BTreeSet<u64>, more: u64) -> u64 {
-    let mut free = (0..).filter(|number| !open.contains(number));
-    free.nth(usize::try_from(more).unwrap_or(usize::MAX)).unwrap_or(u64::MAX)
-}
-
-/// Waits until `condition` holds, for `timeout` at most; returns whether it does.
-pub(super) fn wait(timeout: Duration, mut condition: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now() + timeout;
-    loop {
-        if condition() {
-            return true;
-        }
-        if Instant::now() >= deadline {
-            return false;
-        }
-        thread::sleep(LOOK);
-    }
-}
-
-/// Waits until the kernel has passed on all that was sent from the TCP port `port`: until the send queue in `/proc/net/tcp`
-/// is empty. Returns whether that came about.
+/// Waits until the kernel has passed on all that was sent from the TCP port `port`. Returns whether that came about.
 pub(super) fn await_delivery(port: u16, timeout: Duration) -> bool {
-    let local = format!(":{port:04X}");
-    wait(timeout, || {
-        ["/proc/net/tcp", "/proc/net/tcp6"].iter().all(|table| {
-            let table = fs::read_to_string(table).unwrap_or_default();
-            table.lines().all(|line| {
-                let mut fields = line.split_whitespace().skip(1);
-                let is_it = fields.next().is_some_and(|address| address.ends_with(&local));
-                // `tx_queue:rx_queue`, behind the remote address and the state.
-                !is_it || fields.nth(2).is_some_and(|queues| queues.starts_with("00000000:"))
-            })
-        })
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_limit_leaves_room_for_as_many_as_asked_for() {
-        for (open, more, limit) in [
-            (&[0, 1, 2][..], 0, 3),
-            (&[0, 1, 2], 2, 5),
-            (&[0, 1, 2, 4], 2, 6),
-            (&[0, 1, 2, 100], 2, 5),
-        ] {
-            assert_eq!(with_room(&open.iter().copied().collect(), more), limit, "{open:?}");
-        }
-    }
+    wait(timeout, || sockets::tcp().iter().all(|socket| socket.local != port || socket.unsent == 0))
 }

@@ -1,5 +1,5 @@
 //! Shared by several subcommands: quantities as people write them, servers' addresses, host names, signals, listeners'
-//! protocols, text of others, and the last warnings.
+//! protocols, text of others, the last warnings, and waiting.
 
 pub(crate) mod place;
 pub(crate) mod printable;
@@ -7,4 +7,5 @@ pub(crate) mod protocols;
 pub(crate) mod resolve;
 pub(crate) mod signals;
 pub(crate) mod units;
+pub(crate) mod wait;
 pub(crate) mod warnings;

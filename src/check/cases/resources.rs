@@ -3,12 +3,15 @@
 use rustix::process::Signal;
 
 use super::{ALL_KINDS, ANNOUNCING, STREAMS};
-use crate::check::{
-    case::{Case, When},
-    peer::Peer,
-    scene::Scene,
-    subject::await_delivery,
-    verdict::{Fail, Verdict},
+use crate::{
+    check::{
+        case::{Case, When},
+        peer::Peer,
+        scene::Scene,
+        subject::await_delivery,
+        verdict::{Fail, Verdict},
+    },
+    load::server::descriptors,
 };
 
 const GROUP: &str = "resources";
@@ -165,7 +168,7 @@ fn with_few_descriptors(
         }
         what(&mut first, &mut peers)
     })();
-    subject.borrow().restore(&limits);
+    descriptors::restore(&limits);
     scene.script.note("the limit is what it was before");
     verdict?;
     scene.others_are_served()

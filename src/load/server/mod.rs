@@ -3,7 +3,9 @@
 //! All processes that the command starts are one process group, which is measured and ended as a whole. Its leader, the
 //! shell, is not reaped before the group has ended, so that the group's number cannot be reused.
 
+pub(crate) mod descriptors;
 pub(crate) mod procfs;
+pub(crate) mod sockets;
 pub(crate) mod stop;
 
 use std::{
