@@ -32,7 +32,7 @@ import sys
 import tempfile
 
 LAYERS = [
-    ["cli", "check", "load"],
+    ["cli", "check", "lesson", "load"],
     ["admin"],
     ["handover"],
     ["timeline"],
@@ -55,6 +55,8 @@ NOT_CODE = re.compile(
 TEST_ITEM = re.compile(r"#\[cfg\(test\)\]\s*(?:#\[[^\]]*\]\s*)*")
 USE = re.compile(r"(?P<public>pub(?:\s*\([^)]*\))?\s+)?\buse\s+(?P<tree>[^;]+);")
 CHILD = re.compile(r"\bmod\s+(\w+)\s*;")
+# A module whose file is elsewhere: an example, which imports nothing from here.
+ELSEWHERE = re.compile(r"#\[path[^\]]*\]\s*(?:pub(?:\s*\([^)]*\))?\s+)?mod\s+\w+\s*;")
 # The start of a path: not in the middle of another one, and no field or method.
 PATH = re.compile(r"(?<![\w:.$])(\w+(?:\s*::\s*\w+)+)")
 VISIBILITY = re.compile(r"\bpub\s*\([^)]*\)")
@@ -109,6 +111,7 @@ class Module:
     def __init__(self, file: pathlib.Path, name: tuple):
         self.file, self.name = file, name
         whole = NOT_CODE.sub(lambda found: blank(found[0]), file.read_text())
+        whole = ELSEWHERE.sub(lambda found: blank(found[0]), whole)
         code = without_tests(whole)
         self.children = set(CHILD.findall(code))
         self.tests = set(CHILD.findall(whole)) - self.children
@@ -365,6 +368,11 @@ CASES = [
             "token/old.rs": "",
         },
         ["src/token/old.rs: no `mod` line leads to this file"],
+    ),
+    (
+        "a module whose file is outside",
+        {"main.rs": "mod load;", "load/mod.rs": '#[path = "../../examples/x.rs"]\npub(super) mod x;\nfn f() { x::g() }'},
+        [],
     ),
     (
         "a module that is in no layer, and a name that the root defines",

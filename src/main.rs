@@ -8,6 +8,7 @@ mod check;
 mod cli;
 mod common;
 mod handover;
+mod lesson;
 mod load;
 mod timeline;
 

@@ -3,6 +3,8 @@
 //! Each runs in network, mount and process namespaces of its own, because they name ports and paths. A test stands in
 //! for what a reader would have: a server at the address that a client is given, files, programs of others. Only the
 //! duration of a measurement is changed.
+//!
+//! The blocks of `docs/course.md` are scripts: each is run as a whole, and prints what the block behind it says.
 
 mod common;
 
@@ -13,14 +15,20 @@ use std::{
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
     process::{Command, Output},
-    sync::Mutex,
+    sync::{Mutex, PoisonError},
     thread,
 };
 
 use common::{PATIENCE, built_example, resound, skip, tool};
 
-const SUBCOMMANDS: [&str; 7] =
-    ["serve", "client", "bench", "check", "status", "dialects", "faults"];
+const SUBCOMMANDS: [&str; 8] =
+    ["serve", "client", "bench", "check", "lesson", "status", "dialects", "faults"];
+
+/// Its blocks are run as scripts.
+const COURSE: &str = "docs/course.md";
+
+/// Held by each of the two long tests: a lesson with 10,000 threads would leave nothing for a measurement of 100 ms.
+static MACHINE: Mutex<()> = Mutex::new(());
 
 /// How many are run at once.
 const THREADS: usize = 3;
@@ -41,6 +49,9 @@ fn documented() -> Vec<Documented> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for (folder, ending) in [("", "md"), ("docs", "md"), ("examples", "rs")] {
         for path in files(&root.join(folder), ending) {
+            if path.ends_with(COURSE) {
+                continue;
+            }
             let text = fs::read_to_string(&path).unwrap();
             // In Rust, the documentation of the file.
             let text = text.replace("\n//! ", "\n").replace("\n//!\n", "\n\n");
@@ -378,6 +389,7 @@ fn every_command_in_the_documents_does_what_it_is_documented_for() {
         let why = String::from_utf8_lossy(&possible.stderr);
         return skip(&format!("unshare: {}", why.trim()));
     }
+    let _machine = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
     let wrongs = Mutex::new(Vec::new());
     let rest = Mutex::new(all.iter().enumerate());
     thread::scope(|scope| {
@@ -394,4 +406,118 @@ fn every_command_in_the_documents_does_what_it_is_documented_for() {
     });
     let wrongs = wrongs.into_inner().unwrap();
     assert!(wrongs.is_empty(), "{} of {}:\n\n{}", wrongs.len(), all.len(), wrongs.join("\n\n"));
+}
+
+/// A block of shell in the course, and what it is said to print.
+struct Script {
+    text: String,
+    output: String,
+}
+
+fn course() -> Vec<Script> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(COURSE);
+    let text = fs::read_to_string(path).unwrap();
+    let mut scripts: Vec<Script> = Vec::new();
+    let (mut block, mut lines) = (None, String::new());
+    for line in text.lines() {
+        match (line.strip_prefix("```"), block) {
+            (Some(language), None) => (block, lines) = (Some(language), String::new()),
+            (Some(_), Some(language)) => {
+                match language {
+                    "sh" => scripts.push(Script { text: lines.clone(), output: String::new() }),
+                    "text" => scripts.last_mut().unwrap().output.clone_from(&lines),
+                    other => panic!("a block of {other} in the course"),
+                }
+                block = None;
+            }
+            (None, Some(_)) => lines.push_str(&format!("{line}\n")),
+            (None, None) => {}
+        }
+    }
+    scripts
+}
+
+/// Whether the lines of `expected` come in `printed`, in order; `…` stands for anything in a line, also for nothing, and a
+/// line of its own for any lines.
+fn prints(printed: &str, expected: &str) -> bool {
+    let mut printed = printed.lines();
+    expected.lines().filter(|line| *line != "…").all(|line| {
+        let parts: Vec<&str> = line.trim_end().split('…').collect();
+        printed.any(|found| matches(found.trim_end(), &parts))
+    })
+}
+
+fn matches(mut line: &str, parts: &[&str]) -> bool {
+    let [first, middle @ .., last] = parts else { return line == parts[0] };
+    let Some(rest) = line.strip_prefix(first) else { return false };
+    line = rest;
+    for part in middle {
+        let Some((_, rest)) = line.split_once(part) else { return false };
+        line = rest;
+    }
+    line.ends_with(last)
+}
+
+/// The script with examples as programs, which are built before, and with patience for a slow machine where a case passes.
+fn adapted(script: &str) -> String {
+    let patient = if script.contains("--timeout") { "" } else { " --timeout 60s" };
+    let script = script.replace("resound check", &format!("resound check{patient}"));
+    let mut lines = Vec::new();
+    for line in script.lines() {
+        match line.split_once("cargo run --example ") {
+            Some((before, behind)) => {
+                let (name, arguments) = behind.split_once(" -- ").unwrap_or((behind, ""));
+                lines.push(format!("{before}{} {arguments}", built_example(name).display()));
+            }
+            None if line.contains("target/debug/examples/") => {
+                let (before, behind) = line.split_once("target/debug/examples/").unwrap();
+                let (name, behind) = behind.split_once(' ').unwrap();
+                lines.push(format!("{before}{} {behind}", built_example(name).display()));
+            }
+            None if line.starts_with("cargo build") => {}
+            None => lines.push(line.to_owned()),
+        }
+    }
+    lines.join("\n")
+}
+
+#[test]
+fn every_script_of_the_course_prints_what_the_course_says() {
+    let scripts = course();
+    assert!(scripts.len() >= 24, "only {} scripts", scripts.len());
+    for name in ["unshare", "ip", "timeout", "bash"] {
+        if tool(name).is_none() {
+            return;
+        }
+    }
+    let possible = isolated().args(["-c", "true"]).output().unwrap();
+    if !possible.status.success() {
+        let why = String::from_utf8_lossy(&possible.stderr);
+        return skip(&format!("unshare: {}", why.trim()));
+    }
+    let _machine = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut wrongs = Vec::new();
+    for (index, Script { text, output: expected }) in scripts.iter().enumerate() {
+        println!("{text}");
+        let folder = Folder::new(1_000 + index);
+        let mut bash = isolated();
+        let script = format!("{SETUP}set -e -o pipefail\n{}", adapted(text));
+        let path = std::env::var("PATH").unwrap_or_default();
+        bash.args(["-c", &script]).current_dir(&folder.0);
+        bash.env("PATH", format!("{}:{path}", folder.0.join("bin").display()));
+        let output = bash.output().unwrap();
+        let printed = String::from_utf8_lossy(&output.stdout);
+        if !output.status.success() || printed.is_empty() || !prints(&printed, expected) {
+            wrongs.push(format!("{text}{output:?}\n{printed}\n--- expected:\n{expected}"));
+        }
+    }
+    assert!(wrongs.is_empty(), "{} of {}:\n\n{}", wrongs.len(), scripts.len(), wrongs.join("\n\n"));
+}
+
+#[test]
+fn the_lines_of_a_script_come_in_order() {
+    assert!(prints("a\nb 1 c\nd\n", "a\n…\nb … c"));
+    assert!(prints("one two three\n", "one…thr…"));
+    assert!(!prints("a\nb\n", "b\na"));
+    assert!(!prints("b 1 d\n", "b … c"));
 }

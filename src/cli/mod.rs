@@ -12,6 +12,7 @@ mod fault_files;
 mod faults;
 mod format;
 mod journal;
+mod lesson;
 mod log;
 mod output;
 mod packaging;
@@ -63,6 +64,7 @@ pub(crate) enum Command {
     Client(client::ClientArgs),
     Bench(Box<bench::BenchArgs>),
     Check(check::CheckArgs),
+    Lesson(lesson::LessonArgs),
     Status(status::StatusArgs),
     Dialects(dialects::DialectsArgs),
     Faults(faults::FaultsArgs),
@@ -80,6 +82,7 @@ impl Command {
             Self::Client(args) => args.run(),
             Self::Bench(args) => args.run(),
             Self::Check(args) => args.run(),
+            Self::Lesson(args) => args.run(),
             Self::Status(args) => args.run(),
             Self::Dialects(args) => args.run(),
             Self::Faults(args) => args.run(),

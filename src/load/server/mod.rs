@@ -136,7 +136,7 @@ impl Server {
 
     /// Its threads that run, or wait for a CPU to run on.
     pub(crate) fn runnable(&self) -> BTreeSet<u32> {
-        procfs::runnable(self.leader.id())
+        procfs::runnable(&self.processes())
     }
 
     /// Sends a signal to all its processes.

@@ -16,6 +16,10 @@ pub(crate) struct Usage {
     pub(crate) anonymous: u64,
     /// How often a thread stopped running, voluntarily or not.
     pub(crate) context_switches: u64,
+    /// How often of that it did so voluntarily: it had to wait for something.
+    pub(crate) sleeps: u64,
+    /// Threads that run now.
+    pub(crate) threads: u64,
 }
 
 impl Sum for Usage {
@@ -26,6 +30,8 @@ impl Sum for Usage {
             memory: sum.memory + usage.memory,
             anonymous: sum.anonymous + usage.anonymous,
             context_switches: sum.context_switches + usage.context_switches,
+            sleeps: sum.sleeps + usage.sleeps,
+            threads: sum.threads + usage.threads,
         })
     }
 }
@@ -36,8 +42,12 @@ const TICK: Duration = Duration::from_millis(10);
 /// The usage of process group `group`, if any process of it runs.
 pub(crate) fn group_usage(group: u32) -> Option<Usage> {
     let members = members(group);
-    // One that has ended since is not counted.
-    (!members.is_empty()).then(|| members.into_iter().filter_map(usage).sum())
+    (!members.is_empty()).then(|| usage_of(&members))
+}
+
+/// The usage of these processes. One that has ended is not counted.
+pub(crate) fn usage_of(processes: &[u32]) -> Usage {
+    processes.iter().copied().filter_map(usage).sum()
 }
 
 /// The processes of group `group` that have not ended.
@@ -51,9 +61,9 @@ pub(crate) fn members(group: u32) -> Vec<u32> {
     processes.filter(is_member).collect()
 }
 
-/// The threads of group `group` that run, or wait for a CPU to run on.
-pub(crate) fn runnable(group: u32) -> BTreeSet<u32> {
-    let threads = members(group).into_iter().filter_map(|process| {
+/// The threads of these processes that run, or wait for a CPU to run on.
+pub(crate) fn runnable(processes: &[u32]) -> BTreeSet<u32> {
+    let threads = processes.iter().filter_map(|process| {
         let tasks = fs::read_dir(format!("/proc/{process}/task")).ok()?;
         let name = |task: fs::DirEntry| task.file_name().to_str()?.parse().ok();
         Some(tasks.flatten().filter_map(name).collect::<Vec<u32>>())
@@ -96,15 +106,16 @@ impl Stat {
 /// The usage of `process`, if there is such a process.
 fn usage(process: u32) -> Option<Usage> {
     let tasks = fs::read_dir(format!("/proc/{process}/task")).ok()?;
-    let (mut nanos, mut context_switches) = (0, 0);
+    let (mut nanos, mut sleeps, mut preemptions, mut threads) = (0, 0, 0, 0);
     for task in tasks.flatten() {
         let read = |name: &str| fs::read_to_string(task.path().join(name)).ok();
         // Nanoseconds on a CPU come first (scheduler/sched-stats.rst).
         let schedstat = read("schedstat").unwrap_or_default();
         nanos += schedstat.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0_u64);
         let status = read("status").unwrap_or_default();
-        context_switches += field(&status, "voluntary_ctxt_switches").unwrap_or(0);
-        context_switches += field(&status, "nonvoluntary_ctxt_switches").unwrap_or(0);
+        sleeps += field(&status, "voluntary_ctxt_switches").unwrap_or(0);
+        preemptions += field(&status, "nonvoluntary_ctxt_switches").unwrap_or(0);
+        threads += 1;
     }
     let stat = Stat::read(process)?;
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
@@ -114,7 +125,9 @@ fn usage(process: u32) -> Option<Usage> {
         peak_memory: field(&status, "VmHWM")? * 1024,
         memory: field(&status, "VmRSS")? * 1024,
         anonymous: field(&status, "RssAnon")? * 1024,
-        context_switches,
+        context_switches: sleeps + preemptions,
+        sleeps,
+        threads,
     })
 }
 

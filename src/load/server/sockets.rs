@@ -41,6 +41,9 @@ mod tests {
         let line = "   0: 0100007F:7530 0100007F:D9A2 01 0000000A:00000009 00:00000000 00000000     0        0 1";
         let expected = Tcp { local: 0x7530, remote: 0xD9A2, unsent: 10, unread: 9 };
         assert_eq!(socket(line), Some(expected));
-        assert_eq!(socket("  sl  local_address rem_address   st tx_queue rx_queue tr tm->when"), None);
+        assert_eq!(
+            socket("  sl  local_address rem_address   st tx_queue rx_queue tr tm->when"),
+            None
+        );
     }
 }
