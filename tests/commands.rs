@@ -21,8 +21,8 @@ use std::{
 
 use common::{PATIENCE, built_example, resound, skip, tool};
 
-const SUBCOMMANDS: [&str; 8] =
-    ["serve", "client", "bench", "check", "lesson", "status", "dialects", "faults"];
+const SUBCOMMANDS: [&str; 9] =
+    ["serve", "client", "answer", "bench", "check", "lesson", "status", "dialects", "faults"];
 
 /// Its blocks are run as scripts.
 const COURSE: &str = "docs/course.md";
@@ -283,6 +283,11 @@ fn script(command: &str, place: &str, folder: &Folder) -> String {
                 "serve {}\nkill -TERM $server; wait $server || exit 98\ngrep 'served for' server.out\n",
                 quoted(&command)
             );
+            return script;
+        }
+        // It ends with its input, or waits for messages.
+        "answer" => {
+            let _ = write!(script, "serve {}\ncat server.out\n", quoted(&command));
             return script;
         }
         "client" | "bench" | "check" if !starts_servers => {

@@ -189,3 +189,51 @@ fn a_protocol_is_called_at_the_time_it_asked_for() {
     handle.stop();
     server.join().unwrap().unwrap();
 }
+
+/// Waits for replies from elsewhere when the peer has sent FIN, and says when that is and when all is over.
+struct Patient(mpsc::Sender<Result<Token, Reason>>);
+
+impl Protocol for Patient {
+    fn receive(&mut self, _: Token, input: &[u8], _: usize, _: &mut Output) -> Received {
+        Received::answered(input.len(), 0, Next::Idle)
+    }
+
+    fn half_closed(&mut self, connection: Token, out: &mut Output) {
+        out.call_after(Duration::from_secs(3600));
+        self.0.send(Ok(connection)).unwrap();
+    }
+
+    fn closed(&mut self, _: Token, reason: Reason) {
+        self.0.send(Err(reason)).unwrap();
+    }
+}
+
+#[test]
+fn a_peer_that_has_sent_fin_is_spoken_to_until_the_program_ends_the_connection() {
+    let mut reactor = Reactor::new(Config::default()).unwrap();
+    let (tell, told) = mpsc::channel();
+    let address = reactor.listen(([127, 0, 0, 1], 0), Patient(tell)).unwrap();
+    let handle = reactor.handle();
+    let server = thread::spawn(move || reactor.run());
+    let mut stream = connect(&address);
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let connection = told.recv().unwrap().unwrap();
+    let patience = Duration::from_secs(60);
+    for text in ["one ", "two "] {
+        let spoken = handle.speak(connection, move |out| out.extend(text.as_bytes())).unwrap();
+        assert_eq!(spoken.wait(patience), Ok(Some(0)));
+    }
+    let last = handle.speak(connection, |out| {
+        out.extend(b"three");
+        out.finish();
+    });
+    last.unwrap().wait(patience).unwrap();
+    let mut all = String::new();
+    stream.read_to_string(&mut all).unwrap();
+    assert_eq!(all, "one two three");
+    assert_eq!(told.recv().unwrap(), Err(Reason::Finished));
+    let spoken = handle.speak(connection, |out| out.extend(b"four")).unwrap();
+    assert_eq!(spoken.wait(patience), Ok(None));
+    handle.stop();
+    server.join().unwrap().unwrap();
+}

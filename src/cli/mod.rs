@@ -1,6 +1,7 @@
 //! The command line: arguments in, the library's types out; one file or folder for each subcommand.
 
 mod admin;
+mod answer;
 mod bench;
 mod bind_error;
 mod check;
@@ -16,6 +17,7 @@ mod lesson;
 mod log;
 mod output;
 mod packaging;
+mod prompt;
 mod reactors;
 mod record;
 mod replace;
@@ -62,6 +64,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Serve(Box<serve::ServeArgs>),
     Client(client::ClientArgs),
+    Answer(answer::AnswerArgs),
     Bench(Box<bench::BenchArgs>),
     Check(check::CheckArgs),
     Lesson(lesson::LessonArgs),
@@ -80,6 +83,7 @@ impl Command {
         match self {
             Self::Serve(args) => args.run(sockets),
             Self::Client(args) => args.run(),
+            Self::Answer(args) => args.run(),
             Self::Bench(args) => args.run(),
             Self::Check(args) => args.run(),
             Self::Lesson(args) => args.run(),

@@ -139,7 +139,8 @@ impl Handle {
     }
 
     /// Sends the bytes that `speech` appends to the output on a connection, after the bytes that wait to be sent there. The
-    /// answer says how many bytes wait then. It is `None`, and `speech` is not called, if the connection is not open.
+    /// answer says how many bytes wait then. It is `None`, and `speech` is not called, if the connection is not open, as in
+    /// [`Reactor::speak`](crate::Reactor::speak).
     ///
     /// Bytes that the peer does not read are held, up to [`Config::max_memory`](crate::Config::max_memory). A caller that
     /// sends much should wait while many bytes wait to be sent.

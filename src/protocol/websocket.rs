@@ -153,7 +153,7 @@ impl WebSocket {
         };
         accepted.write(self.common.to(connection), out.as_mut_vec());
         if let Some(banner) = &mut self.banner {
-            text_message(banner.text(connection), out);
+            text_message(banner.text(connection), out.as_mut_vec());
             banner.closed(connection);
         }
         Ok(Some(accepted.head))
@@ -196,7 +196,7 @@ impl WebSocket {
                 Ok(Turn::Message(length)) => {
                     if let Some(reply) = &self.reply {
                         out.as_mut_vec().truncate(before);
-                        text_message(reply.text(connection), out);
+                        text_message(reply.text(connection), out.as_mut_vec());
                     }
                     (consumed, frames) = (consumed + length, frames + 1);
                 }
@@ -204,7 +204,7 @@ impl WebSocket {
                 Ok(Turn::Whole) => match &self.reply {
                     None => *place = Place::Answering(message.held),
                     Some(reply) => {
-                        text_message(reply.text(connection), out);
+                        text_message(reply.text(connection), out.as_mut_vec());
                         (consumed, frames) = (consumed + message.held as usize, frames + 1);
                         *place = Place::Open(Message::default());
                     }
@@ -331,10 +331,10 @@ impl Protocol for WebSocket {
     }
 }
 
-/// Appends a text message in one frame.
-fn text_message(text: &str, out: &mut Output) {
-    frame::write_head(true, Opcode::Text, text.len(), out.as_mut_vec());
-    out.extend(text.as_bytes());
+/// Appends a text message in one frame, as a server sends it.
+pub fn text_message(text: &str, out: &mut Vec<u8>) {
+    frame::write_head(true, Opcode::Text, text.len(), out);
+    out.extend(text.bytes());
 }
 
 /// Appends a close frame. A reason that does not fit is cut; all of those here are short.

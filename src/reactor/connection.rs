@@ -72,6 +72,8 @@ pub(super) enum Outcome {
     Wait,
     /// It has spent its budget, and may have more to do.
     Again,
+    /// It is outbound, and perhaps its peer has answered.
+    Connecting,
     /// It is closed.
     Closed(Reason),
 }
@@ -308,6 +310,9 @@ impl<S: Stream> Connection<S> {
 
     /// Does what can be done now: sends what is owed, reads, shows it to the protocol, replies; until the kernel has no
     /// more bytes, the peer takes no more, or the budget is spent.
+    ///
+    /// The dispatcher's code for an event has it inlined, which saves a frame 30 of its 570 instructions.
+    #[inline(always)]
     pub(super) fn turn(
         &mut self,
         readiness: Readiness,
@@ -319,6 +324,16 @@ impl<S: Stream> Connection<S> {
             self.return_memory(cx.token, cx.shared);
         }
         outcome
+    }
+
+    /// A turn for which no event has come.
+    #[inline(never)]
+    pub(super) fn turn_without_event(
+        &mut self,
+        scratch: &mut [u8],
+        cx: &mut Context<'_, impl Protocol>,
+    ) -> Outcome {
+        self.turn(Readiness::ALL, scratch, cx)
     }
 
     #[inline(always)]
@@ -367,7 +382,7 @@ impl<S: Stream> Connection<S> {
                     self.state = State::Lingering(reason);
                     (readable, until_would_block) = (true, true);
                 }
-                State::Connecting => return Ok(Outcome::Wait),
+                State::Connecting => return Ok(Outcome::Connecting),
             }
             if !readable {
                 return Ok(Outcome::Wait);

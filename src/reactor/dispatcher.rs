@@ -339,9 +339,6 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
 
     /// Gives a connection its turn, and handles the outcome.
     fn turn(&mut self, token: Token, readiness: Readiness) {
-        if self.connections[token.key()].is_connecting() {
-            return self.finish_connecting(token);
-        }
         self.visit(token, |connection, scratch, cx| connection.turn(readiness, scratch, cx));
     }
 
@@ -360,9 +357,10 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         match act(connection, &mut self.scratch, &mut cx) {
             Outcome::Wait => {}
             Outcome::Again => connection.queue_in(&mut self.run_queue, token),
+            Outcome::Connecting => return self.finish_connecting(token),
             Outcome::Closed(reason) => {
                 self.hear_news(token);
-                return self.close_unless_called(token, reason, before);
+                return self.close_unless_called(token, reason, &before);
             }
         }
         let (wait, wait_restarts) = connection.waits_for(before);
@@ -381,12 +379,12 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
 
     /// Removes a connection that has come to its end. It stays if only the peer has ended it and its protocol is still to
     /// be called: what the protocol sends then goes to a peer that may be reading. Its deadline for being idle runs.
-    fn close_unless_called(&mut self, token: Token, reason: Reason, before: Progress) {
+    fn close_unless_called(&mut self, token: Token, reason: Reason, before: &Progress) {
         let connection = &self.connections[token.key()];
         if !connection.is_half_closed() || !self.calls.awaits(token) {
             return self.remove(token, reason);
         }
-        let (wait, restarts) = connection.waits_for(before);
+        let (wait, restarts) = connection.waits_for(*before);
         self.set_wait(token.key(), wait, restarts);
         self.set_unit(token, None, false);
         self.shared.stats.buffered.set(self.shared.pool.lent() as u64);

@@ -196,7 +196,8 @@ impl<P: Protocol> Reactor<P> {
 
     /// Sends the bytes that `speak` appends to the output on a connection, after the bytes that still wait to be sent there.
     /// Returns how many bytes wait then. Returns `None`, and does not call `speak`, if the connection is not open: it is
-    /// closed, closing, or not connected yet.
+    /// closed, closing, or not connected yet. If the peer has sent FIN, it is open while its protocol is to be called
+    /// ([`Output::call_after`]); the peer may still be reading.
     ///
     /// A caller that sends faster than the peer reads should stop when many bytes wait, and continue when the protocol is
     /// called because they are sent ([`Output::call_when_sent`]). Bytes sent regardless are held, up to

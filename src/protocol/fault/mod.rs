@@ -29,4 +29,4 @@ pub use plan::{Fault, Hit, Plan, PlanError, Where, Who};
 pub use recorded::Recorded;
 pub use shared::{FaultEvent, Faults, Journal};
 pub use text::{Share, Span};
-pub use units::Units;
+pub use units::{Piece, Units};

@@ -25,10 +25,10 @@ pub enum Units {
 
 /// What is at the front of a reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Piece {
-    /// A frame of this length; its payload is there.
+pub enum Piece {
+    /// A frame of this length, and where its payload is.
     Frame(usize, Range<usize>),
-    /// So many bytes that are no frame, and leave as they are.
+    /// So many bytes that are not a frame.
     Other(usize),
 }
 
@@ -47,7 +47,8 @@ impl Units {
 
     /// What is at the front of `bytes`, which are never empty. `is_answer` says whether they are one whole answer to a
     /// request.
-    pub(super) fn first(self, bytes: &[u8], is_answer: bool) -> Piece {
+    #[must_use]
+    pub fn first(self, bytes: &[u8], is_answer: bool) -> Piece {
         let all = bytes.len();
         let frame = match self {
             Self::Bytes | Self::Datagrams => Some((all, 0..all)),

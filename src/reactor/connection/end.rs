@@ -83,6 +83,11 @@ impl<S: Stream> Connection<S> {
         matches!(self.state, State::Open(_))
     }
 
+    /// Whether the server can still send. The peer may have sent FIN.
+    pub(in crate::reactor) const fn may_speak(&self) -> bool {
+        matches!(self.state, State::Open(_) | State::HalfClosed)
+    }
+
     /// Whether the peer has sent FIN, and the server has not.
     pub(in crate::reactor) const fn is_half_closed(&self) -> bool {
         matches!(self.state, State::HalfClosed)

@@ -219,13 +219,7 @@ impl<S: Stream> Connection<S> {
         cx.counts.frames.add(received.frames);
         self.state = match received.next {
             Next::Idle => State::Open(Begun::Nothing),
-            Next::Rest { .. } | Next::Full => State::Open(Begun::Frame),
-            Next::Handshake { .. } => State::Open(Begun::Handshake),
-            Next::Finish => State::Finishing(Reason::Finished),
-            Next::Refuse(refusal) => {
-                cx.refuse(refusal);
-                State::Finishing(Reason::Refused)
-            }
+            next => state_after(next, cx),
         };
         if self.note_requests(cx.shared) {
             received
@@ -264,9 +258,24 @@ impl<S: Stream> Connection<S> {
                 pending.schedule = None;
             }
             self.state = State::Finishing(Reason::Refused);
-        } else if requests.finish && self.is_open() {
+        } else if requests.finish && self.may_speak() {
             self.state = State::Finishing(Reason::Finished);
         }
         may_stay && !requests.finish
+    }
+}
+
+/// The state of a connection whose protocol expects `next`.
+#[inline(never)]
+fn state_after<P>(next: Next, cx: &mut Context<'_, P>) -> State {
+    match next {
+        Next::Idle => State::Open(Begun::Nothing),
+        Next::Rest { .. } | Next::Full => State::Open(Begun::Frame),
+        Next::Handshake { .. } => State::Open(Begun::Handshake),
+        Next::Finish => State::Finishing(Reason::Finished),
+        Next::Refuse(refusal) => {
+            cx.refuse(refusal);
+            State::Finishing(Reason::Refused)
+        }
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     protocol::{Output, Protocol},
     reactor::{
         events::{Doing, Event},
-        net::{Readiness, Stream},
+        net::Stream,
     },
 };
 
@@ -41,18 +41,18 @@ impl<S: Stream> Connection<S> {
         cx.counts.opened.add(1);
         cx.shared.events.tell(cx.token, Event::Connected { peer: *peer });
         match self.open(&Ends::new(*peer, None), cx) {
-            Outcome::Wait | Outcome::Again => self.turn(Readiness::ALL, scratch, cx),
             closed @ Outcome::Closed(_) => closed,
+            _ => self.turn_without_event(scratch, cx),
         }
     }
 
-    /// Sends the output of `speak` behind what is owed; nothing if the connection is not open.
+    /// Sends the output of `speak` behind what is owed; nothing if the server has ended the connection.
     pub(in crate::reactor) fn speak<P: Protocol>(
         &mut self,
         cx: &mut Context<'_, P>,
         speak: impl FnOnce(&mut P, Token, &mut Output),
     ) -> Outcome {
-        if !self.is_open() {
+        if !self.may_speak() {
             return Outcome::Wait;
         }
         self.say(cx, speak)

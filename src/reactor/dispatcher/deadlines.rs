@@ -177,7 +177,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         self.visit(token, |connection, scratch, cx| {
             // What it waits for may have arrived in the kernel, with its event still to be handled.
             let before = connection.progress();
-            let outcome = connection.turn(Readiness::ALL, scratch, cx);
+            let outcome = connection.turn_without_event(scratch, cx);
             let still_waits = connection.waits_for(before) == (Some(wait), false);
             if matches!(outcome, Outcome::Closed(_)) || !still_waits {
                 return outcome;
@@ -188,7 +188,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
                     connection.abandon(Reason::SlowReader, cx.token, cx.shared);
                 }
             }
-            connection.turn(Readiness::ALL, scratch, cx)
+            connection.turn_without_event(scratch, cx)
         });
     }
 
@@ -208,7 +208,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     fn end_unit(&mut self, token: Token, unit: Unit) {
         self.visit(token, |connection, scratch, cx| {
             let before = connection.progress();
-            let outcome = connection.turn(Readiness::ALL, scratch, cx);
+            let outcome = connection.turn_without_event(scratch, cx);
             let still_begun = connection.receives(before) == (Some(unit), false);
             if matches!(outcome, Outcome::Closed(_)) || !still_begun || connection.owes() {
                 return outcome;
@@ -218,7 +218,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
                 Unit::Frame => Reason::SlowFrame,
             };
             connection.end(reason, Ending::Unfinished, cx);
-            connection.turn(Readiness::ALL, scratch, cx)
+            connection.turn_without_event(scratch, cx)
         });
     }
 

@@ -144,7 +144,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             if connection.is_open() {
                 connection.end(Reason::CutOff, Ending::Stopping, cx);
             }
-            connection.turn(Readiness::ALL, scratch, cx)
+            connection.turn_without_event(scratch, cx)
         });
     }
 

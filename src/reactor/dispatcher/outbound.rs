@@ -88,7 +88,8 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     }
 
     /// Sends on a connection what `speak` puts into the output, behind all that is owed there. Returns how many bytes
-    /// are then owed; `None`, and `speak` is not called, where the connection is not open (any more, or yet).
+    /// are then owed; `None`, and `speak` is not called, where the connection is not open (any more, or yet). One whose
+    /// peer has sent FIN is open while its protocol has asked for a call.
     ///
     /// A caller that speaks faster than the peer reads stops when much is owed, and goes on when the protocol is told
     /// that it has gone ([`Output::call_when_sent`]). What it sends regardless is held, up to the memory limit.
@@ -97,7 +98,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         token: Token,
         speak: impl FnOnce(&mut P, &mut Output),
     ) -> Option<usize> {
-        if !self.find(token)?.is_open() {
+        if !self.find(token)?.may_speak() {
             return None;
         }
         self.visit(token, |connection, _, cx| {
