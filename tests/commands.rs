@@ -21,8 +21,10 @@ use std::{
 
 use common::{PATIENCE, built_example, resound, skip, tool};
 
-const SUBCOMMANDS: [&str; 9] =
-    ["serve", "client", "answer", "bench", "check", "lesson", "status", "dialects", "faults"];
+const SUBCOMMANDS: [&str; 10] = [
+    "serve", "client", "answer", "bench", "check", "lesson", "status", "timeline", "dialects",
+    "faults",
+];
 
 /// Its blocks are run as scripts.
 const COURSE: &str = "docs/course.md";
@@ -297,6 +299,11 @@ fn script(command: &str, place: &str, folder: &Folder) -> String {
                 |name| built_example(&name.to_string_lossy()).display().to_string(),
             );
             let _ = writeln!(script, "serve {}", quoted(&server));
+        }
+        "timeline" => {
+            for file in words.iter().filter(|word| word.ends_with(".json")) {
+                fs::write(folder.0.join(file), r#"{"traceEvents":[]}"#).unwrap();
+            }
         }
         "status" => {
             let is_address = |word: &&String| word.contains(':');

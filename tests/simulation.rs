@@ -26,6 +26,8 @@ mod faulty;
 mod kernel;
 #[path = "simulation/peer.rs"]
 mod peer;
+#[path = "simulation/recording.rs"]
+mod recording;
 #[path = "simulation/rows.rs"]
 mod rows;
 #[path = "simulation/world.rs"]

@@ -1,4 +1,4 @@
-//! The timeline: what is recorded of the loops, as Chrome trace events.
+//! The timeline: what is recorded of the loops, as Chrome trace events, as a page, and in sentences.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "in a test a panic is the report")]
 
@@ -318,4 +318,71 @@ fn without_record_there_is_no_timeline_and_wrong_arguments_say_what_to_write() {
         assert_eq!(output.status.code(), Some(code), "{stderr}");
         assert!(stderr.contains(says), "{stderr}");
     }
+}
+
+#[test]
+fn a_recording_becomes_a_page_beside_it() {
+    let file = fresh("page");
+    let daemon = Daemon::frames(&["--record", file.to_str().unwrap()]);
+    ping(&mut daemon.connect());
+    daemon.stop();
+    let run = |arguments: &[&str]| {
+        let output = resound().arg("timeline").args(arguments).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (path, page) = (file.to_str().unwrap(), file.with_extension("html"));
+    let (code, stdout, stderr) = run(&[path]);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stdout.starts_with(&format!("{}: ", page.display())), "{stdout}");
+    let page = fs::read_to_string(page).unwrap();
+    assert!(page.starts_with("<!doctype html>") && page.contains("\"name\":\"frame 0.0.1\""));
+    assert!(!page.contains("http://") && !page.contains("https://"), "it loads nothing");
+    let (code, stdout, _) = run(&[path, "--output", "-"]);
+    assert_eq!((code, &stdout), (Some(0), &page));
+
+    let (code, _, stderr) = run(&[path, "--output", path]);
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(stderr.contains("name another file with --output"), "{stderr}");
+    let (code, _, stderr) = run(&["/nowhere/trace.json"]);
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("cannot read /nowhere/trace.json"), "{stderr}");
+    fs::write(&file, "{}").unwrap();
+    let (code, _, stderr) = run(&[path]);
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("it should have Chrome trace events"), "{stderr}");
+}
+
+#[test]
+fn what_happens_on_a_connection_is_said_in_sentences() {
+    let daemon = Daemon::with_admin(&["--explain"]);
+    let mut stream = daemon.connect();
+    let peer = stream.local_addr().unwrap();
+    let hello = frame(b"hello");
+    stream.write_all(&hello).unwrap();
+    stream.read_exact(&mut [0; 9]).unwrap();
+    stream.write_all(&[&hello[..], &hello[..6]].concat()).unwrap();
+    stream.read_exact(&mut [0; 9]).unwrap();
+    stream.write_all(&hello[6..]).unwrap();
+    stream.read_exact(&mut [0; 9]).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    stream.read_to_end(&mut Vec::new()).unwrap();
+    let place = daemon.listening[0].clone();
+    let ended = daemon.stop();
+    let said: Vec<&str> =
+        ended.stdout.lines().filter_map(|line| line.strip_prefix("0.1  ")).collect();
+    assert_eq!(
+        said,
+        [
+            &format!("{peer} has connected to {place}."),
+            "9 bytes came. They are one whole frame of 5 bytes. It went back in one write. Nothing is left.",
+            "15 bytes came. 9 of them are one whole frame of 5 bytes. It went back in one write. \
+             6 bytes are left: the beginning of the next one, which waits for its rest.",
+            "3 bytes came. With the 6 bytes that had come before they are one whole frame of 5 bytes. \
+             It went back in one write. Nothing is left.",
+            "The peer has sent FIN: it will send nothing more.",
+            "Closed by the peer. In all 27 bytes came and 27 bytes went out, for 3 frames.",
+        ],
+        "{ended:?}"
+    );
 }

@@ -8,6 +8,7 @@ mod check;
 mod client;
 mod descriptors;
 mod dialects;
+mod explain;
 mod failure;
 mod fault_files;
 mod faults;
@@ -26,6 +27,7 @@ mod socket;
 mod status;
 mod supervisor;
 pub(crate) mod systemd;
+mod timeline;
 
 use std::{env, process::ExitCode};
 
@@ -69,6 +71,7 @@ pub(crate) enum Command {
     Check(check::CheckArgs),
     Lesson(lesson::LessonArgs),
     Status(status::StatusArgs),
+    Timeline(timeline::TimelineArgs),
     Dialects(dialects::DialectsArgs),
     Faults(faults::FaultsArgs),
     #[command(hide = true)]
@@ -88,6 +91,7 @@ impl Command {
             Self::Check(args) => args.run(),
             Self::Lesson(args) => args.run(),
             Self::Status(args) => args.run(),
+            Self::Timeline(args) => args.run(),
             Self::Dialects(args) => args.run(),
             Self::Faults(args) => args.run(),
             Self::Man(args) => args.run(),

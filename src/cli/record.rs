@@ -18,6 +18,10 @@ pub(crate) struct RecordArgs {
     #[arg(long, env = "RESOUND_RECORD", hide_env_values = true, value_name = "FILE")]
     record: Option<PathBuf>,
 
+    /// Say on standard output what happens on each connection, in sentences
+    #[arg(long, env = "RESOUND_EXPLAIN", hide_env_values = true)]
+    pub(super) explain: bool,
+
     /// How many events to keep for each event loop, 1024 to 1048576, 40 bytes each; a frame is six of them and more
     #[arg(long, env = "RESOUND_RECORD_EVENTS", hide_env_values = true, value_name = "N")]
     #[arg(default_value_t = EVENTS, value_parser = events, requires = "record")]
@@ -42,21 +46,22 @@ pub(crate) struct RecordFile {
 }
 
 impl RecordArgs {
-    /// Begins to record `loops` loops, if that is asked for, and checks that the file can be written.
-    pub(crate) fn begin(&self, loops: usize) -> Result<Option<RecordFile>, Failure> {
+    /// The recorders of `loops` loops, if anybody is to read them.
+    pub(crate) fn recording(&self, loops: usize) -> Option<Arc<Recording>> {
+        let is_on = self.record.is_some() || self.explain;
+        is_on.then(|| Arc::new(Recording::new(loops, self.record_events, self.record_time.0)))
+    }
+
+    /// The file that `recording` is written to. This checks that it can be written.
+    pub(crate) fn file(&self, recording: &Arc<Recording>) -> Result<Option<RecordFile>, Failure> {
         let Some(path) = &self.record else { return Ok(None) };
-        let recording = Arc::new(Recording::new(loops, self.record_events, self.record_time.0));
-        let file = RecordFile { path: path.clone(), recording };
+        let file = RecordFile { path: path.clone(), recording: Arc::clone(recording) };
         file.save()?;
         Ok(Some(file))
     }
 }
 
 impl RecordFile {
-    pub(crate) const fn recording(&self) -> &Arc<Recording> {
-        &self.recording
-    }
-
     /// Writes the file.
     pub(crate) fn save(&self) -> Result<(), Failure> {
         let path = self.path.display();

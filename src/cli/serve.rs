@@ -26,6 +26,7 @@ use super::{
     Failure,
     admin::{self, AdminArgs},
     bind_error, cannot, descriptors,
+    explain::{self, Explained},
     fault_files::FaultArgs,
     format::Format,
     log,
@@ -234,9 +235,13 @@ impl ServeArgs {
         let listeners: Vec<&Listen> = self.listen.iter().flat_map(|some| &some.0).collect();
         let config = self.config(&listeners);
         let mut reactors = Reactors::new(&config, self.reactors)?;
-        let record = self.record.begin(reactors.count())?;
-        let recording = record.as_ref().map(|file| Arc::clone(file.recording()));
+        let recording = self.record.recording(reactors.count());
         recording.iter().for_each(|recording| reactors.record(recording));
+        let record = match &recording {
+            Some(recording) => self.record.file(recording)?,
+            None => None,
+        };
+        let mut spoken = Vec::new();
         let (mut ready, mut shown) = (String::new(), Vec::new());
         let (mut plans, mut unserved) = (String::new(), Vec::new());
         let mut fault_files = self.faults.open()?;
@@ -255,6 +260,7 @@ impl ServeArgs {
             };
             let place = Listen { address: bound, keys: Vec::new(), ..listen.clone() };
             ready.push_str(&format!("{verb} on {place}\n"));
+            spoken.push(explain::spoken(listen, &place, self.limits.max_frame));
             // The counters of UDP sockets have the shown name already, and nobody's have none.
             if !protocols::is_udp(listen) && of_listener.is_none() {
                 shown.push((place.address.to_string(), place.to_string()));
@@ -294,7 +300,7 @@ impl ServeArgs {
                 start,
                 lifecycle,
                 log: log::CONTROL,
-                recording,
+                recording: recording.clone(),
             };
             supervisor.serve_admin(port, access, daemon)?;
         }
@@ -318,9 +324,12 @@ impl ServeArgs {
         supervisor.ready(&ready);
         output.say(&ready);
         output.say(&plans);
+        let told = recording.filter(|_| self.record.explain);
+        let explained = told.map(|told| Explained::start(&told, spoken, &output)).transpose()?;
         let outcome = supervisor.wait();
         // Also after a failure: what the loops did before it is of use then.
         let saved = record.map_or(Ok(()), |file| file.save());
+        drop(explained);
         output.say(&format!("served for {}\n", supervisor.summary()));
         output.flush();
         let journal = fault_files.finish();

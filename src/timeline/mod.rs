@@ -1,6 +1,8 @@
-//! What the loops have recorded, for people: as Chrome trace events.
+//! What the loops have recorded, for people: as Chrome trace events, as a page, and in sentences.
 
+pub(crate) mod explain;
 mod frames;
+pub(crate) mod page;
 pub(crate) mod recording;
 mod slices;
 mod trace;

@@ -22,6 +22,7 @@ mod page;
 mod prometheus;
 mod proxy;
 mod rpc;
+mod timeline;
 mod websocket;
 
 use std::{

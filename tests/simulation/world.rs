@@ -17,6 +17,7 @@ use super::{
     datagrams::Datagrams,
     kernel::{Faults, Kernel, SharedKernel, Simulated},
     peer::{Amplifier, Closed, Finale, Kind, LIMIT, Mood, Nibbler, Plan, Streamer, Witness},
+    recording::Recording,
 };
 
 /// How large a run is.
@@ -48,6 +49,8 @@ pub(crate) struct World {
     datagrams: Datagrams,
     pub(crate) commander: Commander,
     pub(crate) tally: Tally,
+    /// In every other run.
+    recording: Option<Recording>,
     /// Why connections were closed, as their protocols were told.
     pub(crate) closed: Closed,
     /// Of connections that are gone.
@@ -110,6 +113,10 @@ impl World {
         let datagrams = Datagrams::new(&kernel, &mut dispatcher);
         let old_tokens =
             VecDeque::from([Token::new(3, 9), Token::new(99, 0), Token::new(u32::MAX, 0)]);
+        let recording = (config.grace.as_millis() % 2 == 0).then(Recording::new);
+        if let Some(recording) = &recording {
+            dispatcher.record(recording.recorder());
+        }
         let clients = Vec::new();
         let tally = Tally::default();
         Self {
@@ -121,6 +128,7 @@ impl World {
             datagrams,
             commander: Commander::new(),
             tally,
+            recording,
             closed,
             old_tokens,
             blocks: true,
@@ -288,6 +296,7 @@ impl World {
             events
         };
         let is_idle = !self.blocks && events.is_empty();
+        self.dispatcher.polled(|| events.len());
         for (token, readiness) in events {
             self.dispatcher.event(token, readiness);
         }
@@ -299,6 +308,10 @@ impl World {
         );
         self.blocks = self.dispatcher.wait() != Some(Duration::ZERO);
         check::check(self, before);
+        if let Some(mut recording) = self.recording.take() {
+            recording.check(self);
+            self.recording = Some(recording);
+        }
         self.datagrams.check(&self.kernel, &self.dispatcher);
         self.bury();
     }
