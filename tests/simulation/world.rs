@@ -113,7 +113,7 @@ impl World {
         let datagrams = Datagrams::new(&kernel, &mut dispatcher);
         let old_tokens =
             VecDeque::from([Token::new(3, 9), Token::new(99, 0), Token::new(u32::MAX, 0)]);
-        let recording = (config.grace.as_millis() % 2 == 0).then(Recording::new);
+        let recording = config.grace.as_millis().is_multiple_of(2).then(Recording::new);
         if let Some(recording) = &recording {
             dispatcher.record(recording.recorder());
         }
