@@ -13,6 +13,7 @@ use std::{
 use common::{Daemon, PATIENCE, eventually, frame, http_get, ping, reset, resound};
 use rustix::process::Signal;
 use serde_json::Value;
+use socket2::SockRef;
 
 mod common;
 
@@ -186,6 +187,7 @@ fn spans_frames_and_counters_are_whole_and_count_what_stats_counts() {
     assert_eq!(echo.len(), 409);
     // A frame so large that the kernel does not take the reply at once.
     let mut slow = daemon.connect();
+    SockRef::from(&slow).set_recv_buffer_size(64 << 10).unwrap();
     let large = frame(&vec![7; 16 << 20]);
     slow.write_all(&large).unwrap();
     eventually("the reply is owed", || {
