@@ -270,6 +270,10 @@ fn script(command: &str, place: &str, folder: &Folder) -> String {
         let line = r#"{"event":"opened","listener":1,"connection":1}"#;
         fs::write(folder.0.join(&pair[1]), line).unwrap();
     }
+    for pair in words.windows(2).filter(|pair| pair[0] == "--faults") {
+        fs::write(folder.0.join(&pair[1]), "flaky = \"drop@1%\"\nmid-body = \"slice=10\"\n")
+            .unwrap();
+    }
     for pair in words.windows(2).filter(|pair| pair[0] == "--server") {
         let program = without_taskset(&pair[1]);
         let program = program.split(' ').next().unwrap();

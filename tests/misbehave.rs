@@ -24,6 +24,8 @@ mod datagrams;
 mod http;
 #[path = "misbehave/recorded.rs"]
 mod recorded;
+#[path = "misbehave/runtime.rs"]
+mod runtime;
 #[path = "misbehave/segments.rs"]
 mod segments;
 #[path = "misbehave/websocket.rs"]

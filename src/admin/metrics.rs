@@ -8,11 +8,14 @@ use std::{
 
 use resound::{
     Counter, Counts, Histogram, ListenerStats, Reason,
-    protocol::http::service::{HttpRequest, HttpResponse},
+    protocol::{
+        fault::KINDS,
+        http::service::{HttpRequest, HttpResponse},
+    },
 };
 
 use super::{
-    Daemon, Stage,
+    Daemon, Faulty, Stage,
     counted::{self, Listener},
     descriptors,
 };
@@ -208,6 +211,12 @@ fn write(daemon: &Daemon, to: &mut Exposition) {
         "UDP datagrams that got no answer.",
         of_each(|counts| &counts.datagrams_dropped),
     );
+    let faults = daemon.faulty.iter().flat_map(|Faulty { name, faults, .. }| {
+        let listener = label("listener", name);
+        let counts = KINDS.iter().zip(faults.counts());
+        counts.map(move |(entry, count)| (format!("{listener},fault=\"{}\"", entry.name), count))
+    });
+    to.counter("resound_faults", "Faults on demand that have happened, by kind.", faults);
     to.counter(
         "resound_accept_pauses",
         "Times that accepting paused because descriptors or kernel memory ran out.",

@@ -7,6 +7,7 @@ mod access;
 mod connections;
 mod counted;
 mod descriptors;
+mod faults;
 mod gather;
 mod limits;
 mod metrics;
@@ -28,12 +29,16 @@ use std::{
 use log::LevelFilter;
 use resound::{
     Config, Endpoint, Handle, Limits, Overload, Reactor, Stats,
-    protocol::http::service::{HttpAnswer, HttpRequest, HttpService, Serve},
+    listen::Listen,
+    protocol::{
+        fault::Faults,
+        http::service::{HttpAnswer, HttpRequest, HttpService, Serve},
+    },
 };
 
 pub(crate) use self::access::{Access, Token};
 use crate::{
-    common::{signals::Waker, warnings::Warnings},
+    common::{plans::NamedPlans, signals::Waker, warnings::Warnings},
     timeline::recording::Recording,
 };
 
@@ -179,6 +184,10 @@ pub(crate) struct Daemon {
     pub(crate) loops: Vec<Observed>,
     /// The endpoint of each listener but UDP sockets, and how `listening on` shows it.
     pub(crate) listeners: Vec<(String, String)>,
+    /// The listeners that have `fault=`.
+    pub(crate) faulty: Vec<Faulty>,
+    /// The plans that have names.
+    pub(crate) plans: NamedPlans,
     /// Of all loops together.
     pub(crate) limits: Arc<Limits>,
     /// How many connections the limit of open files has room for.
@@ -188,6 +197,15 @@ pub(crate) struct Daemon {
     pub(crate) log: LogControl,
     /// With `--record`.
     pub(crate) recording: Option<Arc<Recording>>,
+}
+
+/// A listener that has `fault=`.
+#[derive(Debug)]
+pub(crate) struct Faulty {
+    /// As `listening on` shows it.
+    pub(crate) name: String,
+    pub(crate) listen: Listen,
+    pub(crate) faults: Arc<Faults>,
 }
 
 /// The daemon's log, as the admin port reads and changes it.

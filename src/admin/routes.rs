@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::{
     Daemon, Stage,
     connections::{Listing, Query},
+    faults,
     gather::{AT_MOST, Gather},
     limits, metrics, page,
     responses::{bad_request, json_response, unavailable},
@@ -19,9 +20,8 @@ use super::{
 };
 use crate::common::warnings::Warnings;
 
-const PATHS: &str = "GET /, /metrics, /healthz, /readyz, /stats, /connections, /limits, /warnings, \
-    /timeline; POST /drain, \
-    /replace, /connections/NAME/close; PUT /limits, /log-level\n";
+const PATHS: &str = "GET /, /metrics, /healthz, /readyz, /stats, /connections, /limits, /faults, /warnings, /timeline; \
+    POST /drain, /replace, /connections/NAME/close; PUT /limits, /faults, /log-level\n";
 
 pub(super) fn answer(daemon: &Arc<Daemon>, request: &HttpRequest<'_>) -> HttpAnswer {
     let close =
@@ -51,6 +51,8 @@ pub(super) fn answer(daemon: &Arc<Daemon>, request: &HttpRequest<'_>) -> HttpAns
         },
         ("GET", "/limits", _) => limits::read(daemon),
         ("PUT", "/limits", _) => limits::change(daemon, request.body),
+        ("GET", "/faults", _) => HttpAnswer::Now(faults::list(daemon)),
+        ("PUT", "/faults", _) => HttpAnswer::Now(faults::set(daemon, request.body)),
         ("GET", "/warnings", _) => HttpAnswer::Now(warnings(daemon.log.warnings)),
         ("GET", "/timeline", _) => timeline::response(daemon, request),
         ("POST", "/drain", _) => {
@@ -70,7 +72,7 @@ pub(super) fn answer(daemon: &Arc<Daemon>, request: &HttpRequest<'_>) -> HttpAns
         (_, "/drain" | "/replace", _) | (_, _, Some(_)) => {
             HttpAnswer::Now(not_allowed("Allow: POST\r\n"))
         }
-        (_, "/limits", _) => HttpAnswer::Now(not_allowed("Allow: GET, HEAD, PUT\r\n")),
+        (_, "/limits" | "/faults", _) => HttpAnswer::Now(not_allowed("Allow: GET, HEAD, PUT\r\n")),
         (_, "/log-level", _) => HttpAnswer::Now(not_allowed("Allow: PUT\r\n")),
         _ => HttpAnswer::Now(HttpResponse::text("404 Not Found", format!("there is: {PATHS}"))),
     }
@@ -233,7 +235,7 @@ mod tests {
     use super::*;
     use crate::{
         admin::{Access, Lifecycle, LogControl, Observed, Port},
-        common::signals::Signals,
+        common::{plans::NamedPlans, signals::Signals},
     };
 
     const PATIENCE: Duration = Duration::from_secs(120);
@@ -279,6 +281,8 @@ mod tests {
         let daemon = Daemon {
             loops: vec![sound.clone(), blocked.clone()],
             listeners: Vec::new(),
+            faulty: Vec::new(),
+            plans: NamedPlans::default(),
             limits: Arc::new(Limits::new(&Config::default())),
             connection_room: 10_000,
             start: Instant::now(),

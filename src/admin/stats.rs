@@ -3,7 +3,7 @@
 use resound::{Counts, Histogram, Reason, protocol::http::service::HttpResponse};
 use serde_json::{Map, Value, json};
 
-use super::{Daemon, counted, descriptors, responses::json_response};
+use super::{Daemon, counted, descriptors, faults::happened, responses::json_response};
 
 pub(super) fn response(daemon: &Daemon) -> HttpResponse {
     let listeners = counted::listeners(daemon);
@@ -34,6 +34,9 @@ pub(super) fn response(daemon: &Daemon) -> HttpResponse {
             ("connection_duration_seconds".to_owned(), durations.as_ref().map(histogram).into()),
             ("accepts_per_wakeup".to_owned(), accepts.as_ref().map(histogram).into()),
         ]);
+        if let Some(faulty) = daemon.faulty.iter().find(|one| one.name == listener.name) {
+            of_listener.insert("faults".to_owned(), happened(&faulty.faults).into());
+        }
         Value::Object(of_listener)
     });
     stats.insert("listeners".to_owned(), listeners.collect());

@@ -1,4 +1,4 @@
-//! `--fault-journal` and `--replay`: the files of faults.
+//! `--faults`, `--fault-journal` and `--replay`: the files of faults.
 
 use std::{
     collections::BTreeMap,
@@ -17,11 +17,15 @@ use super::{
     Failure,
     journal::{self, JournalWriter},
 };
-use crate::common::protocols;
+use crate::common::{plans::NamedPlans, protocols};
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Faults on demand (fault= of a listener; resound faults lists them)")]
 pub(crate) struct FaultArgs {
+    /// Read plans with names from FILE, for fault=NAME: TOML with lines like flaky = "drop@1%+delay=5ms..20ms"
+    #[arg(long, env = "RESOUND_FAULTS", hide_env_values = true, value_name = "FILE")]
+    faults: Option<PathBuf>,
+
     /// Write each connection and each fault of the listeners with fault= to FILE, as lines of JSON; what is in FILE is
     /// replaced
     #[arg(long, env = "RESOUND_FAULT_JOURNAL", hide_env_values = true, value_name = "FILE")]
@@ -40,6 +44,7 @@ pub(crate) struct FaultArgs {
 /// The files, open.
 #[derive(Debug)]
 pub(super) struct FaultFiles {
+    pub(super) plans: NamedPlans,
     journal: Option<(JournalWriter, File)>,
     /// By the number of the listener.
     replay: BTreeMap<usize, Plan>,
@@ -48,6 +53,11 @@ pub(super) struct FaultFiles {
 impl FaultArgs {
     /// Opens the files.
     pub(super) fn open(&self) -> Result<FaultFiles, Failure> {
+        let plans = match &self.faults {
+            None => NamedPlans::default(),
+            Some(file) => NamedPlans::read(file)
+                .map_err(|why| Failure::Failed(format!("--faults {}: {why}", file.display())))?,
+        };
         let replay = match &self.replay {
             None => BTreeMap::new(),
             Some(file) => {
@@ -65,7 +75,7 @@ impl FaultArgs {
                 Some((JournalWriter::start(writer_file, self.fault_journal_times)?, file))
             }
         };
-        Ok(FaultFiles { journal, replay })
+        Ok(FaultFiles { plans, journal, replay })
     }
 }
 
@@ -88,7 +98,7 @@ impl FaultFiles {
         listen: &Listen,
     ) -> Result<Option<Arc<Faults>>, Failure> {
         let wrong = |why: String| Failure::Usage(format!("--listen {listen}: {why}"));
-        let asked = protocols::faults(listen).map_err(wrong)?;
+        let asked = protocols::faults(listen, &self.plans).map_err(wrong)?;
         let faults = match (asked, self.replay.remove(&number)) {
             (asked, None) => asked,
             (Some(_), Some(_)) => {

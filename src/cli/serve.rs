@@ -37,7 +37,7 @@ use super::{
     systemd::{notify::Notifier, sockets::Sockets},
 };
 use crate::{
-    admin::Daemon,
+    admin::{Daemon, Faulty},
     common::{
         protocols, resolve,
         signals::Signals,
@@ -243,7 +243,7 @@ impl ServeArgs {
         };
         let mut spoken = Vec::new();
         let (mut ready, mut shown) = (String::new(), Vec::new());
-        let (mut plans, mut unserved) = (String::new(), Vec::new());
+        let (mut plans, mut faulty, mut unserved) = (String::new(), Vec::new(), Vec::new());
         let mut fault_files = self.faults.open()?;
         for (number, (listen, place)) in (1..).zip(places(listeners, sockets, successor)?) {
             let faults = fault_files.of(number, listen)?;
@@ -252,6 +252,9 @@ impl ServeArgs {
             let bound = match &of_listener {
                 None => self.listen(&mut reactors, listen, place, successor, faults.as_ref())?,
                 Some(kind) => {
+                    let terms = Terms { faults: faults.clone(), ..Terms::default() };
+                    protocols::service(listen, &terms)
+                        .map_err(|error| Failure::Usage(format!("--listen {listen}: {error}")))?;
                     let socket = serve_nobody(listen, kind, &place, successor.is_some())?;
                     let bound = socket.address().map_err(|error| cannot_listen(listen, error))?;
                     unserved.push(socket);
@@ -272,7 +275,7 @@ impl ServeArgs {
                     false => format!(", seed={}", plan.seed),
                 };
                 plans.push_str(&format!("faults on {place}: {plan}{seed}\n"));
-                faults.begin_listener();
+                faulty.push(Faulty { name: place.to_string(), listen: place, faults });
             }
         }
         let limits = reactors.limits();
@@ -283,6 +286,8 @@ impl ServeArgs {
         let (path, replace_timeout) = self.replace.offer();
         let mut offered = reactors.offered();
         let mut supervisor = reactors.start(signals, Notifier::from_env(), self.drain_delay.0)?;
+        let faults: Vec<Arc<Faults>> = faulty.iter().map(|one| Arc::clone(&one.faults)).collect();
+        supervisor.sum_up(faults.clone());
         if let Some((port, access)) = admin {
             ready.push_str(&format!("listening on {}\n", admin::place(&port.endpoint())));
             let asked = self.admin.asked().unwrap_or_default();
@@ -295,6 +300,8 @@ impl ServeArgs {
             let daemon = Daemon {
                 loops,
                 listeners: shown,
+                faulty,
+                plans: fault_files.plans.clone(),
                 limits,
                 connection_room,
                 start,
@@ -318,6 +325,7 @@ impl ServeArgs {
             rest.spawn(move || successor.take_rest())
                 .map_err(|error| Failure::no_thread("the thread of the take-over", &error))?;
         }
+        faults.iter().for_each(|faults| faults.begin_listener());
         let handles = supervisor.handles();
         supervisor.record(record.clone());
         supervisor.replace_with(Replacer::new(program, port, offered, handles, replace_timeout));

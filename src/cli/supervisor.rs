@@ -12,7 +12,13 @@ use std::{
 };
 
 use log::{error, info, warn};
-use resound::{Counts, Handle, Reactor, protocol::Protocol};
+use resound::{
+    Counts, Handle, Reactor,
+    protocol::{
+        Protocol,
+        fault::{Faults, KINDS},
+    },
+};
 
 use super::{
     Failure, cannot,
@@ -58,6 +64,8 @@ pub(crate) struct Supervisor {
     replacer: Option<Replacer>,
     /// If what the loops do is recorded.
     record: Option<RecordFile>,
+    /// The faults of listeners, for the summary.
+    faults: Vec<Arc<Faults>>,
     /// The first failure.
     failure: Option<Failure>,
 }
@@ -104,6 +112,7 @@ impl Supervisor {
             drain_at: None,
             replacer: None,
             record: None,
+            faults: Vec::new(),
             failure: None,
         };
         for (index, one) in loops.into_iter().enumerate() {
@@ -316,7 +325,21 @@ impl Supervisor {
     pub(crate) fn summary(&self) -> String {
         let totals: Vec<Counts> = self.loops.iter().map(|one| one.stats.total()).collect();
         let stats = Counts::sum(&totals);
-        format!("{}: {stats}", Time::rounded(self.start.elapsed()))
+        let mut summary = format!("{}: {stats}", Time::rounded(self.start.elapsed()));
+        let mut separator = "; faults: ";
+        for (index, entry) in KINDS.iter().enumerate() {
+            let count: u64 = self.faults.iter().filter_map(|one| one.counts().nth(index)).sum();
+            if count > 0 {
+                summary.push_str(&format!("{separator}{count} {}", entry.name));
+                separator = ", ";
+            }
+        }
+        summary
+    }
+
+    /// Adds these faults to the summary.
+    pub(crate) fn sum_up(&mut self, faults: Vec<Arc<Faults>>) {
+        self.faults = faults;
     }
 
     /// Notes a failure, and stops the loops that still run: a daemon must not go on with some of its loops.

@@ -1,7 +1,8 @@
 //! Shared by several subcommands: quantities as people write them, servers' addresses, host names, signals, listeners'
-//! protocols, text of others, the last warnings, and waiting.
+//! protocols, plans of faults, text of others, the last warnings, and waiting.
 
 pub(crate) mod place;
+pub(crate) mod plans;
 pub(crate) mod printable;
 pub(crate) mod protocols;
 pub(crate) mod resolve;

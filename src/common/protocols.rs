@@ -1,7 +1,6 @@
 //! The protocols that `--listen` takes: the library's and UDP, with their keys.
 
 use std::{
-    fs,
     hash::{BuildHasher, RandomState},
     sync::Arc,
 };
@@ -18,7 +17,7 @@ use resound::{
     },
 };
 
-use super::units::Size;
+use super::{plans::NamedPlans, units::Size};
 
 /// The default of `--max-frame`.
 pub(crate) const DEFAULT_MAX_FRAME: Size = Size(frame::DEFAULT_MAX);
@@ -101,12 +100,9 @@ fn names<'n>(names: impl Iterator<Item = &'n str>) -> String {
 
 fn udp_config(listen: &Listen, defaults: &Terms) -> Result<UdpConfig, String> {
     let mut config = UdpConfig::default();
-    config.faults = match &defaults.faults {
-        Some(faults) => Some(Arc::clone(faults)),
-        None => faults(listen)?,
-    };
+    config.faults = defaults.faults.clone();
     if let Some(faults) = &config.faults {
-        faults.plan().check(Units::Datagrams).map_err(|error| error.to_string())?;
+        faults.serve(Units::Datagrams).map_err(|error| error.to_string())?;
     }
     for (key, value) in &listen.keys {
         match (key.as_str(), value.as_str()) {
@@ -139,14 +135,11 @@ fn terms(listen: &Listen, defaults: &Terms) -> Result<Terms, String> {
             _ => terms.keys.push((key.clone(), value.clone())),
         }
     }
-    if terms.faults.is_none() {
-        terms.faults = faults(listen)?;
-    }
     Ok(terms)
 }
 
 /// The faults that `listen` asks for, to be shared by all loops that serve it.
-pub(crate) fn faults(listen: &Listen) -> Result<Option<Arc<Faults>>, String> {
+pub(crate) fn faults(listen: &Listen, plans: &NamedPlans) -> Result<Option<Arc<Faults>>, String> {
     let value = |key| listen.keys.iter().find(|(name, _)| name == key).map(|(_, value)| value);
     let seed = value("seed")
         .map(|seed| seed.parse().map_err(|_| format!("seed={seed}: write a number, like 7")))
@@ -161,8 +154,7 @@ pub(crate) fn faults(listen: &Listen) -> Result<Option<Arc<Faults>>, String> {
             }
         };
     };
-    let read = |path: &str| fs::read_to_string(path).map_err(|error| error.to_string());
-    let plan = Plan::parse(fault, &read).map_err(|error| error.to_string())?;
+    let plan = plans.plan(fault)?;
     check_address(&plan, listen)?;
     Ok(Some(Arc::new(Faults::new(plan.with_seed(seed.unwrap_or_else(any_seed))))))
 }
@@ -281,7 +273,10 @@ mod tests {
     }
 
     fn refused(listen: &str) -> String {
-        service(&listen.parse().unwrap(), &Terms::default()).err().unwrap()
+        let listen = listen.parse().unwrap();
+        let served = faults(&listen, &NamedPlans::default())
+            .and_then(|faults| service(&listen, &Terms { faults, ..Terms::default() }).map(drop));
+        served.unwrap_err()
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::{
     key::{BadTerms, CLIENT_FAULTS, COMMON, Key},
     proxy::{Mode, Proxied},
 };
-use crate::{frame::HIGHEST_MAX, socket::filter};
+use crate::frame::HIGHEST_MAX;
 
 /// A protocol that a listener can have.
 #[derive(Debug, Clone, Copy)]
@@ -125,14 +125,7 @@ impl Offer {
             None => return Ok(protocol),
         };
         let units = self.units(terms)?;
-        faults.plan().check(units).map_err(|error| BadTerms(error.to_string()))?;
-        if faults.plan().needs_filter() {
-            filter::check().map_err(|error| {
-                BadTerms(format!(
-                    "fault=blackhole and fault=loss need a socket filter, and the kernel refuses it: {error}"
-                ))
-            })?;
-        }
+        faults.serve(units).map_err(|error| BadTerms(error.to_string()))?;
         // Outside of everything else: it counts connections as they are accepted.
         let faulty = Faulty::new(faults, units, protocol);
         Ok(Box::new(if is_asked { faulty.asked() } else { faulty }))

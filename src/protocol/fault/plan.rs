@@ -228,7 +228,7 @@ impl Plan {
     }
 
     /// Whether the kernel must take socket filters for it.
-    pub(crate) fn needs_filter(&self) -> bool {
+    pub(super) fn needs_filter(&self) -> bool {
         self.faults.iter().any(|fault| fault.kind.needs_filter())
     }
 

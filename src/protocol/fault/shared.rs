@@ -11,8 +11,10 @@ use std::{
 use super::{
     KINDS,
     kind::Kind,
-    plan::{Fault, Hit, Plan},
+    plan::{Fault, Hit, Plan, PlanError},
+    units::Units,
 };
+use crate::socket::filter;
 
 /// The faults of one listener.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub struct Faults {
     datagrams: [AtomicU64; 2],
     counts: [AtomicU64; KINDS.len()],
     journal: OnceLock<Journal>,
+    /// What the listener's replies consist of, once it serves.
+    units: OnceLock<Units>,
 }
 
 /// Told of every connection that opens, in their order, and of every fault that happens. It is called from the loop and must not block.
@@ -69,6 +73,7 @@ impl Faults {
             datagrams: [const { AtomicU64::new(0) }; 2],
             counts: [const { AtomicU64::new(0) }; KINDS.len()],
             journal: OnceLock::new(),
+            units: OnceLock::new(),
         }
     }
 
@@ -87,9 +92,34 @@ impl Faults {
         Arc::clone(&self.lock())
     }
 
-    /// Sets the plan from the next connection on. Open connections keep theirs.
-    pub fn set_plan(&self, plan: Plan) {
+    /// Sets the plan from the next connection on, in all loops. Open connections keep theirs.
+    ///
+    /// # Errors
+    ///
+    /// [`PlanError`] if the listener cannot have one of the faults. Then the plan stays as it was.
+    pub fn set_plan(&self, plan: Plan) -> Result<(), PlanError> {
+        let Some(units) = self.units.get() else {
+            let why = "nobody can connect to this listener; its fault is decided at the start";
+            return Err(PlanError(why.to_owned()));
+        };
+        check(&plan, *units)?;
         *self.lock() = Arc::new(plan);
+        Ok(())
+    }
+
+    /// A loop is about to serve the listener, whose replies consist of `units`.
+    ///
+    /// # Errors
+    ///
+    /// [`PlanError`] if the listener cannot have one of the faults.
+    pub fn serve(&self, units: Units) -> Result<(), PlanError> {
+        let _ = self.units.set(units);
+        check(&self.plan(), units)
+    }
+
+    /// How many connections there have been.
+    pub fn connections(&self) -> u64 {
+        self.connections.load(Relaxed)
     }
 
     /// How often each of [`KINDS`] has happened, in their order.
@@ -139,5 +169,37 @@ impl Faults {
         if let Some(Journal(tell)) = self.journal.get() {
             tell(event);
         }
+    }
+}
+
+/// Checks that a listener whose replies consist of `units` can have `plan` on this machine.
+fn check(plan: &Plan, units: Units) -> Result<(), PlanError> {
+    plan.check(units)?;
+    if plan.needs_filter() {
+        filter::check().map_err(|error| {
+            PlanError(format!(
+                "fault=blackhole and fault=loss need a socket filter, and the kernel refuses it: {error}"
+            ))
+        })?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_is_set_only_where_its_faults_can_happen() {
+        let plan = |text: &str| text.parse::<Plan>().unwrap();
+        let faults = Faults::new(plan("none"));
+        faults.serve(Units::Lines).unwrap();
+        faults.set_plan(plan("drop@2")).unwrap();
+        for text in ["length=+1", "refuse"] {
+            assert!(faults.set_plan(plan(text)).is_err(), "{text}");
+        }
+        assert_eq!(faults.plan().to_string(), "drop@2");
+        // Nobody serves this one.
+        assert!(Faults::new(plan("refuse")).set_plan(plan("drop")).is_err());
     }
 }
