@@ -156,8 +156,8 @@ pub struct Serve<S> {
 
 /// Where a connection is.
 enum Place {
-    /// Before a request, behind that many empty lines; or in it.
-    Request { blank: u8, is_first: bool },
+    /// Before a request, behind that many empty lines; or in it, perhaps behind its head.
+    Request { blank: u8, is_first: bool, has_head: bool },
     /// Behind a request whose response is to come later.
     Waiting { response: LaterResponse, head_only: bool },
     /// Behind the last response.
@@ -175,14 +175,16 @@ impl fmt::Debug for Place {
 }
 
 impl Place {
-    const FIRST: Self = Self::Request { blank: 0, is_first: true };
-    const START: Self = Self::Request { blank: 0, is_first: false };
+    const FIRST: Self = Self::Request { blank: 0, is_first: true, has_head: false };
+    const START: Self = Self::Request { blank: 0, is_first: false, has_head: false };
 }
 
 /// The result of reading at the start of the input.
 enum Read<'b> {
-    /// It takes more bytes: the input must become this long, or 0 where that is unknown.
-    More {
+    /// The rest of the head is to come.
+    Head,
+    /// The rest of the body is to come: the input must become this long.
+    Body {
         need: usize,
         expects_continue: bool,
     },
@@ -204,17 +206,24 @@ impl<S: HttpService> Serve<S> {
         Self { service, limits, common, places: PerConnection::new() }
     }
 
-    /// Reads a request at the start of `input`.
-    fn read<'b>(&self, input: &'b [u8], seen: usize) -> Read<'b> {
-        let head = head::read(input, seen, self.limits.head, |parsed, length| {
-            let request = Request::read(parsed, length, self.limits.body)?;
-            let fields = parsed.headers.iter().map(|header| (header.name, header.value)).collect();
-            let method = parsed.method.unwrap_or_default();
-            let target = parsed.path.unwrap_or_default();
-            Ok((request, method, target, fields))
-        });
+    /// Reads a request at the start of `input`, the first `seen` bytes of which were shown before and had a whole head or
+    /// not.
+    fn read<'b>(&self, input: &'b [u8], seen: usize, has_head: bool) -> Read<'b> {
+        let head = head::read(
+            input,
+            if has_head { 0 } else { seen },
+            self.limits.head,
+            |parsed, length| {
+                let request = Request::read(parsed, length, self.limits.body)?;
+                let fields =
+                    parsed.headers.iter().map(|header| (header.name, header.value)).collect();
+                let method = parsed.method.unwrap_or_default();
+                let target = parsed.path.unwrap_or_default();
+                Ok((request, method, target, fields))
+            },
+        );
         let (request, method, target, fields) = match head {
-            Head::Partial => return Read::More { need: 0, expects_continue: false },
+            Head::Partial => return Read::Head,
             Head::Refused(problem) | Head::Whole(Err(problem)) => return Read::Refused(problem),
             Head::Whole(Ok(whole)) => whole,
         };
@@ -224,9 +233,8 @@ impl<S: HttpService> Serve<S> {
         };
         let length = request.head.saturating_add(usize::try_from(body).unwrap_or(usize::MAX));
         let Some(body) = input.get(request.head..length) else {
-            let is_new = seen < request.head;
-            let expects_continue = request.expects_continue && is_new;
-            return Read::More { need: length, expects_continue };
+            let expects_continue = request.expects_continue && !has_head;
+            return Read::Body { need: length, expects_continue };
         };
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let head_only = method == "HEAD";
@@ -291,7 +299,7 @@ impl<S: HttpService> Protocol for Serve<S> {
         let (mut consumed, mut frames) = (0, 0);
         let next = loop {
             let rest = &input[consumed..];
-            let Place::Request { blank, is_first } = &mut place else {
+            let Place::Request { blank, is_first, has_head } = &mut place else {
                 // It was told, or will be, that the connection is closed behind the response: nothing more is read.
                 consumed = input.len();
                 break match place {
@@ -323,8 +331,10 @@ impl<S: HttpService> Protocol for Serve<S> {
             if rest == b"\r" {
                 break waits(0);
             }
-            match self.read(rest, seen) {
-                Read::More { need, expects_continue } => {
+            match self.read(rest, seen, *has_head) {
+                Read::Head => break waits(0),
+                Read::Body { need, expects_continue } => {
+                    *has_head = true;
                     if expects_continue {
                         out.extend(b"HTTP/1.1 100 Continue\r\n\r\n");
                     }
@@ -434,6 +444,17 @@ mod tests {
         }
     }
 
+    /// Nothing behind the head has the end of a line.
+    #[test]
+    fn a_body_of_one_line_may_come_at_any_time_behind_its_head() {
+        let input = b"PUT /a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc";
+        let (whole, _) = talk(tell, input, 0);
+        assert!(whole.ends_with("PUT /a  nobody  abc"), "{whole}");
+        for cut in 0..input.len() {
+            assert_eq!(talk(tell, input, cut).0, whole, "cut at {cut}");
+        }
+    }
+
     #[test]
     fn a_body_is_limited_and_asked_for_once() {
         let continued =
@@ -441,6 +462,7 @@ mod tests {
         let head = continued.len() - 1;
         let (sent, _) = talk(tell, continued, head);
         assert_eq!(sent.matches("100 Continue").count(), 1, "{sent}");
+        assert!(sent.ends_with("PUT /  nobody  x"), "{sent}");
         for (input, status) in [
             (
                 &b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 65537\r\n\r\n"[..],
