@@ -147,6 +147,18 @@ fn the_event_loop_of_the_examples_passes_what_it_is_there_for() {
 }
 
 #[test]
+fn what_resound_does_in_a_lesson_is_recorded_for_a_browser() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let file = folder.join(format!("lesson's-{}.json", std::process::id()));
+    let output = lesson(&["lost-edge", "--record", file.to_str().unwrap()]);
+    assert!(output.status.success(), "{output:?}");
+    let trace: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    fs::remove_file(&file).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    assert!(events.iter().any(|event| event["name"] == "read"), "{trace:#}");
+}
+
+#[test]
 fn the_source_is_that_of_the_example() {
     let output = lesson(&["lost-edge", "--source"]);
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/lessons/lost_edge.rs");

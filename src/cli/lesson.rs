@@ -28,19 +28,23 @@ pub(crate) struct LessonArgs {
     name: Option<&'static Lesson>,
 
     /// Measure all of them, and fail unless each mistake shows, and none in resound
-    #[arg(long, conflicts_with_all = ["name", "server", "source", "serve"])]
+    #[arg(long, conflicts_with_all = ["name", "server", "record", "source", "serve"])]
     all: bool,
 
     /// Measure this server, too: it is started in a shell, and {port} in it is a free port
     #[arg(long, value_name = "CMD", requires = "name")]
     server: Option<String>,
 
+    /// Write what resound does meanwhile to this file; resound timeline makes a page for a browser of it
+    #[arg(long, value_name = "FILE", requires = "name")]
+    record: Option<String>,
+
     /// Write the source of the wrong server to standard output
-    #[arg(long, requires = "name", conflicts_with_all = ["server", "serve"])]
+    #[arg(long, requires = "name", conflicts_with_all = ["server", "record", "serve"])]
     source: bool,
 
     /// Run the wrong server at this address, and nothing else
-    #[arg(long, value_name = "ADDRESS", requires = "name", conflicts_with = "server")]
+    #[arg(long, value_name = "ADDRESS", requires = "name", conflicts_with_all = ["server", "record"])]
     serve: Option<SocketAddr>,
 }
 
@@ -49,6 +53,7 @@ Examples:
   resound lesson
   resound lesson sticky-packets
   resound lesson sticky-packets --source >sticky_packets.rs
+  resound lesson short-write --record trace.json
   resound lesson sticky-packets --server './yours 127.0.0.1:{port}'
 
 Exit codes: 0 the mistake shows in the wrong server and not in resound; with --server, not in that one;
@@ -63,7 +68,11 @@ fn lesson(name: &str) -> Result<&'static Lesson, String> {
 impl LessonArgs {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let Some(lesson) = self.name else {
-            return if self.all { Course::new()?.all() } else { print(report::list().as_bytes()) };
+            return if self.all {
+                Course::new(None)?.all()
+            } else {
+                print(report::list().as_bytes())
+            };
         };
         if let Some(address) = self.serve {
             return serve(lesson, address);
@@ -71,7 +80,7 @@ impl LessonArgs {
         if self.source {
             return print(lesson.source.as_bytes());
         }
-        Course::new()?.one(lesson, self.server.as_deref())
+        Course::new(self.record)?.one(lesson, self.server.as_deref())
     }
 }
 
@@ -91,16 +100,18 @@ fn serve(lesson: &Lesson, address: SocketAddr) -> Result<ExitCode, Failure> {
 /// What measures lessons.
 struct Course {
     program: String,
+    /// Where resound writes what it does.
+    record: Option<String>,
     descriptors: u64,
     stop: Stop,
 }
 
 impl Course {
-    fn new() -> Result<Self, Failure> {
+    fn new(record: Option<String>) -> Result<Self, Failure> {
         let program = env::current_exe().map_err(|error| cannot("find this program", &error))?;
         let stop = Stop::on_signals().map_err(|error| cannot("catch signals", &error))?;
         let program = program.display().to_string();
-        Ok(Self { program, descriptors: descriptors::raise_limit(), stop })
+        Ok(Self { program, record, descriptors: descriptors::raise_limit(), stop })
     }
 
     /// One lesson from its introduction to its conclusion.
@@ -149,11 +160,14 @@ impl Course {
 
     /// The wrong server, then resound.
     fn measure(&self, lesson: &Lesson) -> Result<Vec<Column>, Failure> {
-        let program = format!("exec '{}'", self.program.replace('\'', r"'\''"));
+        let program = format!("exec {}", quoted(&self.program));
         let (scheme, keys) = lesson.protocol.split_once("://").unwrap_or((lesson.protocol, ""));
         let wrong = format!("{program} lesson {} --serve 127.0.0.1:0", lesson.name);
-        let resound =
+        let mut resound =
             format!("{program} serve --listen {scheme}://127.0.0.1:0{keys} {}", lesson.resound);
+        if let Some(file) = &self.record {
+            resound = format!("{resound} --record {}", quoted(file));
+        }
         Ok(vec![self.column(lesson, "wrong", &wrong)?, self.column(lesson, "resound", &resound)?])
     }
 
@@ -168,6 +182,11 @@ impl Course {
             .map_err(|error| Failure::Failed(format!("{}, {name} server: {error}", lesson.name)))?;
         Ok(Column { name, figures })
     }
+}
+
+/// As one word of a shell's command line.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 const RIGHT: &str =
