@@ -340,6 +340,20 @@ impl Pool {
             self.kept_bytes += piece.len();
             self.kept.push(piece);
         }
+        self.give_back_surplus();
+    }
+
+    /// Counts memory that is not the pool's: `after` bytes where there were `before`.
+    pub(crate) fn recount(&mut self, before: usize, after: usize) {
+        self.lent = self.lent - before + after;
+        if self.lent + self.kept_bytes > self.leased {
+            self.lease_more();
+        }
+        self.give_back_surplus();
+    }
+
+    /// Returns what is leased beyond what is used and a step.
+    fn give_back_surplus(&mut self) {
         let (used, step) = (self.lent + self.kept_bytes, self.budget.step());
         if self.leased > used + 2 * step {
             self.budget.give_back(self.leased - used - step);
@@ -453,6 +467,19 @@ mod tests {
         }
         assert!(buffer.len() >= 1 << 20, "over the limit with {} bytes held", buffer.len());
         assert!(pieces <= 3, "moved {pieces} times");
+    }
+
+    #[test]
+    fn memory_of_others_counts_until_it_is_counted_off() {
+        let mut pool = pool(100_000);
+        let mut buffer = Buffer::default();
+        pool.append(&mut buffer, &[1; 60_000], 0);
+        pool.recount(0, 60_000);
+        assert!(pool.is_over());
+        pool.recount(60_000, 30_000);
+        assert_eq!((pool.is_over(), pool.lent()), (false, 90_000));
+        pool.recount(30_000, 0);
+        assert_eq!(pool.lent(), 60_000);
     }
 
     #[test]

@@ -371,6 +371,10 @@ pub(crate) struct Requests {
     pub(crate) finish: bool,
     /// What the client has chosen to go wrong with this reply.
     asked: Option<Kind>,
+    /// How many bytes of memory the protocol holds for the connection from now on.
+    pub(crate) hold: Option<usize>,
+    /// The peer has closed in the middle of something.
+    pub(crate) cut_short: bool,
     /// How and when the output leaves; empty where it leaves at once.
     pub(crate) steps: Vec<Step>,
 }
@@ -389,6 +393,8 @@ impl Output {
                 call_after: None,
                 finish: false,
                 asked: None,
+                hold: None,
+                cut_short: false,
                 steps: Vec::new(),
             },
         }
@@ -459,6 +465,21 @@ impl Output {
     /// [`Protocol::receive`]: they return no [`Next`].
     pub const fn finish(&mut self) {
         (self.requests.any, self.requests.finish) = (true, true);
+    }
+
+    /// Says how many bytes of memory the protocol holds for this connection from now on, beside the connection's own input
+    /// and output. They count against [`Config::max_memory`](crate::Config::max_memory). A protocol that holds much
+    /// discards it when [`Protocol::ending`] is called with [`Ending::Memory`].
+    pub const fn hold(&mut self, bytes: usize) {
+        (self.requests.any, self.requests.hold) = (true, Some(bytes));
+    }
+
+    /// Counts the connection as one that the peer closed in the middle of something ([`Counts::truncated`]), although
+    /// the loop cannot see that.
+    ///
+    /// [`Counts::truncated`]: crate::Counts::truncated
+    pub const fn cut_short(&mut self) {
+        (self.requests.any, self.requests.cut_short) = (true, true);
     }
 
     /// Adds a step to the schedule of the output. A protocol that schedules any bytes of a connection schedules all of

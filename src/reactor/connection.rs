@@ -241,10 +241,9 @@ impl<S: Stream> Connection<S> {
 
     /// What it says of itself to other threads. Its age, its peer and the time that is left are the dispatcher's to add.
     pub(super) fn describe(&self, token: Token) -> ConnectionInfo {
-        let (held, owed) = self
-            .pending
-            .as_ref()
-            .map_or((0, 0), |pending| (pending.input.len(), pending.output.len()));
+        let (held, owed) = self.pending.as_ref().map_or((0, 0), |pending| {
+            (pending.input.len() + pending.elsewhere, pending.output.len())
+        });
         ConnectionInfo {
             token,
             peer: None,
@@ -278,8 +277,7 @@ impl<S: Stream> Connection<S> {
     /// Its state, for tests.
     pub(super) fn inspect(&self, token: Token) -> Inspected {
         let (held, owed, capacity) = self.pending.as_ref().map_or((0, 0, 0), |pending| {
-            let Pending { input, output, .. } = &**pending;
-            (input.len(), output.len(), input.capacity() + output.capacity())
+            (pending.input.len(), pending.output.len(), pending.capacity())
         });
         let (queued, ended_for) = (self.queued, self.ended_for());
         Inspected {

@@ -413,6 +413,11 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
                 None => debug!("{token}: refused: {refusal}"),
             }
         }
+        if news.cut_short
+            && let Some(connection) = self.connections.get(token.key())
+        {
+            self.services[usize::from(connection.service)].stats.counts.truncated.add(1);
+        }
         if let Some(delay) = news.call_after {
             self.calls.set(token, self.net.now().saturating_add(delay));
         }

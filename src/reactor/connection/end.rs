@@ -29,6 +29,7 @@ impl<S: Stream> Connection<S> {
         self.end_input(State::Finishing(reason));
         cx.shared.output.clear();
         cx.protocol.ending(cx.token, ending, &mut cx.shared.output);
+        self.note_held(cx.shared);
         self.send(Replies::default(), cx)
     }
 
@@ -50,6 +51,11 @@ impl<S: Stream> Connection<S> {
         if self.is_open() && !self.owes() {
             self.end(Reason::Memory, Ending::Memory, cx);
         } else {
+            if self.pending.as_ref().is_some_and(|pending| pending.elsewhere > 0) {
+                // What it would say is not sent, but it discards what it holds.
+                cx.protocol.ending(cx.token, Ending::Memory, &mut cx.shared.output);
+                cx.shared.output.clear();
+            }
             self.abandon(Reason::Memory, cx.token, cx.shared);
         }
         self.return_memory(cx.token, cx.shared);
@@ -67,7 +73,25 @@ impl<S: Stream> Connection<S> {
             pending.output.clear();
             pending.schedule = None;
         }
+        self.hold_elsewhere(0, shared);
         self.return_memory(token, shared);
+    }
+
+    /// Notes how much memory the protocol holds for this connection.
+    pub(super) fn hold_elsewhere(&mut self, bytes: usize, shared: &mut Shared) {
+        if bytes == 0 && self.pending.is_none() {
+            return;
+        }
+        let pending = self.pending.get_or_insert_with(|| shared.spare.take());
+        shared.pool.recount(pending.elsewhere, bytes);
+        pending.elsewhere = bytes;
+    }
+
+    /// Notes what the protocol holds after its last call. It can ask for nothing else there.
+    fn note_held(&mut self, shared: &mut Shared) {
+        if let Some(bytes) = shared.output.take_requests().and_then(|requests| requests.hold) {
+            self.hold_elsewhere(bytes, shared);
+        }
     }
 
     /// Why the connection ends, if that was decided before the end.
@@ -106,7 +130,8 @@ impl<S: Stream> Connection<S> {
         match self.state {
             State::Open(begun) => {
                 let held = self.pending.as_ref().map_or(0, |pending| pending.input.len());
-                if begun == Begun::Frame || held > 0 {
+                let is_cut_short = begun == Begun::Frame || held > 0;
+                if is_cut_short {
                     cx.counts.truncated.add(1);
                     cx.shared.events.tell(cx.token, Event::CutShort { held: held as u64 });
                 }
@@ -114,6 +139,8 @@ impl<S: Stream> Connection<S> {
                 cx.shared.output.clear();
                 cx.protocol.half_closed(cx.token, &mut cx.shared.output);
                 self.note_requests(cx.shared);
+                // Once is enough.
+                cx.shared.news.cut_short &= !is_cut_short;
                 self.send(Replies::default(), cx)?;
             }
             State::Connecting | State::HalfClosed => {}
@@ -164,6 +191,7 @@ impl<S: Stream> Connection<S> {
             pending.schedule = None;
             pending.call_when_sent = false;
         }
+        self.hold_elsewhere(0, shared);
         self.return_memory(token, shared);
     }
 }

@@ -248,6 +248,12 @@ impl<S: Stream> Connection<S> {
             let pending = self.pending.get_or_insert_with(|| shared.spare.take());
             pending.schedule(mem::take(&mut requests.steps));
         }
+        if let Some(bytes) = requests.hold {
+            self.hold_elsewhere(bytes, shared);
+        }
+        if requests.cut_short {
+            shared.news.tell(|news| news.cut_short = true);
+        }
         if let Some(delay) = requests.call_after {
             shared.news.tell(|news| news.call_after = Some(delay));
         }

@@ -24,6 +24,8 @@ pub(super) struct Pending {
     pub(super) call_when_sent: bool,
     /// How and when the output leaves; `None` where it leaves as soon as the kernel takes it.
     pub(super) schedule: Option<Box<Schedule>>,
+    /// Bytes of memory that the protocol holds for this connection ([`Output::hold`](crate::protocol::Output::hold)).
+    pub(super) elsewhere: usize,
     /// The size class under which [`Holders`](super::shared::Holders) knows this connection.
     pub(super) class: u8,
 }
@@ -31,7 +33,7 @@ pub(super) struct Pending {
 impl Pending {
     /// Bytes of memory owned, used or not.
     pub(super) fn capacity(&self) -> usize {
-        self.input.capacity() + self.output.capacity()
+        self.input.capacity() + self.output.capacity() + self.elsewhere
     }
 
     /// Whether there is output that has not left, or a step of its schedule.
@@ -46,7 +48,7 @@ impl Pending {
 
     /// Whether there is nothing to keep.
     pub(super) const fn is_empty(&self) -> bool {
-        self.input.is_empty() && !self.owes() && !self.call_when_sent
+        self.input.is_empty() && !self.owes() && !self.call_when_sent && self.elsewhere == 0
     }
 
     /// Whether a frame that has begun waits for the server, and not for the peer.

@@ -109,6 +109,8 @@ pub(in crate::reactor) struct News {
     pub(in crate::reactor) refused: Option<Refusal>,
     /// A PROXY header has given the peer's address.
     pub(in crate::reactor) introduced: Option<Introduced>,
+    /// The peer has closed in the middle of something, says the protocol.
+    pub(in crate::reactor) cut_short: bool,
     /// The protocol asks to be called after this time.
     pub(in crate::reactor) call_after: Option<Duration>,
     /// The schedule of the connection's output goes on after this time.
