@@ -60,7 +60,8 @@
 //!
 //! # Features
 //!
-//! `cli`, on by default, builds the `resound` command. `default-features = false` gives the library alone. `tcp-info` lets
+//! `cli`, on by default, builds the `resound` command. `default-features = false` gives the library alone. `tls`, on by default,
+//! is [TLS around a protocol](protocol::tls). `tcp-info` lets
 //! [`Handle::look_up`] tell round-trip times, retransmissions and unsent bytes ([`TcpInfo`]); `cli` has it.
 
 // Not in tests, where a panic is the report.

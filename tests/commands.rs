@@ -274,6 +274,7 @@ fn script(command: &str, place: &str, folder: &Folder) -> String {
         fs::write(folder.0.join(&pair[1]), "flaky = \"drop@1%\"\nmid-body = \"slice=10\"\n")
             .unwrap();
     }
+    words.iter().for_each(|word| certificates(word, &folder.0));
     for pair in words.windows(2).filter(|pair| pair[0] == "--server") {
         let program = without_taskset(&pair[1]);
         let program = program.split(' ').next().unwrap();
@@ -335,6 +336,21 @@ fn script(command: &str, place: &str, folder: &Folder) -> String {
     }
     let _ = writeln!(script, "bash -o pipefail -c {} <<<hello", quoted(&command));
     script
+}
+
+/// Writes the certificates and keys that `listen` names.
+fn certificates(listen: &str, folder: &Path) {
+    let files = |key: &str| {
+        let value = listen.split(',').find_map(|part| part.strip_prefix(key)?.strip_prefix('='));
+        value.into_iter().flat_map(|files| files.split('+')).map(|file| folder.join(file))
+    };
+    let signed = || rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    for (chain, key) in files("cert").zip(files("key")) {
+        let rcgen::CertifiedKey { cert, signing_key } = signed();
+        fs::write(chain, cert.pem()).unwrap();
+        fs::write(key, signing_key.serialize_pem()).unwrap();
+    }
+    files("client-ca").for_each(|path| fs::write(path, signed().cert.pem()).unwrap());
 }
 
 /// The command without the choice of a processor, which this machine may not have.

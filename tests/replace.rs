@@ -13,6 +13,9 @@ mod common;
 mod failures;
 #[path = "replace/support.rs"]
 mod support;
+#[cfg(feature = "tls")]
+#[path = "replace/tls.rs"]
+mod tls;
 
 use std::{
     io::{Read, Write},

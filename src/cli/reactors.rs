@@ -207,7 +207,8 @@ const fn role(service: &Service) -> Role {
 /// The protocol and the keys of `listen`, without its address.
 fn terms(listen: &Listen) -> String {
     let keys = listen.keys.iter().map(|(key, value)| format!(",{key}={value}"));
-    listen.protocol.clone() + &keys.collect::<String>()
+    let tls = if listen.tls { "+tls" } else { "" };
+    format!("{}{tls}{}", listen.protocol, keys.collect::<String>())
 }
 
 fn listen(reactor: &mut Loop, endpoint: &Endpoint, service: Service) -> io::Result<Endpoint> {

@@ -41,6 +41,7 @@ use crate::{
     common::{
         protocols, resolve,
         signals::Signals,
+        tls::{self, Acceptor},
         units::{Size, Time, TimeLimit},
     },
     handover::{Claimed, Offered, Role, Successor},
@@ -173,8 +174,8 @@ struct TimeoutArgs {
     #[arg(default_value_t = TimeLimit(Config::default().frame_timeout))]
     frame_timeout: TimeLimit,
 
-    /// Close a connection whose PROXY header, WebSocket handshake or first HTTP request head is not complete this long
-    /// after it was accepted
+    /// Close a connection whose PROXY header, TLS handshake, WebSocket handshake or first HTTP request head is not complete
+    /// this long after it was accepted
     #[arg(long, env = "RESOUND_HANDSHAKE_TIMEOUT", hide_env_values = true, value_name = "TIME")]
     #[arg(default_value_t = TimeLimit(Config::default().handshake_timeout))]
     handshake_timeout: TimeLimit,
@@ -243,14 +244,20 @@ impl ServeArgs {
         };
         let mut spoken = Vec::new();
         let (mut ready, mut shown) = (String::new(), Vec::new());
-        let (mut plans, mut faulty, mut unserved) = (String::new(), Vec::new(), Vec::new());
+        let (mut plans, mut faulty) = (String::new(), Vec::new());
+        let (mut unserved, mut acceptors) = (Vec::new(), Vec::new());
         let mut fault_files = self.faults.open()?;
         for (number, (listen, place)) in (1..).zip(places(listeners, sockets, successor)?) {
             let faults = fault_files.of(number, listen)?;
             let of_listener = faults.as_ref().and_then(|faults| faults.plan().of_listener());
             let verb = if of_listener == Some(Kind::Refuse) { "refusing" } else { "listening" };
+            let acceptor = tls::acceptor(listen)
+                .map_err(|error| Failure::Usage(format!("--listen {listen}: {error}")))?;
             let bound = match &of_listener {
-                None => self.listen(&mut reactors, listen, place, successor, faults.as_ref())?,
+                None => {
+                    let terms = self.terms(faults.as_ref(), acceptor.as_ref());
+                    self.listen(&mut reactors, listen, place, successor, &terms)?
+                }
                 Some(kind) => {
                     let terms = Terms { faults: faults.clone(), ..Terms::default() };
                     protocols::service(listen, &terms)
@@ -262,6 +269,11 @@ impl ServeArgs {
                 }
             };
             let place = Listen { address: bound, keys: Vec::new(), ..listen.clone() };
+            if let Some(acceptor) = acceptor.filter(|_| of_listener.is_none()) {
+                tls::announce(listen, &place, &acceptor)
+                    .map_err(|error| cannot_listen(listen, &error))?;
+                acceptors.push((place.to_string(), acceptor));
+            }
             ready.push_str(&format!("{verb} on {place}\n"));
             spoken.push(explain::spoken(listen, &place, self.limits.max_frame));
             // The counters of UDP sockets have the shown name already, and nobody's have none.
@@ -278,6 +290,9 @@ impl ServeArgs {
                 faulty.push(Faulty { name: place.to_string(), listen: place, faults });
             }
         }
+        tls::watch(acceptors)
+            .map_err(|error| Failure::no_thread("the thread that watches certificates", &error))?;
+
         let limits = reactors.limits();
         let reactors_count = reactors.count();
         let admin = self.admin.bind(successor.as_mut())?;
@@ -385,6 +400,19 @@ impl ServeArgs {
         config
     }
 
+    /// What a listener's keys leave to the flags, and what its loops share.
+    fn terms(&self, faults: Option<&Arc<Faults>>, acceptor: Option<&Arc<Acceptor>>) -> Terms {
+        let mut terms = Terms {
+            max_frame: self.limits.max_frame.0,
+            banner: self.banner.clone(),
+            tag: self.tag.clone(),
+            faults: faults.cloned(),
+            ..Terms::default()
+        };
+        tls::put(&mut terms, acceptor.cloned());
+        terms
+    }
+
     /// Listens at `place` as `listen` says; returns the address with the port that the kernel chose.
     fn listen(
         &self,
@@ -392,16 +420,9 @@ impl ServeArgs {
         listen: &Listen,
         place: Place,
         successor: &mut Option<Successor>,
-        faults: Option<&Arc<Faults>>,
+        terms: &Terms,
     ) -> Result<Address, Failure> {
-        let defaults = Terms {
-            max_frame: self.limits.max_frame.0,
-            banner: self.banner.clone(),
-            tag: self.tag.clone(),
-            faults: faults.cloned(),
-            ..Terms::default()
-        };
-        let service = || protocols::service(listen, &defaults);
+        let service = || protocols::service(listen, terms);
         let services = (0..reactors.count())
             .map(|_| service())
             .collect::<Result<_, String>>()

@@ -40,6 +40,11 @@ impl FromStr for Place {
                 "{listen}: passed sockets are for listening; write HOST:PORT or a path"
             ));
         }
+        if listen.tls {
+            return Err(format!(
+                "{listen}: this command connects without TLS; put a program that adds it in between, like socat"
+            ));
+        }
         Ok(Self(listen))
     }
 }

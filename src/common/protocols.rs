@@ -17,7 +17,7 @@ use resound::{
     },
 };
 
-use super::{plans::NamedPlans, units::Size};
+use super::{plans::NamedPlans, tls, units::Size};
 
 /// The default of `--max-frame`.
 pub(crate) const DEFAULT_MAX_FRAME: Size = Size(frame::DEFAULT_MAX);
@@ -52,6 +52,9 @@ pub(crate) fn is_udp(listen: &Listen) -> bool {
 pub(crate) fn service(listen: &Listen, defaults: &Terms) -> Result<Service, String> {
     if is_udp(listen) {
         check(listen, UDP_KEYS.iter())?;
+        if listen.tls {
+            return Err("udp has no TLS; write udp://HOST:PORT".to_owned());
+        }
         if matches!(listen.address, Address::Unix(_)) {
             return Err("udp has no Unix sockets; write udp://HOST:PORT".to_owned());
         }
@@ -61,10 +64,12 @@ pub(crate) fn service(listen: &Listen, defaults: &Terms) -> Result<Service, Stri
         let names = names(offers().iter().map(|offer| offer.name).chain([UDP]));
         return Err(format!("no protocol {}; there is {names}", listen.protocol));
     };
-    check(listen, offer.all_keys())?;
+    let tls_keys = if listen.tls { tls::KEYS } else { &[] };
+    check(listen, offer.all_keys().chain(tls_keys))?;
     let mut terms = terms(listen, defaults)?;
     // Nobody gets to speak the protocol then.
     terms.faults = terms.faults.filter(|faults| faults.plan().of_listener().is_none());
+    tls::complete(&mut terms, listen)?;
     let protocol = offer.protocol(&terms).map_err(|error| error.to_string())?;
     Ok(Service::Connections(protocol))
 }
@@ -89,7 +94,11 @@ fn check<'k>(listen: &Listen, known: impl Iterator<Item = &'k Key>) -> Result<()
         None => Ok(()),
         Some((given, _)) => {
             let known = names(known.into_iter());
-            Err(format!("no key {given} for {}; there is {known}", listen.protocol))
+            let of_tls = match tls::KEYS.iter().any(|(key, _)| key == given) {
+                true => format!("; {given} is for TLS: write {}+tls://", listen.protocol),
+                false => String::new(),
+            };
+            Err(format!("no key {given} for {}; there is {known}{of_tls}", listen.protocol))
         }
     }
 }
@@ -131,6 +140,7 @@ fn terms(listen: &Listen, defaults: &Terms) -> Result<Terms, String> {
             "reply" => terms.reply = Some(escaped_template(value).map_err(wrong)?),
             "tag" => terms.tag = Some(escaped_template(value).map_err(wrong)?),
             "fault" | "seed" => {}
+            key if tls::KEYS.iter().any(|(known, _)| *known == key) => {}
             "proxy" => terms.proxy = Some(value.parse().map_err(|error| format!("{error}"))?),
             _ => terms.keys.push((key.clone(), value.clone())),
         }
@@ -248,6 +258,12 @@ The protocols and their keys:
     describe(&mut help, UDP, UDP_ABOUT, UDP_KEYS);
     help.push_str("\n\nAll but udp take as well:\n");
     keys(&mut help, COMMON);
+    if !tls::KEYS.is_empty() {
+        help.push_str(
+            "\n\nAll but udp speak TLS as PROTOCOL+tls://, or https:// and wss://, with these keys as well:\n",
+        );
+        keys(&mut help, tls::KEYS);
+    }
     help
 }
 
@@ -341,6 +357,15 @@ mod tests {
             ("frames://:1,adjust=9,banner=short", "a banner of 5 bytes is no frame here"),
             ("frames://:1,adjust=9,reply=short", "a reply of 5 bytes is no frame here"),
             ("http://:1,reply=x", "no key reply for http"),
+            (
+                "raw://:1,cert=x",
+                "no key cert for raw; there is banner, reply, proxy, fault, seed; cert is for TLS: write raw+tls://",
+            ),
+            ("udp+tls://:1", "udp has no TLS"),
+            (
+                "raw+tls://:1,certs=x",
+                "no key certs for raw; there is banner, reply, proxy, fault, seed, cert, key",
+            ),
             ("raw://:1,reply=100%", "reply=100%: two hexadecimal digits follow %; write %25"),
             ("raw://:1,reply=%e9", "what the % stand for is not UTF-8"),
             ("raw://:1,reply=a%0Ab", "reply=a%0Ab: the control character '\\n'"),

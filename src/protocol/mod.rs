@@ -23,6 +23,8 @@ mod reply;
 mod scanned;
 pub(crate) mod schedule;
 mod status;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod websocket;
 #[cfg(test)]
 mod wrappers;

@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::SystemTime};
 
+#[cfg(feature = "tls")]
+use super::tls::{Acceptor, Tls};
 use super::{
     Protocol,
     clock::Clock,
@@ -45,6 +47,9 @@ pub struct Terms {
     pub proxy: Option<Mode>,
     /// `fault` and `seed`: what it does wrong on purpose. Loops that serve one listener share it.
     pub faults: Option<Arc<Faults>>,
+    /// TLS around it. Loops that serve one listener share it.
+    #[cfg(feature = "tls")]
+    pub tls: Option<Arc<Acceptor>>,
     /// Further keys with their values, which the protocol itself reads. It ignores unknown ones;
     /// [`Offer::all_keys`] lists the known ones.
     pub keys: Vec<(String, String)>,
@@ -62,6 +67,8 @@ impl Default for Terms {
             tag: None,
             proxy: None,
             faults: None,
+            #[cfg(feature = "tls")]
+            tls: None,
             keys: Vec::new(),
             clock: SystemTime::now,
         }
@@ -114,10 +121,22 @@ impl Offer {
     /// [`BadTerms`], for values that it does not accept.
     pub fn protocol(&self, terms: &Terms) -> Result<Box<dyn Protocol + Send>, BadTerms> {
         let protocol = (self.make)(terms)?;
-        let protocol = match terms.proxy {
-            None => protocol,
-            Some(mode) => Box::new(Proxied::new(mode, protocol)),
-        };
+        #[cfg(feature = "tls")]
+        if let Some(acceptor) = &terms.tls {
+            // Faults are in what is said inside. A PROXY header comes before everything.
+            let faulty = self.faulty(terms, protocol)?;
+            return Ok(proxied(terms, Box::new(Tls::new(Arc::clone(acceptor), faulty))));
+        }
+        // Outside of everything else: it counts connections as they are accepted.
+        self.faulty(terms, proxied(terms, protocol))
+    }
+
+    /// `protocol`, with the faults that `terms` ask for.
+    fn faulty(
+        &self,
+        terms: &Terms,
+        protocol: Box<dyn Protocol + Send>,
+    ) -> Result<Box<dyn Protocol + Send>, BadTerms> {
         let is_asked = terms.clients_choose_faults()?;
         let faults = match &terms.faults {
             Some(faults) => Arc::clone(faults),
@@ -126,7 +145,6 @@ impl Offer {
         };
         let units = self.units(terms)?;
         faults.serve(units).map_err(|error| BadTerms(error.to_string()))?;
-        // Outside of everything else: it counts connections as they are accepted.
         let faulty = Faulty::new(faults, units, protocol);
         Ok(Box::new(if is_asked { faulty.asked() } else { faulty }))
     }
@@ -138,5 +156,13 @@ impl Offer {
     /// [`BadTerms`], for values that it does not accept, or with which it can have no faults.
     pub fn units(&self, terms: &Terms) -> Result<Units, BadTerms> {
         (self.units)(terms)
+    }
+}
+
+/// `protocol`, behind the PROXY header that `terms` ask for.
+fn proxied(terms: &Terms, protocol: Box<dyn Protocol + Send>) -> Box<dyn Protocol + Send> {
+    match terms.proxy {
+        None => protocol,
+        Some(mode) => Box::new(Proxied::new(mode, protocol)),
     }
 }

@@ -152,6 +152,7 @@ fn every_wrapper_has_every_method_of_the_trait() {
         include_str!("proxy.rs"),
         include_str!("fault/layer.rs"),
     );
+    let tls = include_str!("tls.rs");
     let mut methods = functions(root, "pub trait Protocol {");
     methods.sort_unstable();
     assert!(methods.len() >= 6, "{methods:?}");
@@ -160,6 +161,7 @@ fn every_wrapper_has_every_method_of_the_trait() {
         (identity, "impl<P: Protocol, W: FnMut(&str, &mut Output)> Protocol for Banner<P, W> {"),
         (proxy, "impl<P: Protocol> Protocol for Proxied<P> {"),
         (fault, "impl<P: Protocol> Protocol for Faulty<P> {"),
+        (tls, "impl<P: Protocol> Protocol for Tls<P> {"),
     ] {
         let mut forwarded = functions(source, start);
         forwarded.sort_unstable();

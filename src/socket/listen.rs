@@ -6,6 +6,8 @@
 //! protocol transport  address          key        key
 //! ```
 //!
+//! `+tls` behind the protocol means TLS around it; `https` is short for `http+tls`, and `wss` for `ws+tls`.
+//!
 //! Commas separate the parts, because they have no meaning to shells. So an address or a value cannot contain one.
 //! This module does not know which protocols and keys exist.
 
@@ -29,8 +31,10 @@ use std::{
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listen {
-    /// The protocol's name, without `+unix`.
+    /// The protocol's name, without `+tls` and `+unix`; `http` for `https`, `ws` for `wss`.
     pub protocol: String,
+    /// Whether TLS is around it.
+    pub tls: bool,
     /// The address.
     pub address: Address,
     /// The protocol's options, in the order given; no key comes twice.
@@ -61,7 +65,7 @@ pub enum Address {
 pub enum ListenError {
     /// There is no `://`.
     NoProtocol(String),
-    /// Before `://` is something other than `NAME` or `NAME+unix`.
+    /// Before `://` is something other than `NAME`, `NAME+tls`, `NAME+unix` or `NAME+tls+unix`.
     Protocol(String),
     /// There is nothing between `://` and the first comma.
     NoAddress,
@@ -88,13 +92,18 @@ impl FromStr for Listen {
         let Some((scheme, rest)) = text.split_once("://") else {
             return Err(ListenError::NoProtocol(text.to_owned()));
         };
-        let (protocol, unix) = match scheme.split_once('+') {
-            None => (scheme, false),
-            Some((protocol, "unix")) => (protocol, true),
-            Some(_) => return Err(ListenError::Protocol(scheme.to_owned())),
-        };
-        if !is_word(protocol) {
-            return Err(ListenError::Protocol(scheme.to_owned()));
+        let wrong = || ListenError::Protocol(scheme.to_owned());
+        let mut parts = scheme.split('+');
+        let name = parts.next().filter(|name| is_word(name)).ok_or_else(wrong)?;
+        let short = SHORT_FORMS.iter().find(|(short, _)| *short == name);
+        let protocol = short.map_or(name, |(_, protocol)| *protocol);
+        let (mut tls, mut unix) = (short.is_some(), false);
+        for part in parts {
+            match part {
+                "tls" if !tls => tls = true,
+                "unix" if !unix => unix = true,
+                _ => return Err(wrong()),
+            }
         }
 
         let mut parts = rest.split(',');
@@ -113,9 +122,12 @@ impl FromStr for Listen {
             }
             keys.push((key.to_owned(), value.to_owned()));
         }
-        Ok(Self { protocol: protocol.to_owned(), address, keys })
+        Ok(Self { protocol: protocol.to_owned(), tls, address, keys })
     }
 }
+
+/// Names for a protocol inside TLS, as URLs have them (RFC 9110, section 4.2.2; RFC 6455, section 3).
+const SHORT_FORMS: [(&str, &str); 2] = [("https", "http"), ("wss", "ws")];
 
 fn is_word(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
@@ -160,11 +172,18 @@ fn internet_address(text: &str) -> Result<Address, ListenError> {
 impl fmt::Display for Listen {
     /// Text that parses to an equal value.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let transport = match self.address {
-            Address::Unix(_) => "+unix",
-            Address::Ip(_) | Address::Name { .. } | Address::Passed(_) => "",
-        };
-        write!(f, "{}{transport}://{}", self.protocol, self.address)?;
+        let short = SHORT_FORMS.iter().find(|(_, protocol)| *protocol == self.protocol);
+        f.write_str(match short {
+            Some((short, _)) if self.tls => short,
+            _ => &self.protocol,
+        })?;
+        if self.tls && short.is_none() {
+            f.write_str("+tls")?;
+        }
+        if matches!(self.address, Address::Unix(_)) {
+            f.write_str("+unix")?;
+        }
+        write!(f, "://{}", self.address)?;
         self.keys.iter().try_for_each(|(key, value)| write!(f, ",{key}={value}"))
     }
 }
@@ -189,7 +208,7 @@ impl fmt::Display for ListenError {
             ),
             Self::Protocol(scheme) => write!(
                 f,
-                "{scheme:?} is not a protocol; write a name and ://, like frames:// or frames+unix://"
+                "{scheme:?} is not a protocol; write a name and ://, like frames://, frames+tls:// or frames+unix://"
             ),
             Self::NoAddress => f.write_str(
                 "no address after ://; write HOST:PORT or a path, like frames://127.0.0.1:30000 or \
@@ -261,6 +280,26 @@ mod tests {
     }
 
     #[test]
+    fn tls_is_written_in_one_way() {
+        for (text, protocol, tls, shown) in [
+            ("frames+tls://:1", "frames", true, "frames+tls://127.0.0.1:1"),
+            ("raw+tls+unix://x", "raw", true, "raw+tls+unix://x"),
+            ("raw+unix+tls://x", "raw", true, "raw+tls+unix://x"),
+            ("http+tls://:1", "http", true, "https://127.0.0.1:1"),
+            ("https+unix://x", "http", true, "https+unix://x"),
+            ("wss://:1,max=5", "ws", true, "wss://127.0.0.1:1,max=5"),
+            ("http://:1", "http", false, "http://127.0.0.1:1"),
+        ] {
+            let listen: Listen = text.parse().unwrap();
+            assert_eq!((listen.protocol.as_str(), listen.tls), (protocol, tls), "{text}");
+            assert_eq!(listen.to_string(), shown);
+        }
+        for text in ["https+tls://:1", "raw+tls+tls://:1", "raw+unix+unix://x"] {
+            assert!(matches!(text.parse::<Listen>(), Err(ListenError::Protocol(_))), "{text}");
+        }
+    }
+
+    #[test]
     fn keys_keep_their_order_and_all_behind_the_first_equals_sign() {
         let listen: Listen = "frames://:1,length=u16be,max=64KiB,x=a=b,y=".parse().unwrap();
         let keys: Vec<_> =
@@ -304,7 +343,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_refused_or_comes_back_the_same(
-            text in "([a-z+]{0,6}(://)?)?[a-z0-9:\\[\\].,=/%+é\u{0} -]{0,40}"
+            text in "((https|wss|[a-z+]{0,6})(://)?)?[a-z0-9:\\[\\].,=/%+é\u{0} -]{0,40}"
         ) {
             if let Ok(listen) = text.parse::<Listen>() {
                 prop_assert_eq!(listen.to_string().parse(), Ok(listen));

@@ -1,0 +1,240 @@
+//! TLS 1.2 and 1.3 (RFC 5246, RFC 8446) around another protocol: ciphertext in, its plaintext to the protocol inside, the
+//! protocol's replies out.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use resound::protocol::{
+//!     Raw,
+//!     tls::{Acceptor, Identity, Tls, TlsTerms},
+//! };
+//!
+//! let acceptor = Acceptor::new(TlsTerms {
+//!     identity: Identity::SelfSigned(vec!["localhost".to_owned()]),
+//!     ..TlsTerms::default()
+//! })?;
+//! let protocol = Tls::new(Arc::new(acceptor), Raw); // for Reactor::listen
+//! # let _ = protocol;
+//! # Ok::<(), resound::protocol::BadTerms>(())
+//! ```
+//!
+//! [`Tls`] sees bytes, and neither a socket nor a clock, as every protocol does. rustls does the cryptography, with ring.
+//!
+//! **What a connection holds.** A record that is not whole stays in the connection's input. Decrypted bytes that the
+//! protocol inside has not consumed are held here, and counted with [`Output::hold`]. So a connection that waits for its
+//! next frame holds the state of its session and no buffer. Replies are encrypted as the output has room for them: a
+//! reader that is slow makes the server hold a reply once.
+//!
+//! **Ends.** `close_notify` follows the last reply, whoever ends the connection. A peer that sends `close_notify` has
+//! half-closed (RFC 8446, section 6.1): what it sent before is answered first. FIN without it is a truncation, and counted
+//! as one.
+//!
+//! A PROXY header comes before TLS, and faults happen inside: [`Offer::protocol`](super::Offer::protocol) stacks the
+//! layers so.
+
+mod acceptor;
+mod certificates;
+mod conversation;
+mod failure;
+mod plain;
+mod record;
+mod session;
+
+use std::sync::Arc;
+
+pub use acceptor::{Acceptor, Identity, SelfSigned, TlsTerms, TlsVersion};
+
+use self::{
+    conversation::{Conversation, Work},
+    record::Beginning,
+};
+use super::{Ending, Key, Next, Output, PerConnection, Protocol, Received, Refusal};
+use crate::{Ends, Reason, Token};
+
+/// The keys of a listener with TLS.
+pub const KEYS: &[Key] = &[
+    ("cert", "a file with the certificate in PEM, and its chain; several with + between them"),
+    ("key", "a file with the certificate's private key in PEM; as many as cert has"),
+    ("tls", "self-signed: make a certificate, in place of cert and key"),
+    ("save-cert", "where to write the self-signed certificate, for clients"),
+    (
+        "client-ca",
+        "a file with certificates in PEM: clients need a certificate that one of them signed",
+    ),
+    ("min", "the oldest version of TLS: 1.2 (the default) or 1.3"),
+    (
+        "alpn",
+        "the application protocols to offer, with + between them; default http/1.1 for http and ws",
+    ),
+];
+
+/// The output of the protocol inside is full from here on, in bytes: as much as the loop takes.
+const HIGH_WATER: usize = 256 << 10;
+
+/// The largest buffer for records that is kept.
+const KEPT_SCRATCH: usize = 128 << 10;
+
+/// Speaks TLS around another protocol.
+///
+/// The protocol inside is told of a connection when the handshake is complete. Until then the handshake timeout runs.
+#[derive(Debug)]
+pub struct Tls<P> {
+    acceptor: Arc<Acceptor>,
+    inner: P,
+    places: PerConnection<Place>,
+    said: Output,
+    scratch: Vec<u8>,
+    spare: Vec<u8>,
+}
+
+/// Where a connection is.
+#[derive(Debug)]
+enum Place {
+    /// Its first record is not whole.
+    New(Box<Ends>),
+    Begun(Box<Conversation>),
+}
+
+impl<P> Tls<P> {
+    /// `inner`, inside TLS as `acceptor` says.
+    pub const fn new(acceptor: Arc<Acceptor>, inner: P) -> Self {
+        let said = Output::new(HIGH_WATER);
+        let places = PerConnection::new();
+        Self { acceptor, inner, places, said, scratch: Vec::new(), spare: Vec::new() }
+    }
+
+    /// The conversation on `connection`, with what it works with.
+    fn at<'a>(
+        &'a mut self,
+        connection: Token,
+        out: &'a mut Output,
+    ) -> Option<(&'a mut Conversation, Work<'a, P>)> {
+        let Some(Place::Begun(conversation)) = self.places.get_mut(connection) else { return None };
+        let scheduled = out.bytes().len();
+        let work = Work {
+            token: connection,
+            inner: &mut self.inner,
+            said: &mut self.said,
+            scratch: &mut self.scratch,
+            spare: &mut self.spare,
+            out,
+            scheduled,
+            frames: 0,
+        };
+        Some((conversation, work))
+    }
+
+    /// Begins a conversation when its first record is whole. Otherwise returns what to wait for, or why the peer is
+    /// refused.
+    fn begin(&mut self, connection: Token, input: &[u8], out: &mut Output) -> Result<(), Next> {
+        let Some(Place::New(ends)) = self.places.get(connection) else { return Ok(()) };
+        match record::beginning(input) {
+            Beginning::Handshake => {}
+            Beginning::Part => return Err(Next::Handshake { need: record::HEAD }),
+            Beginning::Other(what) => {
+                if what == Some("an HTTP request") {
+                    out.extend(NOT_HTTPS);
+                }
+                return Err(Next::Refuse(failure::not_tls(what)));
+            }
+        }
+        let need = record::need(input);
+        if input.len() < need {
+            return Err(Next::Handshake { need });
+        }
+        let session =
+            self.acceptor.session().map_err(|error| Next::Refuse(failure::refusal(&error)))?;
+        let conversation = Conversation::new(session, **ends);
+        self.places.insert(connection, Place::Begun(Box::new(conversation)));
+        Ok(())
+    }
+}
+
+/// For a client that speaks HTTP where HTTPS is spoken. It reads this, and would not read an alert.
+const NOT_HTTPS: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 40\r\n\
+    Connection: close\r\n\r\nThis port speaks HTTPS. Use https://...\n";
+
+impl<P: Protocol> Protocol for Tls<P> {
+    fn opened(&mut self, connection: Token, ends: &Ends, _: &mut Output) -> Result<(), Refusal> {
+        self.places.insert(connection, Place::New(Box::new(*ends)));
+        Ok(())
+    }
+
+    fn receive(
+        &mut self,
+        connection: Token,
+        input: &[u8],
+        _seen: usize,
+        out: &mut Output,
+    ) -> Received {
+        if let Err(next) = self.begin(connection, input, out) {
+            return Received::answered(0, 0, next);
+        }
+        let Some((conversation, mut work)) = self.at(connection, out) else {
+            return Received::answered(input.len(), 0, Next::Finish);
+        };
+        let received = conversation.receive(input, &mut work);
+        if self.scratch.capacity() > KEPT_SCRATCH {
+            self.scratch = Vec::new();
+        }
+        received
+    }
+
+    fn ending(&mut self, connection: Token, cause: Ending, out: &mut Output) {
+        if let Some((conversation, mut work)) = self.at(connection, out) {
+            conversation.ending(cause, &mut work);
+        }
+    }
+
+    fn sent(&mut self, connection: Token, out: &mut Output) {
+        if let Some((conversation, mut work)) = self.at(connection, out) {
+            conversation.sent(&mut work);
+        }
+    }
+
+    fn called(&mut self, connection: Token, out: &mut Output) {
+        if let Some((conversation, mut work)) = self.at(connection, out) {
+            conversation.called(&mut work);
+        }
+    }
+
+    fn half_closed(&mut self, connection: Token, out: &mut Output) {
+        if let Some((conversation, mut work)) = self.at(connection, out) {
+            conversation.half_closed(&mut work);
+        }
+    }
+
+    fn closed(&mut self, connection: Token, reason: Reason) {
+        if let Some(Place::Begun(conversation)) = self.places.remove(connection)
+            && conversation.is_open()
+        {
+            self.inner.closed(connection, reason);
+        }
+    }
+
+    fn reads_while_owed(&self) -> bool {
+        self.inner.reads_while_owed()
+    }
+
+    fn begins_with_handshake(&self) -> bool {
+        true
+    }
+
+    fn introduces_peers(&self) -> bool {
+        self.inner.introduces_peers()
+    }
+
+    /// Only a connection whose first record is not whole can move. What a session knows of its keys stays in rustls.
+    fn describe(&self, connection: Token) -> Option<Vec<u8>> {
+        matches!(self.places.get(connection), Some(Place::New(_))).then(Vec::new)
+    }
+
+    fn restore(&mut self, connection: Token, ends: &Ends, state: &[u8]) -> bool {
+        self.places.insert(connection, Place::New(Box::new(*ends)));
+        state.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! Why a TLS connection failed, in the words of the log.
+
+use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible, PeerMisbehaved};
+
+use crate::protocol::Refusal;
+
+/// The refusal of a peer whose first bytes are not TLS, but look like `what`.
+pub(super) fn not_tls(what: Option<&'static str>) -> Refusal {
+    Refusal::Malformed(match what {
+        Some("an HTTP request") => {
+            "not TLS: this looks like an HTTP request; use https:// there, or take TLS off this listener"
+        }
+        Some("an SSH banner") => "not TLS: this looks like an SSH banner",
+        Some("a PROXY protocol header") => {
+            "not TLS: this looks like a PROXY protocol header; add proxy= to this listener, or take it off at the proxy"
+        }
+        Some("text") => {
+            "not TLS: this looks like text; use TLS there, or take it off this listener"
+        }
+        _ => "not TLS: no handshake in front; use TLS there, or take it off this listener",
+    })
+}
+
+/// The refusal of a peer with which TLS failed.
+pub(super) fn refusal(error: &Error) -> Refusal {
+    match error {
+        Error::NoCertificatesPresented => {
+            Refusal::NotAllowed("no client certificate, which client-ca= requires")
+        }
+        Error::InvalidCertificate(error) => Refusal::NotAllowed(certificate(error)),
+        Error::AlertReceived(alert) => Refusal::Malformed(received(*alert)),
+        Error::PeerIncompatible(error) => Refusal::Malformed(incompatible(error)),
+        Error::NoApplicationProtocol => {
+            Refusal::Malformed("no ALPN protocol in common; see alpn= of this listener")
+        }
+        Error::DecryptError => {
+            Refusal::Malformed("a TLS record that does not decrypt (bad_record_mac)")
+        }
+        Error::PeerSentOversizedRecord => {
+            Refusal::Malformed("a TLS record that is longer than allowed (record_overflow)")
+        }
+        Error::InvalidMessage(_) => Refusal::Malformed("a malformed TLS message (decode_error)"),
+        Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. } => {
+            Refusal::Malformed("a TLS message out of order (unexpected_message)")
+        }
+        Error::PeerMisbehaved(PeerMisbehaved::TooMuchEarlyDataReceived) => {
+            Refusal::Malformed("TLS early data, which is not accepted (unexpected_message)")
+        }
+        Error::PeerMisbehaved(_) => Refusal::Malformed("the peer broke the rules of TLS"),
+        _ => Refusal::Malformed("TLS failed; the log has more at debug"),
+    }
+}
+
+const fn certificate(error: &CertificateError) -> &'static str {
+    match error {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "the client certificate has expired (certificate_expired)"
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "the client certificate is not valid yet (certificate_expired)"
+        }
+        CertificateError::UnknownIssuer => {
+            "the client certificate is from no authority in client-ca= (unknown_ca)"
+        }
+        CertificateError::Revoked => "the client certificate is revoked (certificate_revoked)",
+        CertificateError::BadSignature => {
+            "the client certificate has a wrong signature (decrypt_error)"
+        }
+        _ => "the client certificate is not valid (bad_certificate)",
+    }
+}
+
+const fn incompatible(error: &PeerIncompatible) -> &'static str {
+    match error {
+        PeerIncompatible::NoCipherSuitesInCommon => {
+            "no TLS cipher suite in common (handshake_failure)"
+        }
+        PeerIncompatible::NoKxGroupsInCommon => "no TLS key exchange in common (handshake_failure)",
+        PeerIncompatible::NoSignatureSchemesInCommon
+        | PeerIncompatible::NoCertificateRequestSignatureSchemesInCommon => {
+            "no TLS signature algorithm in common (handshake_failure)"
+        }
+        PeerIncompatible::Tls12NotOffered
+        | PeerIncompatible::Tls12NotOfferedOrEnabled
+        | PeerIncompatible::SupportedVersionsExtensionRequired => {
+            "no TLS version in common (protocol_version); this listener has TLS 1.2 and 1.3, or from min= on"
+        }
+        _ => "no TLS parameters in common",
+    }
+}
+
+/// Names the alert that a peer has sent.
+macro_rules! received {
+    ($($variant:ident $name:literal $(: $meaning:literal)?,)*) => {
+        const fn received(alert: AlertDescription) -> &'static str {
+            match alert {
+                $(AlertDescription::$variant => concat!("the peer sent the TLS alert ", $name $(, ": ", $meaning)?),)*
+                _ => "the peer sent a TLS alert without a name",
+            }
+        }
+    };
+}
+
+// The names of RFC 8446, section 6, and of the registry "TLS Alerts".
+received! {
+    CloseNotify "close_notify",
+    UnexpectedMessage "unexpected_message",
+    BadRecordMac "bad_record_mac",
+    DecryptionFailed "decryption_failed",
+    RecordOverflow "record_overflow",
+    DecompressionFailure "decompression_failure",
+    HandshakeFailure "handshake_failure",
+    NoCertificate "no_certificate",
+    BadCertificate "bad_certificate": "it does not accept this server's certificate",
+    UnsupportedCertificate "unsupported_certificate",
+    CertificateRevoked "certificate_revoked",
+    CertificateExpired "certificate_expired": "this server's certificate, or the peer's clock, is out of date",
+    CertificateUnknown "certificate_unknown": "it does not accept this server's certificate",
+    IllegalParameter "illegal_parameter",
+    UnknownCA "unknown_ca": "it does not know who signed this server's certificate",
+    AccessDenied "access_denied",
+    DecodeError "decode_error",
+    DecryptError "decrypt_error",
+    ExportRestriction "export_restriction",
+    ProtocolVersion "protocol_version",
+    InsufficientSecurity "insufficient_security",
+    InternalError "internal_error",
+    InappropriateFallback "inappropriate_fallback",
+    UserCanceled "user_canceled",
+    NoRenegotiation "no_renegotiation",
+    MissingExtension "missing_extension",
+    UnsupportedExtension "unsupported_extension",
+    CertificateUnobtainable "certificate_unobtainable",
+    UnrecognisedName "unrecognized_name",
+    BadCertificateStatusResponse "bad_certificate_status_response",
+    BadCertificateHashValue "bad_certificate_hash_value",
+    UnknownPSKIdentity "unknown_psk_identity",
+    CertificateRequired "certificate_required",
+    NoApplicationProtocol "no_application_protocol",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alerts_have_the_names_of_the_rfc() {
+        for (alert, says) in [
+            (AlertDescription::UnknownCA, "unknown_ca: it does not know"),
+            (AlertDescription::RecordOverflow, "the TLS alert record_overflow"),
+            (AlertDescription::Unknown(99), "without a name"),
+        ] {
+            let text = refusal(&Error::AlertReceived(alert)).to_string();
+            assert!(text.contains(says), "{text}");
+        }
+    }
+}
