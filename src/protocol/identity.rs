@@ -282,6 +282,10 @@ impl<P: Protocol, W: FnMut(&str, &mut Output)> Protocol for Banner<P, W> {
         self.inner.called(connection, out);
     }
 
+    fn spoken(&mut self, connection: Token, out: &mut Output) {
+        self.inner.spoken(connection, out);
+    }
+
     fn reads_while_owed(&self) -> bool {
         self.inner.reads_while_owed()
     }

@@ -120,6 +120,15 @@ pub trait Protocol {
         let _ = (connection, out);
     }
 
+    /// The program has put the bytes in `out`, and what else is asked for there: with [`Reactor::speak`] or
+    /// [`Handle::speak`]. A layer that changes what its protocol says changes them, too. Default: they are sent as they are.
+    ///
+    /// [`Reactor::speak`]: crate::Reactor::speak
+    /// [`Handle::speak`]: crate::Handle::speak
+    fn spoken(&mut self, connection: Token, out: &mut Output) {
+        let _ = (connection, out);
+    }
+
     /// The peer has sent FIN: nothing more will be received. What is put into `out` goes to the peer before the connection
     /// closes.
     fn half_closed(&mut self, connection: Token, out: &mut Output) {
@@ -197,6 +206,10 @@ impl<P: Protocol + ?Sized> Protocol for Box<P> {
 
     fn called(&mut self, connection: Token, out: &mut Output) {
         (**self).called(connection, out);
+    }
+
+    fn spoken(&mut self, connection: Token, out: &mut Output) {
+        (**self).spoken(connection, out);
     }
 
     fn half_closed(&mut self, connection: Token, out: &mut Output) {

@@ -200,6 +200,10 @@ impl<P: Protocol> Protocol for Proxied<P> {
         self.inner.called(connection, out);
     }
 
+    fn spoken(&mut self, connection: Token, out: &mut Output) {
+        self.inner.spoken(connection, out);
+    }
+
     fn reads_while_owed(&self) -> bool {
         self.inner.reads_while_owed()
     }

@@ -199,6 +199,15 @@ impl<P: Protocol> Protocol for Tls<P> {
         }
     }
 
+    /// They are encrypted. Those that come before the handshake is complete are discarded.
+    fn spoken(&mut self, connection: Token, out: &mut Output) {
+        self.inner.spoken(connection, out);
+        match self.at(connection, out) {
+            Some((conversation, mut work)) => conversation.spoken(&mut work),
+            None => out.clear(),
+        }
+    }
+
     fn half_closed(&mut self, connection: Token, out: &mut Output) {
         if let Some((conversation, mut work)) = self.at(connection, out) {
             conversation.half_closed(&mut work);

@@ -56,6 +56,10 @@ impl Protocol for Recorder {
         self.note("called".to_owned());
     }
 
+    fn spoken(&mut self, _: Token, _: &mut Output) {
+        self.note("spoken".to_owned());
+    }
+
     fn reads_while_owed(&self) -> bool {
         true
     }
@@ -93,6 +97,7 @@ fn call_all(mut wrapper: impl Protocol, before: &[u8]) {
     assert_eq!(wrapper.receive(CONNECTION, b"hello", 3, &mut out), ANSWER);
     wrapper.sent(CONNECTION, &mut out);
     wrapper.called(CONNECTION, &mut out);
+    wrapper.spoken(CONNECTION, &mut out);
     let state = wrapper.describe(CONNECTION).unwrap();
     assert!(state.ends_with(b"state"));
     assert!(wrapper.restore(CONNECTION, &ends, &state));
@@ -126,6 +131,7 @@ fn every_call_reaches_the_protocol_inside() {
             "receive hello 3",
             "sent",
             "called",
+            "spoken",
             "restore unix state",
             "ending Idle",
             "half-closed",

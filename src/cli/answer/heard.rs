@@ -110,6 +110,10 @@ impl Protocol for Heard {
         self.echo.called(connection, out);
     }
 
+    fn spoken(&mut self, connection: Token, out: &mut Output) {
+        self.echo.spoken(connection, out);
+    }
+
     fn half_closed(&mut self, connection: Token, out: &mut Output) {
         self.echo.half_closed(connection, out);
         // The reply is still to be typed.

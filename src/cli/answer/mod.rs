@@ -159,6 +159,9 @@ impl AnswerArgs {
                 "{listen}: {key}= is for resound serve; here you type the replies"
             ));
         }
+        if listen.tls {
+            return Err(format!("{listen}: replies cannot be typed inside TLS; leave out +tls"));
+        }
         let wrong = |error| format!("{listen}: {error}");
         let units = protocols::units(listen).map_err(wrong)?;
         let defaults = Terms { max_frame: protocols::DEFAULT_MAX_FRAME.0, ..Terms::default() };

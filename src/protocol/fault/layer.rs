@@ -230,6 +230,10 @@ impl<P: Protocol> Protocol for Faulty<P> {
         self.inner.closed(connection, reason);
     }
 
+    fn spoken(&mut self, connection: Token, out: &mut Output) {
+        self.inner.spoken(connection, out);
+    }
+
     fn reads_while_owed(&self) -> bool {
         self.inner.reads_while_owed()
     }

@@ -338,6 +338,23 @@ impl Conversation {
         self.finish_call(work);
     }
 
+    /// The program has put its own bytes into the output.
+    pub(super) fn spoken(&mut self, work: &mut Work<'_, impl Protocol>) {
+        work.said.clear();
+        std::mem::swap(&mut work.said.bytes, &mut work.out.bytes);
+        std::mem::swap(&mut work.said.requests, &mut work.out.requests);
+        work.scheduled = 0;
+        if self.is_open() && self.phase != Phase::Over {
+            if self.seal_all_echo(work).is_ok() {
+                self.go_on(work);
+            }
+        } else {
+            debug!("{}: {} B are not sent: TLS is not open", work.token, work.said.bytes().len());
+            work.said.clear();
+        }
+        self.finish_call(work);
+    }
+
     /// Sends what the protocol has said, and `close_notify` if it was the last.
     fn go_on(&mut self, work: &mut Work<'_, impl Protocol>) {
         if self.pass_on(work).is_err() {

@@ -419,6 +419,26 @@ fn the_last_words_of_a_protocol_come_before_close_notify() {
 }
 
 #[test]
+fn what_a_program_says_is_encrypted_behind_what_is_owed() {
+    let (mut server, mut client) = connected(Raw);
+    server.out.extend(b"news");
+    server.out.finish();
+    server.protocol.spoken(CONNECTION, &mut server.out);
+    server.settle();
+    assert!(server.finished);
+    let mut plain = Vec::new();
+    deliver(&mut server, &mut client, &mut plain).unwrap();
+    assert_eq!(plain, b"news");
+    assert_eq!(client.reader().read(&mut [0]).unwrap(), 0, "close_notify");
+
+    // Nothing of it goes out in plain text before the handshake is complete.
+    let mut server = Server::new(Tls::new(acceptor(), Raw));
+    server.out.extend(b"news");
+    server.protocol.spoken(CONNECTION, &mut server.out);
+    assert_eq!(server.out.bytes(), b"");
+}
+
+#[test]
 fn a_handshake_counts_as_memory_until_it_is_complete() {
     let acceptor = acceptor();
     let mut client = client(client_config(&acceptor));

@@ -55,7 +55,10 @@ impl<S: Stream> Connection<S> {
         if !self.may_speak() {
             return Outcome::Wait;
         }
-        self.say(cx, speak)
+        self.say(cx, |protocol, token, output| {
+            speak(protocol, token, output);
+            protocol.spoken(token, output);
+        })
     }
 
     /// It is the time for which the protocol asked.
