@@ -202,8 +202,16 @@ impl<S: Stream> Connection<S> {
 
     /// The outcome of a turn in which not all that it owes has left.
     #[cold]
-    fn blocked(&self) -> Outcome {
-        if self.is_ready_to_send() { Outcome::Again } else { Outcome::Wait }
+    fn blocked<P>(&mut self, readiness: Readiness, cx: &Context<'_, P>) -> Result<Outcome, Reason> {
+        // While its output waits for a timer it neither reads nor writes, so no call tells of a RST, which may have come
+        // together with the input that is now answered late.
+        if readiness.more_behind
+            && self.schedule().is_some_and(Schedule::is_waiting)
+            && let Some(error) = self.stream.failure()
+        {
+            return Err(self.lost(cx, Doing::Write, &error));
+        }
+        Ok(if self.is_ready_to_send() { Outcome::Again } else { Outcome::Wait })
     }
 
     /// Bytes that the peer has not taken yet.
@@ -290,6 +298,7 @@ impl<S: Stream> Connection<S> {
             deadline: None,
             unit_deadline: None,
             ended_for,
+            schedule: self.schedule().map(Schedule::inspect),
         }
     }
 
@@ -350,7 +359,7 @@ impl<S: Stream> Connection<S> {
             let may_write = readiness.writable || readiness.more_behind;
             let all_sent = may_write && self.flush(cx)?;
             if !all_sent && !self.reads_while_owed(cx) {
-                return Ok(self.blocked());
+                return self.blocked(readiness, cx);
             }
             // Nothing was read while output was owed, so an event may have been ignored.
             (readable, until_would_block) = (true, true);
@@ -358,7 +367,7 @@ impl<S: Stream> Connection<S> {
         let mut steps_left = STEPS_PER_TURN;
         loop {
             if self.owes() && !self.reads_while_owed(cx) {
-                return Ok(self.blocked());
+                return self.blocked(readiness, cx);
             }
             if self.wants_turn() {
                 if steps_left == 0 {

@@ -40,6 +40,19 @@ pub struct Inspected {
     pub unit_deadline: Option<Duration>,
     /// What ended it, where the server decided that.
     pub ended_for: Option<Reason>,
+    /// What the schedule of its output waits for, if it has one.
+    pub schedule: Option<InspectedSchedule>,
+}
+
+/// What the schedule of a connection's output waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InspectedSchedule {
+    /// Its next turn, or room in the kernel.
+    Sends,
+    /// Its timer.
+    Waits,
+    /// The peer's end.
+    Holds,
 }
 
 /// One UDP socket between two turns.

@@ -5,10 +5,11 @@ use std::{collections::HashMap, time::Duration};
 use resound::{
     Overload, Peer, Reason, Token,
     dispatcher::Phase,
-    inspect::{Accepting, Inspected, Inspection},
+    inspect::{Accepting, Inspected, InspectedSchedule, Inspection},
 };
 
 use super::{
+    faulty::End,
     kernel::{Kernel, Wire},
     peer::Kind,
     world::{Client, World},
@@ -220,6 +221,13 @@ fn check_open(world: &mut World, index: usize, c: &Inspected, before: &Before) {
     let read = usize::try_from(wire.read).unwrap();
     let written = usize::try_from(wire.written).unwrap();
 
+    if plan.kind == Kind::Faulty {
+        let ended = check_faulty(world, client, c, before);
+        let model =
+            Model { read: wire.read, written: wire.written, ended, ..Model::new(kernel.now) };
+        world.clients[index].model = Model { is_new: false, ..model };
+        return;
+    }
     if c.ended_for == Some(Reason::Memory) && wire.fin_sent.is_none() {
         assert!(c.queued, "it is ended, and nothing sends FIN: {}", context());
         assert!(world.config.max_memory < 8 << 20, "ended for memory: {}", context());
@@ -308,6 +316,79 @@ fn check_open(world: &mut World, index: usize, c: &Inspected, before: &Before) {
     let (read, written) = (wire.read, wire.written);
     let model = Model { class, since, begun, read, written, is_new: false, ended };
     world.clients[index].model = model;
+}
+
+/// Checks a connection with faults: what has left and what is owed is exactly what the plan makes of the frames that
+/// were read. Returns why the server has sent FIN, if it has.
+fn check_faulty(world: &World, client: &Client, c: &Inspected, before: &Before) -> Option<Reason> {
+    let kernel = world.kernel.borrow();
+    let wire = kernel.wire(client.wire);
+    let plan = &client.plan;
+    let context = || format!("{c:?}\n{client:?}\n{wire:?}").chars().take(3_000).collect::<String>();
+    if !c.queued && !wire.has_edge() {
+        assert!(!wire.reset, "the peer has reset it, and it stays: {}", context());
+        match c.schedule {
+            Some(InspectedSchedule::Waits) => {
+                assert_eq!((c.deadline, c.unit_deadline), (None, None), "{}", context());
+                assert!(world.dispatcher.wait().is_some(), "no timer: {}", context());
+            }
+            Some(InspectedSchedule::Holds) => {
+                assert!(!wire.fin, "the peer has ended it, and it holds: {}", context());
+            }
+            Some(InspectedSchedule::Sends) => {
+                assert!(wire.is_blocked(), "it can send, and nothing wakes it: {}", context());
+            }
+            None if c.owed > 0 => {
+                assert!(wire.is_blocked(), "it owes, and nothing wakes it: {}", context());
+            }
+            None => assert!(!wire.is_readable(), "there is more to read: {}", context()),
+        }
+    }
+    let written = usize::try_from(wire.written).unwrap();
+    let reply = plan.reply(usize::try_from(wire.read).unwrap() - c.held);
+    if c.ended_for.is_some() || wire.fin_sent.is_some() {
+        assert!(written + c.owed <= reply, "more than the plan gives: {}", context());
+    } else {
+        assert_eq!(written + c.owed, reply, "what the plan gives: {}", context());
+    }
+    let ended = client.model.ended.or_else(|| wire.fin_sent.and(c.ended_for));
+    if client.model.ended.is_none() && ended.is_some() {
+        let reasons = may_have_ended_faulty(world, &kernel, client, before);
+        assert!(ended.is_some_and(|reason| reasons.contains(&reason)), "FIN: {}", context());
+    }
+    ended
+}
+
+/// Why the server may have sent FIN to a connection with faults in this step.
+fn may_have_ended_faulty(
+    world: &World,
+    kernel: &Kernel,
+    client: &Client,
+    before: &Before,
+) -> Vec<Reason> {
+    let wire = kernel.wire(client.wire);
+    let read = usize::try_from(wire.read).unwrap();
+    let mut reasons = Vec::new();
+    if client.plan.is_ended_by_fault(read, wire.written, End::Fin) {
+        reasons.push(Reason::Fault);
+    }
+    if client.plan.is_refused(read) {
+        reasons.push(Reason::Refused);
+    }
+    for (timeout, reason) in [
+        (world.config.idle_timeout, Reason::Idle),
+        (world.config.frame_timeout, Reason::SlowFrame),
+        (world.config.write_timeout, Reason::SlowReader),
+    ] {
+        reasons.extend(timeout.map(|_| reason));
+    }
+    if before.is_draining {
+        reasons.extend([Reason::Drained, Reason::CutOff]);
+    }
+    if world.config.max_memory < 8 << 20 {
+        reasons.push(Reason::Memory);
+    }
+    reasons
 }
 
 /// The deadline of a frame at the end of a step, after which it is still unfinished.
@@ -419,6 +500,11 @@ fn may_have_closed(world: &World, index: usize, before: &Before) -> Vec<Reason> 
     let is_cut_off = before.is_draining && world.dispatcher.phase() == Phase::Stopped;
     let is_told = wire.token.is_some_and(|token| world.commander.has_closed(token));
     let is_lingered = wire.fin_sent.is_some_and(|fin| fin.at + world.config.linger <= kernel.now);
+    let is_faulty = client.plan.kind == Kind::Faulty;
+    let read = usize::try_from(wire.read).unwrap();
+    if client.plan.is_ended_by_fault(read, wire.written, End::Reset) && wire.reset_sent {
+        return vec![Reason::Fault];
+    }
     if closed.unread > 0 && !wire.reset && !is_cut_off && !is_told {
         assert!(is_lingered, "closed with unread bytes, so with RST: {client:?}");
     }
@@ -437,7 +523,9 @@ fn may_have_closed(world: &World, index: usize, before: &Before) -> Vec<Reason> 
         if wire.fin_read && wire.fin_sent.is_none() && everything_is_answered(client, wire) {
             reasons.push(Reason::PeerClosed);
         }
-        if wire.fin_sent.is_some() || wire.reset {
+        if is_faulty && (wire.fin_sent.is_some() || wire.reset) {
+            reasons.extend(may_have_ended_faulty(world, kernel, client, before));
+        } else if wire.fin_sent.is_some() || wire.reset {
             reasons.extend(may_have_ended(world, kernel, client, before));
         }
     }

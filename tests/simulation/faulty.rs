@@ -20,7 +20,7 @@ use super::{
 
 /// How a connection must end whose peer sends everything and then FIN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+pub(crate) enum End {
     /// By FIN.
     Fin,
     /// By RST.
@@ -28,7 +28,7 @@ enum End {
 }
 
 /// What must arrive at the peer of the connection with this ordinal.
-type Model = fn(u64, &[Vec<u8>]) -> (Vec<u8>, End);
+pub(crate) type Model = fn(u64, &[Vec<u8>]) -> (Vec<u8>, End);
 
 /// All frames for which `keep` holds, by their ordinals.
 fn only(frames: &[Vec<u8>], keep: impl Fn(usize) -> bool) -> Vec<u8> {
@@ -91,6 +91,51 @@ const PLANS: &[(&str, Model)] = &[
         3 => (Vec::new(), End::Reset),
         _ => (frames.concat(), End::Fin),
     }),
+];
+
+/// A plan for one listener of `simulation::every_invariant_holds_after_every_step`. It is the same for all connections, and
+/// no frame of it waits for another one.
+pub(crate) struct Mixed {
+    pub(crate) plan: &'static str,
+    pub(crate) gives: Model,
+    /// The frame in which a connection is ended by a fault.
+    pub(crate) end: Option<usize>,
+}
+
+const fn mixed(plan: &'static str, gives: Model, end: Option<usize>) -> Mixed {
+    Mixed { plan, gives, end }
+}
+
+fn everything(_: u64, frames: &[Vec<u8>]) -> (Vec<u8>, End) {
+    (frames.concat(), End::Fin)
+}
+
+pub(crate) const MIX: &[Mixed] = &[
+    mixed("none", everything, None),
+    mixed("slice=100..3000", everything, None),
+    mixed("delay=1ms..30ms@50%", everything, None),
+    mixed("delay=exp:2s@10%+slice=9000", everything, None),
+    mixed("rate=50MiB/s", everything, None),
+    mixed("accept-delay=20ms", everything, None),
+    mixed("stall=6:40ms@2+slice=3000", everything, None),
+    mixed("drop@every=3", |_, frames| (only(frames, |ordinal| ordinal % 3 != 0), End::Fin), None),
+    mixed("drop@2+delay=3ms", |_, frames| (only(frames, |ordinal| ordinal != 2), End::Fin), None),
+    mixed(
+        "truncate=5@every=2",
+        |_, frames| {
+            let cut = (1..).zip(frames).map(|(ordinal, frame): (usize, _)| match ordinal % 2 {
+                0 => frame[..5.min(frame.len())].to_vec(),
+                _ => frame.clone(),
+            });
+            (cut.collect::<Vec<_>>().concat(), End::Fin)
+        },
+        None,
+    ),
+    mixed("fin=6@3", |_, frames| up_to(frames, 3, 6, End::Fin), Some(3)),
+    mixed("reset=6@3+slice=900", |_, frames| up_to(frames, 3, 6, End::Reset), Some(3)),
+    mixed("reset=0@1", |_, frames| up_to(frames, 1, 0, End::Reset), Some(1)),
+    mixed("stall=6@3", |_, frames| up_to(frames, 3, 6, End::Fin), None),
+    mixed("mute@2", |_, frames| up_to(frames, 2, 0, End::Fin), None),
 ];
 
 /// A peer: what it has sent, and what it has received.

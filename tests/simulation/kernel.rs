@@ -554,6 +554,15 @@ impl Stream for Socket {
         wire.fin || wire.reset
     }
 
+    fn failure(&mut self) -> Option<io::Error> {
+        let mut kernel = self.kernel.borrow_mut();
+        kernel.calls += 1;
+        let wire = kernel.wire_mut(self.id);
+        let is_new = wire.reset && !wire.reset_told;
+        wire.reset_told |= wire.reset;
+        is_new.then(|| ErrorKind::ConnectionReset.into())
+    }
+
     fn unacknowledged(&self) -> io::Result<usize> {
         Ok(self.kernel.borrow().wire(self.id).sending.len())
     }

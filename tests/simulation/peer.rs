@@ -12,7 +12,10 @@ use resound::{
     protocol::{Next, Output, Protocol, Received, Refusal},
 };
 
-use super::choices::Choices;
+use super::{
+    choices::Choices,
+    faulty::{self, End},
+};
 
 /// The longest frame that the frames listener allows, in bytes of payload.
 pub(crate) const LIMIT: usize = 600_000;
@@ -31,11 +34,13 @@ pub(crate) enum Kind {
     Amplifier,
     Nibbler,
     Streamer,
+    /// Frames, with faults on demand.
+    Faulty,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Frames, Self::Raw, Self::Amplifier, Self::Nibbler, Self::Streamer];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Frames, Self::Raw, Self::Amplifier, Self::Nibbler, Self::Streamer, Self::Faulty];
 }
 
 /// Why each connection was closed.
@@ -184,6 +189,17 @@ pub(crate) struct Plan {
     ends: Vec<usize>,
     /// Up to where the server has to read to find a length that cannot be.
     pub(crate) bogus: Option<usize>,
+    /// What comes back where faults are on: all of it, how it ends, and how many bytes of it each number of whole frames
+    /// gives.
+    pub(crate) faulty: Option<Faulty>,
+}
+
+/// What a plan of faults makes of the frames of a peer.
+pub(crate) struct Faulty {
+    bytes: Vec<u8>,
+    lengths: Vec<usize>,
+    /// The frame in which a fault ends the connection, if there are so many, and how.
+    pub(crate) end: Option<(usize, End)>,
 }
 
 impl fmt::Debug for Plan {
@@ -194,10 +210,16 @@ impl fmt::Debug for Plan {
 }
 
 impl Plan {
-    pub(crate) fn new(kind: Kind, choices: &mut Choices) -> Self {
-        let mut plan = Self { kind, bytes: Vec::new(), ends: Vec::new(), bogus: None };
+    /// A plan for a listener of this kind; `model` says what its faults make of frames.
+    pub(crate) fn new(kind: Kind, model: &faulty::Mixed, choices: &mut Choices) -> Self {
+        let (bytes, ends, faulty) = (Vec::new(), Vec::new(), None);
+        let mut plan = Self { kind, bytes, ends, bogus: None, faulty };
         match kind {
             Kind::Frames => plan.fill_with_frames(choices),
+            Kind::Faulty => {
+                plan.fill_with_frames(choices);
+                plan.faulty = Some(Faulty::new(&plan, model));
+            }
             Kind::Raw | Kind::Nibbler => {
                 let length = choices.length(300_000);
                 plan.bytes = pattern(length, choices.below(256));
@@ -248,7 +270,7 @@ impl Plan {
         match self.kind {
             Kind::Raw | Kind::Amplifier | Kind::Streamer => read,
             Kind::Nibbler => nibbled(read),
-            Kind::Frames => {
+            Kind::Frames | Kind::Faulty => {
                 let count = self.ends.partition_point(|&end| end <= read);
                 count.checked_sub(1).map_or(0, |last| self.ends[last])
             }
@@ -261,7 +283,7 @@ impl Plan {
             Kind::Raw => 0,
             Kind::Amplifier | Kind::Streamer => read,
             Kind::Nibbler => nibbled(read) / UNIT,
-            Kind::Frames => self.ends.partition_point(|&end| end <= read),
+            Kind::Frames | Kind::Faulty => self.ends.partition_point(|&end| end <= read),
         }
     }
 
@@ -274,12 +296,25 @@ impl Plan {
     pub(crate) fn reply(&self, read: usize) -> usize {
         match self.kind {
             Kind::Amplifier | Kind::Streamer => GREETING.len() + read * GAIN,
+            Kind::Faulty => self.faulty.as_ref().unwrap().lengths[self.frames(read)],
             _ => self.whole(read),
         }
     }
 
+    /// Whether a fault has ended the connection in this way, once `read` bytes were read and `written` bytes sent.
+    pub(crate) fn is_ended_by_fault(&self, read: usize, written: u64, how: End) -> bool {
+        self.faulty.as_ref().is_some_and(|faulty| {
+            let is_there =
+                faulty.end.is_some_and(|(frame, end)| end == how && self.frames(read) >= frame);
+            is_there && written == faulty.bytes.len() as u64
+        })
+    }
+
     /// Whether `bytes` are what is to be received from byte `at` on.
     pub(crate) fn is_reply(&self, at: usize, bytes: &[u8]) -> bool {
+        if let Some(faulty) = &self.faulty {
+            return faulty.bytes.get(at..at + bytes.len()) == Some(bytes);
+        }
         if !matches!(self.kind, Kind::Amplifier | Kind::Streamer) {
             return self.bytes.get(at..at + bytes.len()) == Some(bytes);
         }
@@ -287,6 +322,19 @@ impl Plan {
             None => byte == GREETING[at],
             Some(at) => self.bytes.get(at / GAIN) == Some(&byte),
         })
+    }
+}
+
+impl Faulty {
+    fn new(plan: &Plan, model: &faulty::Mixed) -> Self {
+        let starts = [0].into_iter().chain(plan.ends.iter().copied());
+        let frames: Vec<Vec<u8>> =
+            starts.zip(&plan.ends).map(|(start, &end)| plan.bytes[start..end].to_vec()).collect();
+        // One connection is like another.
+        let of = |count: usize| (model.gives)(1, &frames[..count]);
+        let (bytes, end) = of(frames.len());
+        let lengths = (0..=frames.len()).map(|count| of(count).0.len()).collect();
+        Self { bytes, lengths, end: model.end.map(|frame| (frame, end)) }
     }
 }
 

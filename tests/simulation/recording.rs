@@ -7,7 +7,7 @@ use resound::{Event, Recorded, Recorder, Token, inspect::Inspection};
 use super::world::World;
 
 /// Events that are kept: more than one step has.
-const LENGTH: usize = 1 << 17;
+const LENGTH: usize = 1 << 20;
 
 /// What the events say so far.
 #[derive(Debug)]

@@ -1,13 +1,16 @@
 //! One run: a dispatcher, its simulated kernel, and peers that come, misbehave and go.
 
-use std::{cell::RefCell, collections::VecDeque, rc::Rc, time::Duration};
+use std::{cell::RefCell, collections::VecDeque, rc::Rc, sync::Arc, time::Duration};
 
 use resound::{
     Config, Overload, Token,
     dispatcher::{Dispatcher, Phase},
     frame::{Dialect, Width},
     net::Readiness,
-    protocol::{Frames, Protocol, Raw},
+    protocol::{
+        Frames, Protocol, Raw,
+        fault::{Faults as FaultPlan, Faulty, Plan, Units},
+    },
 };
 
 use super::{
@@ -15,8 +18,9 @@ use super::{
     choices::Choices,
     commands::Commander,
     datagrams::Datagrams,
+    faulty::{MIX, Mixed},
     kernel::{Faults, Kernel, SharedKernel, Simulated},
-    peer::{Amplifier, Closed, Finale, Kind, LIMIT, Mood, Nibbler, Plan, Streamer, Witness},
+    peer::{self, Amplifier, Closed, Finale, Kind, LIMIT, Mood, Nibbler, Streamer, Witness},
     recording::Recording,
 };
 
@@ -31,7 +35,7 @@ pub(crate) struct Size {
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) wire: usize,
-    pub(crate) plan: Plan,
+    pub(crate) plan: peer::Plan,
     pub(crate) model: check::Model,
     mood: Mood,
     finale: Finale,
@@ -47,6 +51,8 @@ pub(crate) struct World {
     pub(crate) max_connections: [usize; 2],
     pub(crate) clients: Vec<Client>,
     datagrams: Datagrams,
+    /// What the faults of the listener that has some make of frames.
+    faults: &'static Mixed,
     pub(crate) commander: Commander,
     pub(crate) tally: Tally,
     /// In every other run.
@@ -94,6 +100,7 @@ impl World {
             accept: c.one_of(&[0, 0, 5]),
         };
         let descriptors = c.one_of(&[1_000, 1_000, 8]);
+        let (faults_on_demand, fault_seed) = (&MIX[c.below(MIX.len())], c.below(1_000) as u64);
         let kernel = Kernel::new(choices, faults, descriptors);
         let kernel = Rc::new(RefCell::new(kernel));
         let mut dispatcher = Dispatcher::new(Simulated(Rc::clone(&kernel)), config.clone());
@@ -107,6 +114,15 @@ impl World {
                 Kind::Amplifier => Box::new(Witness { of: Amplifier, log: log() }),
                 Kind::Streamer => Box::new(Witness { of: Streamer::default(), log: log() }),
                 Kind::Nibbler => Box::new(Witness { of: Nibbler, log: log() }),
+                Kind::Faulty => {
+                    let plan = faults_on_demand.plan.parse::<Plan>().unwrap().with_seed(fault_seed);
+                    let faults = Arc::new(FaultPlan::new(plan));
+                    let units = Units::Frames(dialect);
+                    Box::new(Witness {
+                        of: Faulty::new(faults, units, Frames::new(dialect)),
+                        log: log(),
+                    })
+                }
             };
             dispatcher.listen(index, format!("{kind:?}"), protocol).unwrap();
         }
@@ -126,6 +142,7 @@ impl World {
             config,
             clients,
             datagrams,
+            faults: faults_on_demand,
             commander: Commander::new(),
             tally,
             recording,
@@ -177,7 +194,7 @@ impl World {
         let mut kernel = self.kernel.borrow_mut();
         let listener = kernel.choices.below(Kind::ALL.len());
         let wire = kernel.connect(listener);
-        let plan = Plan::new(Kind::ALL[listener], &mut kernel.choices);
+        let plan = peer::Plan::new(Kind::ALL[listener], self.faults, &mut kernel.choices);
         let mood = kernel.choices.one_of(&Mood::ALL);
         let finale = kernel.choices.one_of(&Finale::ALL);
         let model = check::Model::new(kernel.now);

@@ -60,11 +60,7 @@ impl<S: Stream> Connection<S> {
             let Some(pending) = &mut self.pending else { return Ok(true) };
             let Some(schedule) = &mut pending.schedule else { return self.flush(cx) };
             if schedule.state == Progress::Armed {
-                // Neither a read nor a write would tell that the peer has reset the connection.
-                return match self.stream.failure() {
-                    None => Ok(false),
-                    Some(error) => Err(self.lost(cx, Doing::Write, &error)),
-                };
+                return Ok(false);
             }
             schedule.state = Progress::Ready;
             let Some(step) = schedule.steps.front_mut() else {

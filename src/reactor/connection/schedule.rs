@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::{
     protocol::schedule::{Pieces, Step},
-    reactor::deadlines::Wait,
+    reactor::{deadlines::Wait, inspect::InspectedSchedule},
 };
 
 /// The steps that are still to be done; never empty.
@@ -57,6 +57,14 @@ impl Schedule {
             Progress::Ready | Progress::Blocked => Some(Wait::Write),
             Progress::Armed => None,
             Progress::Held => Some(Wait::Idle),
+        }
+    }
+
+    pub(super) const fn inspect(&self) -> InspectedSchedule {
+        match self.state {
+            Progress::Ready | Progress::Blocked => InspectedSchedule::Sends,
+            Progress::Armed => InspectedSchedule::Waits,
+            Progress::Held => InspectedSchedule::Holds,
         }
     }
 
