@@ -148,9 +148,13 @@ impl Stage {
         &self,
         what: impl FnOnce() -> Result<T, String>,
     ) -> Result<T, String> {
-        // It sleeps: when the signal is sent it runs no more, whatever comes.
         self.await_rest()?;
         self.server.signal(Signal::STOP);
+        // The signal wakes its threads, which stop a moment later: until then epoll_wait(2) still returns what comes.
+        let (deadline, processes) = (Self::deadline(), self.server.processes());
+        while !procfs::are_stopped(&processes) {
+            self.check(deadline, "the server does not stop at SIGSTOP")?;
+        }
         let result = what();
         self.server.signal(Signal::CONT);
         result

@@ -63,14 +63,23 @@ pub(crate) fn members(group: u32) -> Vec<u32> {
 
 /// The threads of these processes that run, or wait for a CPU to run on.
 pub(crate) fn runnable(processes: &[u32]) -> BTreeSet<u32> {
+    threads(processes).filter(|(_, state)| *state == 'R').map(|(thread, _)| thread).collect()
+}
+
+/// Whether all threads of these processes are stopped, as by SIGSTOP.
+pub(crate) fn are_stopped(processes: &[u32]) -> bool {
+    threads(processes).all(|(_, state)| state == 'T')
+}
+
+/// The threads of these processes, and the state of each.
+fn threads(processes: &[u32]) -> impl Iterator<Item = (u32, char)> {
     let threads = processes.iter().filter_map(|process| {
         let tasks = fs::read_dir(format!("/proc/{process}/task")).ok()?;
         let name = |task: fs::DirEntry| task.file_name().to_str()?.parse().ok();
         Some(tasks.flatten().filter_map(name).collect::<Vec<u32>>())
     });
     // A thread has a folder of its own, though none is listed (proc(5)).
-    let is_runnable = |thread: &u32| Stat::read(*thread).is_some_and(|stat| stat.state == 'R');
-    threads.flatten().filter(is_runnable).collect()
+    threads.flatten().filter_map(|thread| Some((thread, Stat::read(thread)?.state)))
 }
 
 /// What /proc/PID/stat says of a process.
