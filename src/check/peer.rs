@@ -288,6 +288,18 @@ impl Peer {
         taken
     }
 
+    /// Sends a message and FIN in one segment, where there are segments: the server finds both at once.
+    pub(super) fn send_message_with_fin(&mut self, payload: &[u8]) -> Verdict {
+        let message = self.target.message(payload);
+        self.script.sent(&self.name, shown(&message));
+        // Held back until FIN goes with it (send(2)); other sockets know no such flag. What is not taken goes without it.
+        let taken = self.socket.send_with_flags(&message, libc::MSG_MORE).unwrap_or(0);
+        if taken < message.len() {
+            self.send(&message[taken..])?;
+        }
+        self.half_close()
+    }
+
     /// Sends FIN.
     pub(super) fn half_close(&mut self) -> Verdict {
         self.script.sent(&self.name, "FIN".to_owned());

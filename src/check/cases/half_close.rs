@@ -24,7 +24,7 @@ pub(super) const CASES: &[Case] = &[
     Case {
         name: "fin-behind-a-message",
         group: GROUP,
-        why: "A pipe into netcat does this: FIN comes with the data. To close at FIN loses the answer.",
+        why: "A pipe into netcat does this: FIN comes with the data. A server that closes when it sees FIN loses the answer.",
         right: "Sends the message back, then FIN.",
         on: STREAMS,
         when: When::Always,
@@ -86,8 +86,7 @@ fn fin_at_once(scene: &Scene<'_>) -> Verdict {
 fn fin_behind_a_message(scene: &Scene<'_>) -> Verdict {
     let mut peer = scene.peer("a")?;
     let payload = scene.payload(20);
-    peer.send_message(&payload)?;
-    peer.half_close()?;
+    peer.send_message_with_fin(&payload)?;
     peer.expect_message(&payload)?;
     peer.expect_end()
 }
