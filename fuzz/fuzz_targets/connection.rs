@@ -10,10 +10,14 @@ mod choices;
 mod commands;
 #[path = "../../tests/simulation/datagrams.rs"]
 mod datagrams;
+#[path = "../../tests/simulation/faulty.rs"]
+mod faulty;
 #[path = "../../tests/simulation/kernel.rs"]
 mod kernel;
 #[path = "../../tests/simulation/peer.rs"]
 mod peer;
+#[path = "../../tests/simulation/recording.rs"]
+mod recording;
 #[path = "../../tests/simulation/world.rs"]
 mod world;
 
