@@ -161,10 +161,7 @@ impl Reactors {
             successor.place(Target { number, handle, index, is_copy, takes_connections });
             self.note(listen, offered.role, &endpoint, reactor);
         }
-        Ok(match endpoint {
-            Endpoint::Tcp(address) => Address::Ip(address),
-            Endpoint::Unix(path) => Address::Unix(path),
-        })
+        Ok(endpoint.into())
     }
 
     /// Notes that the loop `reactor` has one more socket.

@@ -446,10 +446,7 @@ impl ServeArgs {
                 })
             }
         };
-        Ok(match bound? {
-            Endpoint::Tcp(address) => Address::Ip(address),
-            Endpoint::Unix(path) => Address::Unix(path),
-        })
+        bound.map(Address::from)
     }
 }
 
@@ -502,7 +499,7 @@ fn places<'l>(
 
 /// What the process that is replaced has for `listen`.
 fn claim(successor: &mut Successor, listen: &Listen) -> Vec<Claimed> {
-    let role = if protocols::is_datagrams(listen) { Role::Datagrams } else { Role::Connections };
+    let role = if protocols::is_udp(listen) { Role::Datagrams } else { Role::Connections };
     let asked = listen.address.to_string();
     successor.claim(role, &asked, &asked)
 }

@@ -74,17 +74,11 @@ pub(crate) fn service(listen: &Listen, defaults: &Terms) -> Result<Service, Stri
     Ok(Service::Connections(protocol))
 }
 
-/// Whether `listen` is for a UDP socket.
-pub(crate) fn is_datagrams(listen: &Listen) -> bool {
-    listen.protocol == UDP
-}
-
 /// What the replies of the service that `listen` describes consist of; it is no UDP socket.
 pub(crate) fn units(listen: &Listen) -> Result<Units, String> {
     let offer =
         protocol::offer(&listen.protocol).ok_or("replies of this protocol have no units")?;
-    let defaults = Terms { max_frame: DEFAULT_MAX_FRAME.0, ..Terms::default() };
-    offer.units(&terms(listen, &defaults)?).map_err(|error| error.to_string())
+    offer.units(&terms(listen, &Terms::default())?).map_err(|error| error.to_string())
 }
 
 /// Fails if `listen` has a key that is not `known`.

@@ -18,6 +18,8 @@ use std::{
     str::FromStr,
 };
 
+use super::endpoint::Endpoint;
+
 /// A listener's description: `PROTOCOL://ADDRESS[,KEY=VALUE]...`.
 ///
 /// ```
@@ -58,6 +60,15 @@ pub enum Address {
     /// `fd:NAME`, `fd:3`: sockets that the process was started with (`sd_listen_fds`(3)), by the name that they were given or
     /// by the number of a descriptor. The text behind `fd:`, never empty. (A host called fd is `fd.:3`.)
     Passed(String),
+}
+
+impl From<Endpoint> for Address {
+    fn from(endpoint: Endpoint) -> Self {
+        match endpoint {
+            Endpoint::Tcp(address) => Self::Ip(address),
+            Endpoint::Unix(path) => Self::Unix(path),
+        }
+    }
 }
 
 /// What is wrong with a description; the text says what would be right.

@@ -114,13 +114,9 @@ impl AnswerArgs {
         let bound = reactor.listen(endpoint.clone(), protocol).map_err(|error| {
             self.cannot_listen(&bind_error::explain(&endpoint, &error, "the address"))
         })?;
-        let address = match bound {
-            Endpoint::Tcp(address) => Address::Ip(address),
-            Endpoint::Unix(path) => Address::Unix(path),
-        };
         let handle = reactor.handle();
         let replies = Replies::start(&tell)?;
-        println!("listening on {}", Listen { address, ..self.listen.clone() });
+        println!("listening on {}", Listen { address: bound.into(), ..self.listen.clone() });
         if matches!(replies, Replies::Typed(_)) {
             println!("type replies; @2 TEXT goes to connection 2; exit or Ctrl-D to end");
         }
@@ -164,8 +160,7 @@ impl AnswerArgs {
         }
         let wrong = |error| format!("{listen}: {error}");
         let units = protocols::units(listen).map_err(wrong)?;
-        let defaults = Terms { max_frame: protocols::DEFAULT_MAX_FRAME.0, ..Terms::default() };
-        match protocols::service(listen, &defaults).map_err(wrong)? {
+        match protocols::service(listen, &Terms::default()).map_err(wrong)? {
             Service::Connections(echo) => {
                 Ok((Box::new(Heard::new(echo, units, tell.clone())), units))
             }
