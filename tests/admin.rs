@@ -9,7 +9,6 @@ use std::{
     io::{BufRead, ErrorKind, Read, Write},
     net::{Shutdown, TcpStream, UdpSocket},
     os::unix::net::UnixStream,
-    process::{Command, Stdio},
     thread,
     time::Duration,
 };
@@ -187,19 +186,9 @@ fn open_at(address: &str) -> TcpStream {
 
 #[test]
 fn promtool_finds_nothing_wrong_with_the_metrics() {
-    let Some(promtool) = common::tool("promtool") else { return };
     let daemon = start(&[]);
     let (_, text) = get(&daemon, "/metrics");
-    let mut child = Command::new(promtool)
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{output:?}");
+    common::check_metrics(&text);
 }
 
 #[test]

@@ -307,6 +307,21 @@ pub(crate) fn tool(program: &str) -> Option<PathBuf> {
     found
 }
 
+/// Fails if promtool finds something wrong with what `/metrics` answered; skipped without promtool.
+pub(crate) fn check_metrics(text: &str) {
+    let Some(promtool) = tool("promtool") else { return };
+    let mut child = Command::new(promtool)
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
 /// Says that the test is skipped and why; fails it if `RESOUND_REQUIRE_TOOLS` is set.
 pub(crate) fn skip(why: &str) {
     println!("skipped: {why}");

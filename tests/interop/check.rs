@@ -240,13 +240,7 @@ fn libevent_with_buffer_events() {
 #[test]
 fn netty_on_one_event_loop() {
     let (Some(java), Some(javac)) = (tool("java"), tool("javac")) else { return };
-    let folder = Path::new("/usr/share/java");
-    if !folder.join("netty-codec.jar").exists() {
-        return skip("libnetty-java not installed");
-    }
-    let jars = ["buffer", "codec", "common", "handler", "resolver", "transport"]
-        .map(|part| folder.join(format!("netty-{part}.jar")).display().to_string())
-        .join(":");
+    let Some(jars) = crate::netty_jars() else { return };
     let (built, sources) = folders();
     let classes = built.join("netty").display().to_string();
     let mut command = Command::new(javac);

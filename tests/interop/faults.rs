@@ -4,7 +4,6 @@ use std::{
     fs,
     io::Read,
     net::{TcpListener, TcpStream},
-    path::Path,
     process::Command,
 };
 
@@ -13,7 +12,7 @@ use tokio_util::codec::{Decoder, LengthDelimitedCodec};
 
 use crate::{
     chromium::{Browser, Profile, reported},
-    common::{Daemon, frame, skip, tool},
+    common::{Daemon, frame, tool},
     foreign, port, python, run, source,
 };
 
@@ -120,13 +119,7 @@ fn twisted_tells_done_from_lost_and_from_a_length_over_its_limit() {
 #[test]
 fn netty_tells_a_reset_from_fin_from_a_timeout_and_from_a_length_over_its_limit() {
     let Some(java) = tool("java") else { return };
-    let folder = Path::new("/usr/share/java");
-    if !folder.join("netty-codec.jar").exists() {
-        return skip("libnetty-java not installed");
-    }
-    let jars = ["buffer", "codec", "common", "handler", "resolver", "transport"]
-        .map(|part| folder.join(format!("netty-{part}.jar")).display().to_string())
-        .join(":");
+    let Some(jars) = crate::netty_jars() else { return };
     for (fault, says) in [
         ("reset=7@2", "reset"),
         ("fin=7@2", "inactive"),

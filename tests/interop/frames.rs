@@ -53,13 +53,7 @@ fn twisted_string_receivers() {
 #[test]
 fn netty_length_field_codecs() {
     let Some(java) = tool("java") else { return };
-    let folder = Path::new("/usr/share/java");
-    if !folder.join("netty-codec.jar").exists() {
-        return skip("libnetty-java not installed");
-    }
-    let jars = ["buffer", "codec", "common", "handler", "resolver", "transport"]
-        .map(|part| folder.join(format!("netty-{part}.jar")).display().to_string())
-        .join(":");
+    let Some(jars) = crate::netty_jars() else { return };
     for (keys, arguments) in [
         ("preset=netty", ["big", "4", "false"]),
         ("length=u8", ["big", "1", "false"]),

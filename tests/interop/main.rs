@@ -56,6 +56,18 @@ fn installed(path: &str, name: &str) -> Option<PathBuf> {
     None
 }
 
+/// The class path of Netty as Debian packages it.
+fn netty_jars() -> Option<String> {
+    let folder = Path::new("/usr/share/java");
+    if !folder.join("netty-codec.jar").exists() {
+        skip("libnetty-java not installed");
+        return None;
+    }
+    let jars = ["buffer", "codec", "common", "handler", "resolver", "transport"]
+        .map(|part| folder.join(format!("netty-{part}.jar")).display().to_string());
+    Some(jars.join(":"))
+}
+
 /// Python with that package of `requirements.txt`, about to run a program of ours.
 fn python(package: &str, program: &str) -> Option<Command> {
     tool("python3")?;
