@@ -64,16 +64,16 @@ fn against(manner: Manner, arguments: &[&str]) -> Run {
     bench(&servers::start(manner).to_string(), arguments)
 }
 
-/// Runs a load against a server that does wrong after some frames, until there are this many errors: on a slow machine a
-/// short run may end before those frames. `start` starts a server.
-fn until_errors(errors: f64, start: impl Fn() -> String, arguments: &[&str]) -> Run {
+/// Repeats a run for longer and longer, until it has this many errors of this name: on a slow machine a short run may end
+/// before the frame at which the server gets something wrong. `run` starts a server and loads it for as long as it is told.
+fn until_errors(name: &str, errors: f64, run: impl Fn(&str) -> Run) -> Run {
     for duration in ["300ms", "2s", "10s"] {
-        let run = bench(&start(), &[&["-z", duration], arguments].concat());
-        if run.number("/errors") >= errors {
+        let run = run(duration);
+        if run.errors(name) >= errors {
             return run;
         }
     }
-    bench(&start(), &[&["-z", "60s"], arguments].concat())
+    run("60s")
 }
 
 /// A file of one test's own, which goes when the test does.
@@ -205,8 +205,9 @@ fn a_stall_that_a_closed_loop_cannot_show_is_explained() {
 fn one_wrong_byte_in_a_million_is_found_and_shown() {
     let byte = 1_000_003;
     let arguments = ["-c", "1", "--depth", "64", "--size", "4092", "--fail-if", "MISMATCH>0"];
-    let start = || servers::start(Manner::Corrupt { byte }).to_string();
-    let run = until_errors(1.0, start, &arguments);
+    let run = until_errors("MISMATCH", 1.0, |duration| {
+        against(Manner::Corrupt { byte }, &[&["-z", duration], &arguments[..]].concat())
+    });
     assert_eq!(run.code, Some(3), "{run:?}");
     assert!(run.errors("MISMATCH") >= 1.0, "{run:?}");
     let shown = run.report["first_difference"].as_str().unwrap();
@@ -225,8 +226,10 @@ fn each_wrong_answer_has_its_name_and_exit_code_1() {
         (Manner::Reorder { frame: 20 }, "REORDERED"),
         (Manner::CloseWithin { frames: 20 }, "TRUNCATED"),
     ] {
-        let start = || servers::start(manner.clone()).to_string();
-        let run = until_errors(1.0, start, &["-c", "2", "--depth", "16"]);
+        let run = until_errors(name, 2.0, |duration| {
+            let address = servers::start_wrong_twice(manner.clone()).to_string();
+            bench(&address, &["-z", duration, "-c", "2", "--depth", "16"])
+        });
         assert_eq!(run.code, Some(1), "{manner:?}: {run:?}");
         assert!(run.errors(name) >= 1.0, "{manner:?}: {run:?}");
         assert_eq!(run.errors(name), run.number("/errors"), "nothing else: {run:?}");
@@ -236,7 +239,8 @@ fn each_wrong_answer_has_its_name_and_exit_code_1() {
 #[test]
 fn a_server_that_speaks_first_is_told_with_the_remedy() {
     let daemon = Daemon::start(&["raw://127.0.0.1:0"], &["--banner", "hello"]);
-    let run = until_errors(1.0, || daemon.listening[0].clone(), &["-c", "2"]);
+    let address = &daemon.listening[0];
+    let run = until_errors("SURPLUS", 1.0, |duration| bench(address, &["-z", duration, "-c", "2"]));
     assert_eq!(run.code, Some(1), "{run:?}");
     let shown = run.report["first_difference"].as_str().unwrap();
     assert!(shown.contains("use a listener without one"), "{shown}");
@@ -247,7 +251,9 @@ fn ends_that_come_too_early_are_counted_by_name() {
     for (manner, name) in
         [(Manner::Close { frames: 20 }, "CLOSED"), (Manner::Reset { frames: 20 }, "RESET")]
     {
-        let run = until_errors(2.0, || servers::start(manner.clone()).to_string(), &["-c", "2"]);
+        let run = until_errors(name, 2.0, |duration| {
+            against(manner.clone(), &["-z", duration, "-c", "2"])
+        });
         assert_eq!(run.code, Some(0), "{manner:?}: {run:?}");
         assert!(run.errors(name) >= 2.0, "{manner:?}: {run:?}");
     }

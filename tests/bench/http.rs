@@ -17,10 +17,22 @@ pub(crate) type Answer = fn(&[u8], u32) -> (Vec<u8>, bool);
 
 /// Starts a server; it lasts as long as the test process.
 pub(crate) fn start(answer: Answer) -> String {
+    start_for(usize::MAX, answer)
+}
+
+/// Starts a server that gives these answers on its first two connections only, as `servers::start_wrong_twice` does.
+pub(crate) fn start_wrong_twice(answer: Answer) -> String {
+    start_for(2, answer)
+}
+
+/// Starts a server that gives these answers on so many connections, and echoes on those after.
+fn start_for(connections: usize, answer: Answer) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address: SocketAddr = listener.local_addr().unwrap();
     thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
+        for (number, stream) in listener.incoming().map_while(Result::ok).enumerate() {
+            let echoed: Answer = |body, _| (echo(body), false);
+            let answer = if number < connections { answer } else { echoed };
             thread::spawn(move || serve(&stream, answer));
         }
     });
@@ -149,7 +161,9 @@ fn each_wrong_answer_has_its_name_and_is_shown() {
         ),
     ];
     for (what, answer, name, shown) in wrong {
-        let run = until_errors(1.0, || start(answer), &["-c", "2"]);
+        let run = until_errors(name, 2.0, |duration| {
+            bench(&start_wrong_twice(answer), &["-z", duration, "-c", "2"])
+        });
         assert_eq!(run.code, Some(1), "{what}: {run:?}");
         assert!(run.errors(name) >= 1.0, "{what}: {run:?}");
         assert_eq!(run.errors(name), run.number("/errors"), "nothing else: {run:?}");
@@ -167,7 +181,9 @@ fn connections_that_end_between_answers_are_counted() {
         (with_length("200 OK", field, body), last)
     };
     for answer in [silently, announced] {
-        let run = until_errors(2.0, || start(answer), &["-c", "2"]);
+        let run = until_errors("CLOSED", 2.0, |duration| {
+            bench(&start(answer), &["-z", duration, "-c", "2"])
+        });
         assert_eq!(run.code, Some(0), "{run:?}");
         assert!(run.errors("CLOSED") >= 2.0, "{run:?}");
         assert_eq!(run.errors("CLOSED"), run.number("/errors"), "nothing else: {run:?}");

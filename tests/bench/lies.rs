@@ -41,9 +41,14 @@ fn each_lie_has_its_name_over_frames_lines_and_raw_bytes() {
             ] {
                 scope.spawn(move || {
                     let what = format!("{wire} {manner:?} at depth {depth}");
-                    let start = || format!("{wire}://{}", servers::start(manner.clone()));
-                    let arguments = ["-c", "2", "--depth", depth, "--size", size];
-                    let run = until_errors(1.0, start, &arguments);
+                    let run = until_errors(name, 2.0, |duration| {
+                        let server = servers::start_wrong_twice(manner.clone());
+                        let address = format!("{wire}://{server}");
+                        bench(
+                            &address,
+                            &["-z", duration, "-c", "2", "--depth", depth, "--size", size],
+                        )
+                    });
                     assert_is_named(&run, name, &what);
                 });
             }
@@ -66,11 +71,13 @@ fn each_fault_on_demand_has_its_name() {
         ("fin=0@3", "1", "CLOSED"),
         ("reset=30@3", "1", "RESET"),
     ] {
-        let listen = format!("frames://127.0.0.1:0,fault={fault},seed=7");
-        let daemon = super::Daemon::start(&[&listen], &[]);
-        let address = &daemon.listening[0];
-        let run = bench(address, &["-z", "1s", "-c", "2", "--depth", depth, "--size", "60"]);
-        assert!(run.errors(name) >= 1.0, "{fault} is a {name}: {run:?}");
+        // On two connections only, as in `servers::start_wrong_twice`.
+        let listen = format!("frames://127.0.0.1:0,fault={fault}#1..2,seed=7");
+        let run = until_errors(name, 2.0, |duration| {
+            let daemon = super::Daemon::start(&[&listen], &[]);
+            bench(&daemon.listening[0], &["-z", duration, "-c", "2", "--depth", depth])
+        });
+        assert!(run.errors(name) >= 2.0, "{fault} is a {name}: {run:?}");
         let others = run.number("/errors") - run.errors(name);
         assert!(others <= 0.0, "{fault}: nothing else: {run:?}");
     }
@@ -132,13 +139,18 @@ fn each_fault_of_http_on_demand_has_its_name() {
         ("short-chunk=99@3", "TRUNCATED"),
         ("fin=0@3", "CLOSED"),
         ("length=-1@3", "TRUNCATED"),
-        ("drip=100KiB/s", "none"),
     ] {
-        let daemon = super::Daemon::start(&[&format!("http://127.0.0.1:0,fault={fault}")], &[]);
-        let run = bench(&daemon.listening[0], &["-z", "1s", "-c", "2", "--timeout", "60s"]);
-        let expected = if name == "none" { 0.0 } else { run.errors(name).max(1.0) };
-        assert_eq!(run.number("/errors"), expected, "{fault} is a {name}: {run:?}");
+        let listen = format!("http://127.0.0.1:0,fault={fault}#1..2");
+        let run = until_errors(name, 2.0, |duration| {
+            let daemon = super::Daemon::start(&[&listen], &[]);
+            bench(&daemon.listening[0], &["-z", duration, "-c", "2", "--timeout", "60s"])
+        });
+        assert!(run.errors(name) >= 2.0, "{fault} is a {name}: {run:?}");
+        assert_eq!(run.number("/errors"), run.errors(name), "{fault}: nothing else: {run:?}");
     }
+    let daemon = super::Daemon::start(&["http://127.0.0.1:0,fault=drip=100KiB/s"], &[]);
+    let run = bench(&daemon.listening[0], &["-z", "1s", "-c", "2", "--timeout", "60s"]);
+    assert_eq!((run.code, run.number("/errors")), (Some(0), 0.0), "only slow: {run:?}");
 }
 
 #[test]
@@ -167,8 +179,9 @@ fn each_fault_of_datagrams_on_demand_has_its_name() {
 
 #[test]
 fn bytes_behind_the_last_frame_of_a_connection_are_surplus() {
-    let start = || servers::start(Manner::Parting { more: 3 }).to_string();
-    let run = until_errors(1.0, start, &["-c", "2", "--churn", "3"]);
+    let run = until_errors("SURPLUS", 1.0, |duration| {
+        super::against(Manner::Parting { more: 3 }, &["-z", duration, "-c", "2", "--churn", "3"])
+    });
     assert_is_named(&run, "SURPLUS", "bytes behind FIN");
     let shown = run.report["first_difference"].as_str().unwrap();
     assert!(shown.contains("behind the last frame"), "{shown}");
@@ -245,8 +258,10 @@ fn each_lie_has_its_name_over_http() {
     thread::scope(|scope| {
         for (what, answer, depth, name) in lies {
             scope.spawn(move || {
-                let arguments = ["-c", "2", "--depth", depth];
-                let run = until_errors(1.0, || http::start(answer), &arguments);
+                let run = until_errors(name, 2.0, |duration| {
+                    let address = http::start_wrong_twice(answer);
+                    bench(&address, &["-z", duration, "-c", "2", "--depth", depth])
+                });
                 assert_is_named(&run, name, what);
             });
         }
@@ -309,9 +324,11 @@ fn each_lie_has_its_name_over_udp() {
         for (what, echo, name) in lies {
             for depth in ["1", "8"] {
                 scope.spawn(move || {
-                    let start = || format!("udp://{}", start(echo));
-                    let arguments = ["-c", "2", "--depth", depth, "--timeout", "60s"];
-                    let run = until_errors(1.0, start, &arguments);
+                    let run = until_errors(name, 1.0, |duration| {
+                        let address = format!("udp://{}", start(echo));
+                        let arguments = ["-z", duration, "-c", "2", "--depth", depth];
+                        bench(&address, &[&arguments[..], &["--timeout", "60s"]].concat())
+                    });
                     assert_is_named(&run, name, &format!("{what} at depth {depth}"));
                 });
             }
@@ -328,8 +345,10 @@ fn a_datagram_that_comes_late_is_a_timeout_and_no_duplicate() {
         }
         vec![bytes.to_vec()]
     };
-    let start = || format!("udp://{}", start(late));
-    let run = until_errors(1.0, start, &["-c", "1", "--timeout", "100ms"]);
+    let run = until_errors("TIMEOUT", 1.0, |duration| {
+        let address = format!("udp://{}", start(late));
+        bench(&address, &["-z", duration, "-c", "1", "--timeout", "100ms"])
+    });
     assert!(run.errors("TIMEOUT") >= 1.0, "{run:?}");
     assert_eq!(run.errors("TIMEOUT"), run.number("/errors"), "{run:?}");
     assert_eq!(run.code, Some(0), "{run:?}");

@@ -70,13 +70,25 @@ pub(crate) enum Manner {
 
 /// Starts a server; it lasts as long as the test process.
 pub(crate) fn start(manner: Manner) -> SocketAddr {
+    start_for(usize::MAX, manner)
+}
+
+/// Starts a server that gets something wrong on its first two connections only. When a load of two connections ends,
+/// what was wrong is long known: the end cannot come between a frame that is dropped and the one that shows it.
+pub(crate) fn start_wrong_twice(manner: Manner) -> SocketAddr {
+    start_for(2, manner)
+}
+
+/// Starts a server that does as told on so many connections, and only echoes on those after.
+fn start_for(connections: usize, manner: Manner) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let gate = Arc::new(RwLock::new(()));
     thread::spawn(move || {
         let mut stall_begun = false;
-        for stream in listener.incoming().map_while(Result::ok) {
-            let (manner, gate) = (manner.clone(), Arc::clone(&gate));
+        for (number, stream) in listener.incoming().map_while(Result::ok).enumerate() {
+            let manner = if number < connections { manner.clone() } else { Manner::Echo };
+            let gate = Arc::clone(&gate);
             if let Manner::Stall { after, stall } = manner
                 && !std::mem::replace(&mut stall_begun, true)
             {
