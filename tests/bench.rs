@@ -6,6 +6,8 @@ mod ended;
 mod http;
 #[path = "bench/lies.rs"]
 mod lies;
+#[path = "bench/machines.rs"]
+mod machines;
 #[path = "bench/opening.rs"]
 mod opening;
 #[path = "bench/own_server.rs"]

@@ -264,7 +264,8 @@ fn script(command: &str, place: &str, folder: &Folder) -> String {
         return format!("{script}{command}\n");
     }
     let subcommand = words.iter().skip_while(|word| *word != "resound").nth(1).unwrap();
-    let measures = subcommand == "bench" && !words.iter().any(|word| word == "compare");
+    let reads = |word: &String| word == "compare" || word == "merge";
+    let measures = subcommand == "bench" && !words.iter().any(reads);
     let starts_servers = words.iter().any(|word| word == "--server");
     for file in words.iter().filter_map(|word| word.strip_prefix('<')) {
         fs::write(folder.0.join(file), "some bytes, \n".repeat(20_000)).unwrap();

@@ -4,6 +4,7 @@
 //! frames of [`wire`] from the threads of [`engine`], compares what comes back ([`check`]), and measures
 //! ([`statistics`]); the results are a [`report`].
 
+pub(crate) mod barrier;
 pub(crate) mod check;
 pub(crate) mod engine;
 pub(crate) mod nanos;

@@ -16,12 +16,13 @@ use super::{
     engine::{plan::Plan, udp, worker},
     nanos::{Nanos, nanos, seconds},
     report::{
-        self, Configuration, Connections, Latency, Report, SCHEMA, ServerUsage, WindowReport,
-        live::Live, microseconds, warnings,
+        self, Configuration, Connections, Histograms, Latency, Report, SCHEMA, ServerUsage,
+        WindowReport, live::Live, merge::Merged, microseconds, warnings,
     },
     server::{Server, procfs::Usage, stop::Stop},
     statistics::{
         control::{Control, Phase},
+        hdr,
         outage::{self, Outage},
         record::{self, Message, Summary, Window},
     },
@@ -46,6 +47,15 @@ pub(crate) struct Outcome {
     pub(crate) server_end: Option<String>,
 }
 
+impl From<Merged> for Outcome {
+    fn from(merged: Merged) -> Self {
+        let Merged { report, windows, window } = merged;
+        let began = Duration::try_from_secs_f64(report.measured_from_s).unwrap_or_default();
+        let started = SystemTime::UNIX_EPOCH + began;
+        Self { report, started, window, windows, server_end: None }
+    }
+}
+
 /// Runs `plan`, and watches `server` meanwhile, if bench started it.
 ///
 /// # Errors
@@ -59,6 +69,9 @@ pub(crate) fn run(
     stop: &Stop,
 ) -> Result<Outcome, String> {
     let control = Arc::new(Control::new());
+    if plan.barrier.waits() {
+        control.hold_back();
+    }
     let (sender, messages) = mpsc::channel();
     let shared = Arc::new(plan.clone());
     let work = if *plan.wire() == Wire::Udp { udp::run } else { worker::run };
@@ -85,13 +98,25 @@ pub(crate) fn run(
     gathering.outcome(name)
 }
 
+/// How far a run has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Threads are opening connections.
+    Opening,
+    /// All connections are open, and the barrier is waited for.
+    Ready,
+    Loading,
+}
+
 /// What the threads have reported so far.
 #[derive(Debug)]
 struct Gathering<'a> {
     plan: &'a Plan,
     control: &'a Control,
     server: Option<&'a Server>,
+    /// When measuring began and ended, by the system's clock.
     started: SystemTime,
+    ended: Option<SystemTime>,
     windows: Vec<Window>,
     /// Windows handed on by each thread, whose sums are not shown yet.
     shown: usize,
@@ -99,8 +124,13 @@ struct Gathering<'a> {
     summaries: Vec<Summary>,
     filled: u32,
     missing: usize,
+    stage: Stage,
+    /// By how much the load began later than `--start-at`.
+    late: Duration,
     difference: Option<String>,
     stopped: bool,
+    /// Whether measuring has begun.
+    measuring: bool,
     usage: [Option<(Instant, Usage)>; 2],
     /// When the server is looked after next, and how it has ended.
     next_look: Instant,
@@ -114,14 +144,18 @@ impl<'a> Gathering<'a> {
             control,
             server,
             started: SystemTime::now(),
+            ended: None,
             windows: Vec::new(),
             shown: 0,
             total: record::histogram(),
             summaries: Vec::new(),
             filled: 0,
             missing: 0,
+            stage: Stage::Opening,
+            late: Duration::ZERO,
             difference: None,
             stopped: false,
+            measuring: false,
             usage: [None; 2],
             next_look: Instant::now(),
             server_end: None,
@@ -141,7 +175,7 @@ impl<'a> Gathering<'a> {
                     self.filled += 1;
                     self.missing += missing;
                     if self.filled == self.plan.threads {
-                        self.begin();
+                        self.ready(live)?;
                     }
                 }
                 Ok(Message::Window(window)) => self.window(*window),
@@ -155,6 +189,7 @@ impl<'a> Gathering<'a> {
                     return Err("a thread of the load has ended early".to_owned());
                 }
             }
+            self.begin_when_let_go();
             self.watch();
             self.look_after_server()?;
             self.show(live);
@@ -166,18 +201,45 @@ impl<'a> Gathering<'a> {
         Ok(())
     }
 
-    fn begin(&mut self) {
-        let start = self.control.now() + nanos(self.plan.warm_up);
-        self.started = SystemTime::now() + self.plan.warm_up;
-        if !self.stopped {
-            self.control.measure(start, start + nanos(self.plan.duration));
+    /// All connections are open: says so to whoever waits for it.
+    fn ready(&mut self, live: &mut Live) -> Result<(), String> {
+        self.stage = Stage::Ready;
+        let open = self.plan.connections + self.plan.hold - self.missing;
+        if let Some(line) = self.plan.barrier.ready(open)? {
+            live.announce(&line);
         }
+        Ok(())
     }
 
-    /// Reads the server's usage when measuring begins and when it ends.
+    /// Sets the times of the run, once the barrier lets it begin.
+    fn begin_when_let_go(&mut self) {
+        let now = self.control.now();
+        if self.stage != Stage::Ready || self.stopped {
+            return;
+        }
+        let Some((go, late)) = self.plan.barrier.begins(now) else { return };
+        self.stage = Stage::Loading;
+        self.late = late;
+        if self.plan.barrier.waits() {
+            self.control.let_go(go);
+        }
+        let start = go + nanos(self.plan.warm_up);
+        self.control.measure(start, start + nanos(self.plan.duration));
+    }
+
+    /// Reads the clock and the server's usage when measuring begins and when it ends.
     fn watch(&mut self) {
-        let phase = self.control.phase(self.control.now());
+        let now = self.control.now();
+        let phase = self.control.phase(now);
         let due = [phase >= Phase::Measuring, phase == Phase::After];
+        let ago = |time: Nanos| SystemTime::now() - Duration::from_nanos(now.saturating_sub(time));
+        if due[0] && !self.measuring {
+            self.measuring = true;
+            self.started = ago(self.control.start());
+        }
+        if due[1] && self.ended.is_none() {
+            self.ended = Some(ago(self.control.end()));
+        }
         for (usage, due) in self.usage.iter_mut().zip(due) {
             if due && usage.is_none() {
                 let used = self.server.and_then(Server::usage);
@@ -234,10 +296,11 @@ impl<'a> Gathering<'a> {
         let now = self.control.now();
         let start = self.control.start();
         match self.control.phase(now) {
-            Phase::Before if self.filled < self.plan.threads => {
-                live.filling(self.plan, self.control.open());
-            }
-            Phase::Before => live.warming_up(self.plan),
+            Phase::Before => match self.stage {
+                Stage::Opening => live.filling(self.plan, self.control.open()),
+                Stage::Ready => {}
+                Stage::Loading => live.warming_up(self.plan),
+            },
             Phase::Measuring | Phase::After => {
                 let window = nanos(self.plan.window());
                 // One tick later the threads have sent their messages.
@@ -259,9 +322,9 @@ impl<'a> Gathering<'a> {
             return Err("stopped before anything was measured".to_owned());
         }
         let length = nanos(self.plan.window());
-        let report = self.report(name, measured);
         let last = usize::try_from(measured.div_ceil(length.max(1))).unwrap_or(usize::MAX);
         self.windows.truncate(last.max(1));
+        let report = self.report(name, measured);
         Ok(Outcome {
             report,
             started: self.started,
@@ -295,10 +358,10 @@ impl<'a> Gathering<'a> {
             schema: SCHEMA,
             tool: concat!("resound ", env!("CARGO_PKG_VERSION")).to_owned(),
             name: name.to_owned(),
-            started_at: self
-                .started
-                .duration_since(SystemTime::UNIX_EPOCH)
-                .map_or(0, |since| since.as_secs()),
+            started_at: since_1970(self.started).as_secs(),
+            measured_from_s: since_1970(self.started).as_secs_f64(),
+            measured_to_s: since_1970(self.ended.unwrap_or_else(SystemTime::now)).as_secs_f64(),
+            late_s: self.late.as_secs_f64(),
             config: Configuration::from(plan),
             duration_s,
             ended_early: self.stopped,
@@ -323,6 +386,8 @@ impl<'a> Gathering<'a> {
             client_cpu_share: seconds(busiest) / duration_s,
             server: self.server_usage(all.frames),
             windows: self.window_reports(measured),
+            histograms: Some(self.histograms(&all)),
+            parts: Vec::new(),
             distribution: report::distribution(&self.total),
             ramp: None,
             warnings: Vec::new(),
@@ -352,6 +417,16 @@ impl<'a> Gathering<'a> {
             .collect()
     }
 
+    fn histograms(&self, all: &Window) -> Histograms {
+        Histograms {
+            latency: hdr::encode(&self.total),
+            windows: self.windows.iter().map(|window| hdr::encode(&window.latency)).collect(),
+            window_s: self.plan.window().as_secs_f64(),
+            connect: hdr::encode(&all.connecting),
+            send_lag: self.plan.rate.map(|_| hdr::encode(&all.lag)),
+        }
+    }
+
     fn server_usage(&self, frames: u64) -> Option<ServerUsage> {
         let [Some((began, before)), Some((ended, after))] = self.usage else { return None };
         let cpu = after.cpu.saturating_sub(before.cpu);
@@ -364,4 +439,8 @@ impl<'a> Gathering<'a> {
             context_switches: after.context_switches.saturating_sub(before.context_switches),
         })
     }
+}
+
+fn since_1970(time: SystemTime) -> Duration {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }

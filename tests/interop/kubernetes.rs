@@ -1,4 +1,4 @@
-//! The manifest in `deploy/`: Kubernetes' own schemas accept it, and the daemon that it describes does what it promises.
+//! The manifests in `deploy/`: Kubernetes' own schemas accept them, and what they start does what they promise.
 
 use std::{fs, path::Path};
 
@@ -12,16 +12,20 @@ use crate::{
     python, run,
 };
 
-/// The documents of the manifest, by kind.
-fn manifest() -> Option<impl Fn(&str) -> Value> {
+/// The documents of a manifest, by kind.
+fn documents(file: &str) -> Option<impl Fn(&str) -> Value> {
     let mut validate = python("kubernetes_validate", "kubernetes.py")?;
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/kubernetes.yaml");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(file);
     let printed = run(validate.arg(path));
     let documents: Vec<Value> = serde_json::from_str(&printed).unwrap();
     Some(move |kind: &str| {
         let found = documents.iter().find(|document| document["kind"] == kind);
         found.unwrap_or_else(|| panic!("no {kind}")).clone()
     })
+}
+
+fn manifest() -> Option<impl Fn(&str) -> Value> {
+    documents("kubernetes.yaml")
 }
 
 /// `name` among objects that have one.
@@ -132,4 +136,60 @@ fn the_daemon_of_the_manifest_answers_its_probes_and_is_not_ready_while_it_drain
     daemon.signal(Signal::TERM);
     eventually("it is not ready", || probe("readinessProbe") == "503");
     assert_eq!(probe("livenessProbe"), "200");
+}
+
+/// What `kubectl logs` shows of a pod of the Job: its two outputs, line by line as they came.
+fn log_of_a_pod(arguments: &[String], address: &str, start: &str) -> String {
+    let mut command = resound();
+    command.args(arguments.iter().map(|word| {
+        let word = word.replace("$(START_AT)", start).replace("--duration=30s", "--duration=1s");
+        word.replace("frames://resound:30000", address)
+    }));
+    let mut shell = foreign(Path::new("sh"));
+    shell.args(["-c", "exec \"$0\" \"$@\" 2>&1"]).arg(command.get_program());
+    run(shell.args(command.get_args()))
+}
+
+#[test]
+fn the_pods_of_the_job_begin_together_and_their_logs_are_merged() {
+    let Some(manifest) = documents("bench-job.yaml") else { return };
+    let job = &manifest("Job")["spec"];
+    assert_eq!(job["completionMode"], "Indexed");
+    assert_eq!(job["completions"], job["parallelism"], "all at the same time");
+    let pods = usize::try_from(job["completions"].as_u64().unwrap()).unwrap();
+    let container = &job["template"]["spec"]["containers"][0];
+    assert_eq!(container["image"], concat!("resound:", env!("CARGO_PKG_VERSION")));
+    let words = container["args"].as_array().unwrap();
+    let words: Vec<String> = words.iter().map(|word| word.as_str().unwrap().to_owned()).collect();
+    assert_eq!(container["env"][0]["name"], "START_AT");
+
+    // As in docs/many-machines.md, where `date` prints the time.
+    let daemon = Daemon::frames(&[]);
+    let (address, start) = (
+        daemon.address(0),
+        run(foreign(Path::new("date")).args(["-u", "-d", "8 seconds", "+%FT%TZ"])),
+    );
+    let logs: Vec<String> = std::thread::scope(|scope| {
+        let start = start.trim();
+        let pods: Vec<_> =
+            (0..pods).map(|_| scope.spawn(|| log_of_a_pod(&words, address, start))).collect();
+        pods.into_iter().map(|pod| pod.join().unwrap()).collect()
+    });
+    let folder = std::env::temp_dir().join(format!("resound-job-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let mut merge = resound();
+    merge.args(["bench", "merge", "--json", "-"]);
+    for (index, log) in logs.iter().enumerate() {
+        let (log_file, json) =
+            (folder.join(format!("{index}.log")), folder.join(index.to_string()));
+        fs::write(&log_file, log).unwrap();
+        let sed = run(foreign(Path::new("sed")).args(["-n", "/^{$/,/^}$/p"]).arg(log_file));
+        fs::write(&json, sed).unwrap();
+        merge.arg(json);
+    }
+    let merged: Value = serde_json::from_str(&run(&mut merge)).unwrap();
+    fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(merged["parts"].as_array().unwrap().len(), pods);
+    assert_eq!(merged["config"]["connections"], 250 * pods);
+    assert_eq!(merged["errors"], 0, "{merged}");
 }

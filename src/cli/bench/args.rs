@@ -1,6 +1,9 @@
 //! The arguments of `resound bench`, and the plan made from them.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
 
 use clap::ValueEnum;
 use resound::Endpoint;
@@ -9,6 +12,7 @@ use crate::{
     cli::descriptors,
     common::units::Time,
     load::{
+        barrier::{self, Barrier, Go},
         engine::{
             pace::Arrivals,
             plan::{Plan, has_many_sources},
@@ -85,6 +89,42 @@ enum ArrivalsArg {
     Poisson,
 }
 
+/// What is waited for between the last connect and the first frame, so that several processes begin together.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Several machines")]
+pub(super) struct BarrierArgs {
+    /// Open the connections now, and begin the load, with its warm-up, at this time: RFC 3339 with an offset
+    /// (2030-01-31T18:00:00Z), or seconds since 1970 (`date -d '30 seconds' +%s`)
+    #[arg(long, value_name = "TIME", value_parser = barrier::point, conflicts_with = "ramp")]
+    start_at: Option<SystemTime>,
+
+    /// Open the connections now, and begin the load when this file exists
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["start_at", "ramp"])]
+    go_file: Option<PathBuf>,
+
+    /// Write this file when all connections are open; a line on standard error says so, too
+    #[arg(long, value_name = "FILE", conflicts_with = "ramp")]
+    ready_file: Option<PathBuf>,
+}
+
+impl BarrierArgs {
+    /// Checks the time and the files.
+    ///
+    /// # Errors
+    ///
+    /// As [`Barrier::prepare`].
+    pub(super) fn barrier(self) -> Result<Barrier, String> {
+        let go = match (self.start_at, self.go_file) {
+            (Some(time), _) => Go::At(time),
+            (None, Some(file)) => Go::File(file),
+            (None, None) => Go::AtOnce,
+        };
+        let barrier = Barrier { ready_file: self.ready_file, go };
+        barrier.prepare()?;
+        Ok(barrier)
+    }
+}
+
 /// Where the result goes.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Result")]
@@ -104,10 +144,6 @@ pub(super) struct OutputArgs {
     /// Exit with code 3 if this condition is met: p99>5ms, errors>0, rate<100k; repeatable
     #[arg(long, value_name = "CONDITION")]
     pub(super) fail_if: Vec<Condition>,
-
-    /// Show no progress
-    #[arg(long, short)]
-    pub(super) quiet: bool,
 }
 
 /// Descriptors that are not connections: standard streams, polls, timers.
@@ -189,6 +225,7 @@ impl LoadArgs {
             sources,
             threads: self.threads,
             timeout: self.timeout.map_or(usual_timeout, |time| time.0),
+            barrier: Barrier::default(),
         })
     }
 

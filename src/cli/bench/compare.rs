@@ -2,18 +2,15 @@
 
 use std::{
     fmt::{self, Write},
-    fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
 };
 
-use serde_json::Value;
-
-use super::output::say;
+use super::{output::say, saved};
 use crate::{
     cli::Failure,
     load::{
-        report::{Report, SCHEMA, WindowReport},
+        report::{Report, WindowReport},
         statistics::interval::{self, Change},
         units::{Micros, Rate},
     },
@@ -84,7 +81,7 @@ impl CompareArgs {
     pub(super) fn run(&self) -> Result<ExitCode, Failure> {
         let mut entries = Vec::new();
         for (file, path) in self.reports.iter().enumerate() {
-            let reports = read(path).map_err(Failure::Failed)?;
+            let reports = saved::read(path).map_err(Failure::Failed)?;
             entries.extend(by_server(&path.display().to_string(), file, reports));
         }
         if entries.len() < 2 {
@@ -100,38 +97,6 @@ impl CompareArgs {
         say(&table)?;
         Ok(ExitCode::SUCCESS)
     }
-}
-
-/// The reports in a file: one, or the array that `bench versus` writes.
-fn read(path: &Path) -> Result<Vec<Report>, String> {
-    let name = path.display();
-    let text = fs::read_to_string(path).map_err(|error| format!("{name}: {error}"))?;
-    let value: Value = serde_json::from_str(&text)
-        .map_err(|error| format!("{name} is no JSON: {error}; {REMEDY}"))?;
-    match value {
-        Value::Array(values) if values.is_empty() => {
-            Err(format!("{name} holds no report; {REMEDY}"))
-        }
-        Value::Array(values) => {
-            values.into_iter().map(|value| report(&name.to_string(), value)).collect()
-        }
-        value => report(&name.to_string(), value).map(|report| vec![report]),
-    }
-}
-
-const REMEDY: &str = "give files that resound bench --json has written";
-
-fn report(name: &str, value: Value) -> Result<Report, String> {
-    match value.get("schema").and_then(Value::as_u64) {
-        Some(schema) if schema == u64::from(SCHEMA) => {}
-        Some(schema) => {
-            return Err(format!(
-                "{name} has schema {schema}, and this resound knows {SCHEMA}; measure both with the same version"
-            ));
-        }
-        None => return Err(format!("{name} is no report; {REMEDY}")),
-    }
-    serde_json::from_value(value).map_err(|error| format!("{name} is no report: {error}; {REMEDY}"))
 }
 
 /// One entry for each server in a file, in the order of their first rounds.
@@ -236,22 +201,12 @@ pub(super) fn verdict(change: Change, threshold: f64, more_is_better: bool) -> S
 
 /// The differences between the loads, which may explain those between the results.
 fn different_loads(base: &Report, other: &Report) -> Vec<String> {
-    let (a, b) = (&base.config, &other.config);
-    let rate =
-        |rate: Option<f64>| rate.map_or_else(|| "none".to_owned(), |rate| Rate(rate).to_string());
-    let number = |n: Option<u32>| n.map_or_else(|| "none".to_owned(), |n| n.to_string());
-    [
-        ("--connections", a.connections.to_string(), b.connections.to_string()),
-        ("--depth", number(a.depth), number(b.depth)),
-        ("--size", a.size.clone(), b.size.clone()),
-        ("--rate", rate(a.rate), rate(b.rate)),
-        ("--churn", format!("{:?}", a.churn), format!("{:?}", b.churn)),
-        ("--threads", a.threads.to_string(), b.threads.to_string()),
-    ]
-    .into_iter()
-    .filter(|(_, a, b)| a != b)
-    .map(|(flag, a, b)| format!("{flag} was {a} for the first and {b} for this one"))
-    .collect()
+    let differences = base.config.differences(&other.config).into_iter();
+    differences
+        .map(|(flag, base, other)| {
+            format!("{flag} was {base} for the first and {other} for this one")
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -4,34 +4,29 @@
 
 mod args;
 mod compare;
+mod merge;
 mod output;
+mod saved;
 mod versus;
 
-use std::{
-    io::{self, Write},
-    path::Path,
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use self::{
-    args::{LoadArgs, OutputArgs},
-    output::{failures, save, say},
+    args::{BarrierArgs, LoadArgs, OutputArgs},
+    output::conclude,
 };
 use super::{Failure, cannot};
 use crate::load::{
+    engine::plan::Plan,
     ramp,
-    report::{condition::Condition, html, live::Live, text},
-    run::{self, Outcome},
+    report::{condition::Condition, live::Live},
+    run,
     server::{Server, stop::Stop},
-    statistics::hdr,
     wire::target::Target,
 };
 
 /// The server's default address.
 const ADDRESS: &str = "127.0.0.1:30000";
-
-/// The exit code when a condition of `--fail-if` is met.
-const GATE: u8 = 3;
 
 /// Load a server, check every byte that comes back, and measure
 #[derive(Debug, clap::Args)]
@@ -59,12 +54,20 @@ pub(crate) struct BenchArgs {
     server: Option<String>,
 
     #[command(flatten)]
+    barrier: BarrierArgs,
+
+    #[command(flatten)]
     output: OutputArgs,
+
+    /// Show no progress
+    #[arg(long, short, help_heading = "Result")]
+    quiet: bool,
 }
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Compare(compare::CompareArgs),
+    Merge(merge::MergeArgs),
     Versus(Box<versus::VersusArgs>),
 }
 
@@ -77,6 +80,7 @@ Examples:
   resound bench --churn 10 --server 'resound serve --listen frames://127.0.0.1:0'
   resound bench -z 5s --fail-if 'p99>5ms' --fail-if 'errors>0'
   resound bench compare before.json after.json
+  resound bench merge one.json two.json    one report of several machines
   resound bench versus raw:// --server 'resound serve -l raw://:0' --server './other {port}'
 
 Exit codes: 0 measured; 1 not measured, wrong bytes came back, connections could not be opened, or the server ended or hung; \
@@ -86,6 +90,7 @@ impl BenchArgs {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         match self.command {
             Some(Command::Compare(compare)) => compare.run(),
+            Some(Command::Merge(merge)) => merge.run(),
             Some(Command::Versus(versus)) => versus.run(),
             None => self.bench(),
         }
@@ -107,8 +112,9 @@ impl BenchArgs {
             if self.ramp.is_some() { self.load.clone().for_steps() } else { self.load.clone() };
         // Report wrong arguments before anything is started.
         let plan = load.plan(&address).map_err(Failure::Usage)?;
+        let barrier = self.barrier.barrier().map_err(Failure::Usage)?;
         let stop = Stop::on_signals().map_err(|error| cannot("catch signals", &error))?;
-        let mut live = Live::new(self.output.quiet);
+        let mut live = Live::new(self.quiet);
         let server = self
             .server
             .as_deref()
@@ -118,6 +124,7 @@ impl BenchArgs {
             None => plan,
             Some(server) => load.plan(&address.at(&server.place)).map_err(Failure::Failed)?,
         };
+        let plan = Plan { barrier, ..plan };
         let name =
             server.as_ref().map_or_else(|| plan.target.to_string(), |server| server.name.clone());
         let outcome = match &self.ramp {
@@ -127,46 +134,7 @@ impl BenchArgs {
             }
         };
         drop(server);
-        conclude(&outcome.map_err(Failure::Failed)?, &self.output)
+        let outcome = outcome.map_err(Failure::Failed)?;
+        conclude(&outcome, &self.output)
     }
-}
-
-/// Writes the reports. Returns the exit code.
-fn conclude(outcome: &Outcome, output: &OutputArgs) -> Result<ExitCode, Failure> {
-    let report = &outcome.report;
-    let text = text::text(report).map_err(|error| Failure::Failed(error.to_string()))?;
-    let mut json = serde_json::to_string_pretty(report)
-        .map_err(|error| Failure::Failed(format!("the report as JSON: {error}")))?;
-    json.push('\n');
-    match output.json.as_deref() {
-        // Standard output is for the data.
-        Some(path) if path == Path::new("-") => {
-            // Even if standard output is closed, the exit code still depends on the data.
-            let _ = io::stderr().write_all(text.as_bytes());
-            say(&json)?;
-        }
-        Some(path) => {
-            say(&text)?;
-            save(path, "--json", |file| file.write_all(json.as_bytes()))?;
-        }
-        None => say(&text)?,
-    }
-    if let Some(path) = &output.report {
-        let page = html::page(report).map_err(|error| Failure::Failed(error.to_string()))?;
-        save(path, "--report", |file| file.write_all(page.as_bytes()))?;
-    }
-    if let Some(path) = &output.hdr {
-        save(path, "--hdr", |file| {
-            hdr::write(file, outcome.started, outcome.window, &outcome.windows)
-        })?;
-    }
-    let mut code = ExitCode::SUCCESS;
-    if failures(report) > 0 || report.answered() == 0 && report.connections.held == 0 {
-        code = ExitCode::FAILURE;
-    }
-    for condition in output.fail_if.iter().filter(|condition| condition.holds(report)) {
-        let _ = writeln!(io::stderr(), "--fail-if {condition}: the condition is met");
-        code = ExitCode::from(GATE);
-    }
-    Ok(code)
 }

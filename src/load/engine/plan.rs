@@ -8,7 +8,10 @@ use std::{
 use resound::Endpoint;
 
 use super::{pace::Arrivals, traffic::Discipline};
-use crate::load::wire::{protocol::Wire, size::Sizes, target::Target};
+use crate::load::{
+    barrier::Barrier,
+    wire::{protocol::Wire, size::Sizes, target::Target},
+};
 
 /// One run.
 #[derive(Debug, Clone)]
@@ -30,6 +33,8 @@ pub(crate) struct Plan {
     pub(crate) sources: usize,
     pub(crate) threads: u32,
     pub(crate) timeout: Duration,
+    /// What is waited for between the last connect and the first frame.
+    pub(crate) barrier: Barrier,
 }
 
 /// Connections from one source address. It has many more ports, but other programs on the machine use some, and a port

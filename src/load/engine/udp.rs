@@ -172,6 +172,9 @@ impl Datagrams {
 
     fn work(mut self) -> Result<(), String> {
         self.recorder.tell(Message::Filled { missing: 0 });
+        let mut events = Events::with_capacity(EVENTS);
+        let mut scratch = vec![0; SCRATCH];
+        self.wait_until_let_go(&mut events, &mut scratch)?;
         let now = self.recorder.now();
         self.answered = now;
         let (plan, thread) = (self.job.plan.clone(), self.job.thread);
@@ -186,8 +189,6 @@ impl Datagrams {
                 }
             }
         }
-        let mut events = Events::with_capacity(EVENTS);
-        let mut scratch = vec![0; SCRATCH];
         loop {
             let now = self.recorder.now();
             let in_flight = self.in_flight();
@@ -196,7 +197,7 @@ impl Datagrams {
             }
             self.send_what_is_due(now)?;
             self.expire(now)?;
-            self.turn(now, &mut events, &mut scratch)?;
+            self.turn(now, Nanos::MAX, &mut events, &mut scratch)?;
         }
         let end = self.recorder.control().end();
         self.sending = false;
@@ -209,7 +210,7 @@ impl Datagrams {
             }
             self.next_expiry = self.next_expiry.min(now);
             self.expire(now)?;
-            self.turn(now, &mut events, &mut scratch)?;
+            self.turn(now, Nanos::MAX, &mut events, &mut scratch)?;
         }
         let mut unsent = 0;
         let now = self.recorder.now();
@@ -220,6 +221,18 @@ impl Datagrams {
         }
         self.recorder.finish(unsent, 0, self.outages.until(now));
         Ok(())
+    }
+
+    /// Sends nothing before the barrier lets it, or the run is stopped.
+    fn wait_until_let_go(&mut self, events: &mut Events, scratch: &mut [u8]) -> Result<(), String> {
+        loop {
+            let now = self.recorder.now();
+            let go = self.recorder.control().go();
+            if now >= go || self.recorder.tick(now, 0) == Phase::After {
+                return Ok(());
+            }
+            self.turn(now, go, events, scratch)?;
+        }
     }
 
     fn in_flight(&self) -> u64 {
@@ -322,8 +335,16 @@ impl Datagrams {
         Ok(())
     }
 
-    fn turn(&mut self, now: Nanos, events: &mut Events, scratch: &mut [u8]) -> Result<(), String> {
+    /// Polls, until `latest` at most.
+    fn turn(
+        &mut self,
+        now: Nanos,
+        latest: Nanos,
+        events: &mut Events,
+        scratch: &mut [u8],
+    ) -> Result<(), String> {
         let until = (now + LONGEST_WAIT).min(self.recorder.window_end().max(now + 1_000_000));
+        let until = until.min(latest);
         let mut wait = Duration::from_nanos(until - now);
         if let Some(pace) = &self.pace {
             let due = Duration::from_nanos(pace.next().saturating_sub(now));

@@ -63,6 +63,16 @@ pub(crate) fn run(job: Job) {
     }
 }
 
+/// How far a thread has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Connections are being opened.
+    Opening,
+    /// They are open, and the other threads or a barrier are waited for.
+    Ready,
+    Loading,
+}
+
 /// A connection that is to be opened.
 #[derive(Debug, Clone, Copy)]
 struct Vacancy {
@@ -89,7 +99,7 @@ struct Worker {
     wanted: usize,
     /// The number of open connections that the main thread was told last.
     told: usize,
-    filled: bool,
+    stage: Stage,
     outages: Outages,
     pace: Option<Pace>,
     times: Vec<Nanos>,
@@ -136,7 +146,7 @@ impl Worker {
             connecting: 0,
             wanted: busy + idle,
             told: 0,
-            filled: false,
+            stage: Stage::Opening,
             outages: Outages::default(),
             pace: None,
             times: Vec::new(),
@@ -162,8 +172,11 @@ impl Worker {
                 break;
             }
             self.connect(now)?;
-            if !self.filled {
+            if self.stage == Stage::Opening {
                 self.fill(now);
+            }
+            if self.stage == Stage::Ready {
+                self.begin_when_let_go(now);
             }
             self.send_what_is_due(now);
             self.give_up(now);
@@ -248,12 +261,11 @@ impl Worker {
 
     /// An attempt to connect, or a connection, has failed in this way.
     fn not_opened(&mut self, fault: Fault) {
-        let filled = self.filled;
         let load = self.load();
         load.opening.failed();
         let lost = load.lost;
         let refused = matches!(fault, Fault::Refused | Fault::Unreachable);
-        if filled && refused && load.open == 0 {
+        if load.open == 0 && refused && self.stage != Stage::Opening {
             self.outages.begin(Fault::Ended, lost);
         }
     }
@@ -299,7 +311,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Lets the load begin once all connections are open, or the others are given up.
+    /// Reports that all connections are open, or that the others are given up.
     fn fill(&mut self, now: Nanos) {
         let open = self.served();
         let missing = self.wanted.saturating_sub(open);
@@ -312,14 +324,23 @@ impl Worker {
         if !load.opening.is_over(open, missing, now, patience) {
             return;
         }
-        self.filled = true;
+        self.stage = Stage::Ready;
         let all = self.vacant.len();
         self.vacant.retain(|vacancy| vacancy.role == Role::Busy);
         self.wanted -= all - self.vacant.len();
         let load = self.load();
         load.recorder.tell(Message::Filled { missing });
+    }
+
+    /// Sends the first frames, once the barrier lets them go.
+    fn begin_when_let_go(&mut self, now: Nanos) {
+        let load = self.load();
+        if now < load.recorder.control().go() {
+            return;
+        }
         load.answered = now;
         load.sending = true;
+        self.stage = Stage::Loading;
         for token in self.load().tokens(Role::Busy) {
             self.reactor.speak(token, |load, out| load.begin(token, out));
         }
@@ -367,7 +388,7 @@ impl Worker {
             let (sent, answered) = (load.sent, load.answered);
             // A few frames that do not come back, while all others do, are no evidence that the server is behind.
             let all = sent >= answered && now.saturating_sub(answered) >= timeout;
-            if self.filled && expired && all {
+            if self.stage == Stage::Loading && expired && all {
                 self.outages.begin(Fault::Hung, answered);
             }
             self.outages.answered(answered);
@@ -398,6 +419,9 @@ impl Worker {
         }
         if condemned {
             until = now;
+        }
+        if self.stage == Stage::Ready {
+            until = until.min(self.load().recorder.control().go().max(now));
         }
         let mut wait = Duration::from_nanos(until.saturating_sub(now));
         if let Some(pace) = &self.pace

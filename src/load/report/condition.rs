@@ -164,6 +164,9 @@ pub(crate) mod tests {
             tool: "resound 0".to_owned(),
             name: "test".to_owned(),
             started_at: 0,
+            measured_from_s: 0.0,
+            measured_to_s: 10.0,
+            late_s: 0.0,
             config: Configuration {
                 target: "frames://127.0.0.1:1".to_owned(),
                 connections: 10,
@@ -213,6 +216,8 @@ pub(crate) mod tests {
             server: None,
             windows: Vec::new(),
             distribution: Vec::new(),
+            histograms: None,
+            parts: Vec::new(),
             ramp: None,
             warnings: Vec::new(),
         }

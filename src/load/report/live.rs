@@ -72,6 +72,13 @@ impl Live {
         }
     }
 
+    /// Writes a line that somebody waits for, also if no progress is to be shown.
+    pub(crate) fn announce(&mut self, line: &str) {
+        self.clear();
+        // If standard error is closed, nobody waits for it.
+        let _ = io::stderr().write_all(line.as_bytes());
+    }
+
     pub(crate) fn warming_up(&mut self, plan: &Plan) {
         self.state(format!("warming up for {:?}", plan.warm_up));
     }

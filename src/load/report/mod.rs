@@ -4,6 +4,7 @@ pub(crate) mod chart;
 pub(crate) mod condition;
 pub(crate) mod html;
 pub(crate) mod live;
+pub(crate) mod merge;
 pub(crate) mod text;
 pub(crate) mod warnings;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     check::fault::{Fault, Faults},
     engine::plan::Plan,
+    units::Rate,
 };
 
 /// Raised when a field changes its meaning or goes; new fields do not raise it.
@@ -29,6 +31,14 @@ pub(crate) struct Report {
     pub(crate) name: String,
     /// Seconds since 1970.
     pub(crate) started_at: u64,
+    /// The measurement by the machine's clock, in seconds since 1970.
+    #[serde(default)]
+    pub(crate) measured_from_s: f64,
+    #[serde(default)]
+    pub(crate) measured_to_s: f64,
+    /// By how much the load began later than `--start-at`.
+    #[serde(default)]
+    pub(crate) late_s: f64,
     pub(crate) config: Configuration,
     pub(crate) duration_s: f64,
     pub(crate) ended_early: bool,
@@ -60,6 +70,12 @@ pub(crate) struct Report {
     pub(crate) windows: Vec<WindowReport>,
     /// The latency distribution: points `[share of frames, microseconds]`.
     pub(crate) distribution: Vec<(f64, f64)>,
+    /// What the latencies above were computed from.
+    #[serde(default)]
+    pub(crate) histograms: Option<Histograms>,
+    /// The reports that were merged into this one.
+    #[serde(default)]
+    pub(crate) parts: Vec<Part>,
     pub(crate) ramp: Option<Ramp>,
     pub(crate) warnings: Vec<String>,
 }
@@ -109,6 +125,61 @@ impl From<&Plan> for Configuration {
             timeout_s: plan.timeout.as_secs_f64(),
         }
     }
+}
+
+impl Configuration {
+    /// The settings that differ: the flag, its value here, and the other's.
+    pub(crate) fn differences(&self, other: &Self) -> Vec<(&'static str, String, String)> {
+        fn shown<T: ToString>(value: Option<T>) -> String {
+            value.map_or_else(|| "none".to_owned(), |value| value.to_string())
+        }
+        let settings = |config: &Self| {
+            [
+                ("--connections", config.connections.to_string()),
+                ("--depth", shown(config.depth)),
+                ("--size", config.size.clone()),
+                ("--rate", shown(config.rate.map(Rate))),
+                ("--arrivals", shown(config.arrivals.as_ref())),
+                ("--duration", format!("{}s", config.duration_s)),
+                ("--warm-up", format!("{}s", config.warm_up_s)),
+                ("--churn", shown(config.churn)),
+                ("--connect-rate", shown(config.connect_rate.map(Rate))),
+                ("--hold", config.hold.to_string()),
+                ("--threads", config.threads.to_string()),
+                ("--timeout", format!("{}s", config.timeout_s)),
+            ]
+        };
+        let pairs = settings(self).into_iter().zip(settings(other));
+        let differs = pairs.filter(|((_, here), (_, there))| here != there);
+        differs.map(|((flag, here), (_, there))| (flag, here, there)).collect()
+    }
+}
+
+/// The distributions of a run in nanoseconds, each as HdrHistogram's compressed encoding in base64.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Histograms {
+    pub(crate) latency: String,
+    /// The latencies of each window, the last of which may be shorter.
+    pub(crate) windows: Vec<String>,
+    pub(crate) window_s: f64,
+    pub(crate) connect: String,
+    pub(crate) send_lag: Option<String>,
+}
+
+/// One of the reports that were merged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Part {
+    /// Its file.
+    pub(crate) file: String,
+    pub(crate) measured_from_s: f64,
+    pub(crate) measured_to_s: f64,
+    pub(crate) connections: usize,
+    pub(crate) frames: u64,
+    pub(crate) frames_per_s: f64,
+    pub(crate) p50_us: f64,
+    pub(crate) p99_us: f64,
+    pub(crate) errors: u64,
+    pub(crate) client_cpu_share: f64,
 }
 
 /// Times in microseconds; all 0 where nothing was measured.

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use resound::plural::{Plural, connections};
 
-use super::{Ramp, Report};
+use super::{Part, Ramp, Report};
 use crate::load::{
     check::fault::Fault,
     units::{Bytes, Micros, Rate},
@@ -47,6 +47,10 @@ pub(crate) fn text(report: &Report) -> Result<String, fmt::Error> {
                 format!("peak memory {peak}, {switches:.1} context switches per 1000 frames");
             line(&mut out, "server", rest)?;
         }
+    }
+    if !report.parts.is_empty() {
+        out.push('\n');
+        parts(&mut out, &report.parts)?;
     }
     if let Some(ramp) = &report.ramp {
         out.push('\n');
@@ -95,6 +99,9 @@ pub(crate) fn heading(report: &Report) -> String {
     }
     if config.threads > 1 {
         let _ = write!(text, ", {}", Plural(config.threads, ["thread", "threads"]));
+    }
+    if !report.parts.is_empty() {
+        let _ = write!(text, ", {} merged", Plural(report.parts.len(), ["report", "reports"]));
     }
     text
 }
@@ -163,6 +170,29 @@ fn errors(out: &mut String, report: &Report) -> fmt::Result {
         if count > 0 {
             line(out, "", format!("{count:>8} {:<12}{}", fault.name(), fault.means()))?;
         }
+    }
+    Ok(())
+}
+
+/// A row for each report that was merged.
+fn parts(out: &mut String, parts: &[Part]) -> fmt::Result {
+    writeln!(
+        out,
+        "  {:>11}{:>10}{:>10}{:>10}{:>8}{:>8}",
+        "connections", "rate", "p50", "p99", "errors", "client"
+    )?;
+    for part in parts {
+        writeln!(
+            out,
+            "  {:>11}{:>8}/s{:>10}{:>10}{:>8}{:>6.0} %  {}",
+            part.connections,
+            Rate(part.frames_per_s).to_string(),
+            Micros(part.p50_us),
+            Micros(part.p99_us),
+            part.errors,
+            part.client_cpu_share * 100.0,
+            part.file
+        )?;
     }
     Ok(())
 }

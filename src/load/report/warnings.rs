@@ -21,6 +21,7 @@ const ACHIEVED: f64 = 0.99;
 /// The warnings about `report`; `missing` connections could not be opened.
 pub(crate) fn warnings(report: &Report, missing: usize) -> Vec<String> {
     let found = [
+        late(report),
         down(report),
         omission(report),
         saturation(report),
@@ -33,6 +34,17 @@ pub(crate) fn warnings(report: &Report, missing: usize) -> Vec<String> {
         pauses(report),
     ];
     found.into_iter().flatten().collect()
+}
+
+/// Other processes with the same `--start-at` had begun before.
+fn late(report: &Report) -> Option<String> {
+    (report.late_s > 0.0).then(|| {
+        format!(
+            "the load began {:.2} s later than --start-at: the connections were not open in time. Start it with more time \
+             ahead, or raise --connect-rate",
+            report.late_s
+        )
+    })
 }
 
 /// A rate over a time in which there was no server is no rate of the server's.
@@ -255,6 +267,9 @@ mod tests {
             assert!(text.contains(says), "{text}");
         }
         assert!(warnings(&report(), 3)[0].contains("3 of 10 connections"));
+        let mut late = report();
+        late.late_s = 1.5;
+        assert!(said(&late).contains("1.50 s later than --start-at"), "{}", said(&late));
         let mut down = report();
         (down.frames, down.duration_s, down.down_s) = (1_000, 10.0, 8.0);
         assert!(

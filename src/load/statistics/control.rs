@@ -1,4 +1,4 @@
-//! What all threads of a run share: one clock, and when measuring begins and ends.
+//! What all threads of a run share: one clock, when sending begins, and when measuring begins and ends.
 
 use std::{
     sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -13,7 +13,7 @@ const NEVER: Nanos = Nanos::MAX;
 /// The phase of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
-    /// Connections are being opened, or the warm-up goes on.
+    /// Connections are being opened, a barrier is waited for, or the warm-up goes on.
     Before,
     /// What happens now counts.
     Measuring,
@@ -25,6 +25,8 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 pub(crate) struct Control {
     epoch: Instant,
+    /// Nothing is sent earlier.
+    go: AtomicU64,
     start: AtomicU64,
     end: AtomicU64,
     /// Connections that are open, as long as they are being opened.
@@ -35,6 +37,7 @@ impl Control {
     pub(crate) fn new() -> Self {
         Self {
             epoch: Instant::now(),
+            go: AtomicU64::new(0),
             start: AtomicU64::new(NEVER),
             end: AtomicU64::new(NEVER),
             open: AtomicUsize::new(0),
@@ -43,6 +46,21 @@ impl Control {
 
     pub(crate) fn now(&self) -> Nanos {
         nanos(self.epoch.elapsed())
+    }
+
+    /// A thread whose connections are open waits until [`let_go`](Self::let_go) gives the time.
+    pub(crate) fn hold_back(&self) {
+        self.go.store(NEVER, Relaxed);
+    }
+
+    /// All threads may send from `go` on.
+    pub(crate) fn let_go(&self, go: Nanos) {
+        self.go.store(go, Relaxed);
+    }
+
+    /// From when on a thread whose connections are open may send; [`Nanos::MAX`] until that is known.
+    pub(crate) fn go(&self) -> Nanos {
+        self.go.load(Relaxed)
     }
 
     /// Measures from `start` to `end`.
