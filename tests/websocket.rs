@@ -1,10 +1,12 @@
 //! `ws`: the subjects of the Autobahn test suite's case list, the handshake, and any split alike.
 //!
-//! Case numbers are Autobahn's. Its sections 12 and 13 are about compression, which is never agreed
-//! on.
+//! Case numbers are Autobahn's. Its sections 12 and 13 are about compression: `websocket/deflate.rs`.
 
 #[path = "websocket/cases.rs"]
 mod cases;
+#[cfg(feature = "deflate")]
+#[path = "websocket/deflate.rs"]
+mod deflate;
 #[path = "common/drive.rs"]
 mod drive;
 #[path = "websocket/handshake.rs"]

@@ -22,23 +22,32 @@
 //! 1013 (try again later) is in the IANA registry that section 11.7 sets up. 1009 would tell the client that the message
 //! itself is too long, and not to send it again.
 //!
-//! 1003 is for endpoints that understand only some types of data, and is never sent. No extension is negotiated.
-//! `permessage-deflate` would measure the compressor, and its window costs memory for each connection. Of the
-//! subprotocols that a client offers, the first is accepted: an echo speaks them all, and browsers give up if they
+//! 1003 is for endpoints that understand only some types of data, and is never sent. Compression (RFC 7692) is agreed on
+//! if the listener has it ([`WebSocket::deflate`], feature `deflate`): a compressed message goes back in the bytes in which
+//! it came, after a check that inflates it. No other extension is negotiated. Of the subprotocols that a client offers, the first is accepted: an echo speaks them all, and browsers give up if they
 //! offered some and got none. The `Origin` is not checked: there is nothing here to protect from another site's scripts.
 //!
 //! Why this is not a library: `docs/websocket.md`.
 
+#[cfg(feature = "deflate")]
+mod deflate;
+mod failure;
 mod frame;
 mod handshake;
 mod message;
+#[cfg(not(feature = "deflate"))]
+mod uncompressed;
 mod utf8;
 
 use std::time::SystemTime;
 
+#[cfg(feature = "deflate")]
+use self::deflate::{Agreed, Deflate};
+#[cfg(not(feature = "deflate"))]
+use self::uncompressed::{Agreed, Deflate};
 use self::{
     frame::Opcode,
-    message::{Message, Turn, send_back},
+    message::{Compression, Message, Rules, Turn, send_back},
 };
 use super::{
     Ending, Next, Output, PerConnection, Protocol, Received, Refusal,
@@ -56,6 +65,8 @@ pub(super) const OFFER: Offer = Offer {
     about: "each whole WebSocket message comes back in its fragments (RFC 6455)",
     keys: &[
         ("max", "the longest message, all its fragments together; default --max-frame"),
+        #[cfg(feature = "deflate")]
+        deflate::KEY,
         BANNER,
         REPLY,
         TAG,
@@ -64,7 +75,9 @@ pub(super) const OFFER: Offer = Offer {
     make: |terms| {
         let (banner, reply) = (terms.banner.clone().map(Tag::new), terms.reply());
         let common = Common::new(terms.clock, terms.tag(), false);
-        Ok(Box::new(WebSocket { common, banner, reply, ..WebSocket::new(terms.max_in_memory()?) }))
+        let (deflate, web_socket) =
+            (Deflate::asked(terms)?, WebSocket::new(terms.max_in_memory()?));
+        Ok(Box::new(WebSocket { common, banner, reply, deflate, ..web_socket }))
     },
 };
 
@@ -78,6 +91,7 @@ pub struct WebSocket {
     common: Common,
     banner: Option<Tag>,
     reply: Option<Tag>,
+    deflate: Option<Deflate>,
     places: PerConnection<Place>,
 }
 
@@ -87,7 +101,7 @@ enum Place {
     Handshake,
     Open(Message),
     /// The input starts with this many bytes of frames of a whole message, which go back.
-    Answering(u32),
+    Answering(u32, Compression),
 }
 
 impl Default for WebSocket {
@@ -103,7 +117,18 @@ impl WebSocket {
     pub const fn new(max_message: u32) -> Self {
         // Pages of any origin may open a WebSocket: CORS does not apply to it.
         let common = Common::new(SystemTime::now, None, false);
-        Self { max_message, common, banner: None, reply: None, places: PerConnection::new() }
+        let places = PerConnection::new();
+        Self { max_message, common, banner: None, reply: None, deflate: None, places }
+    }
+
+    /// Agrees to `permessage-deflate` (RFC 7692) with clients that offer it. What a message inflates to counts against the
+    /// limit while it inflates. With `context_takeover` a message may refer to earlier ones; that costs 48 KiB for each such
+    /// connection, which count as memory of the connection, and it cannot be handed over. Default: not agreed to.
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub fn deflate(mut self, context_takeover: bool) -> Self {
+        self.deflate = Some(Deflate::new(context_takeover));
+        self
     }
 
     /// Says in the handshake's answer what answered, as `X-Served-By`.
@@ -141,8 +166,16 @@ impl WebSocket {
         input: &[u8],
         seen: usize,
         out: &mut Output,
-    ) -> Result<Option<usize>, Refusal> {
-        let accepted = match handshake::read(input, seen) {
+    ) -> Result<Option<(usize, Compression)>, Refusal> {
+        let accepted = handshake::read(input, seen).and_then(|accepted| {
+            let Some(accepted) = accepted else { return Ok(None) };
+            let agreed = match &self.deflate {
+                None => None,
+                Some(deflate) => deflate.agree(&accepted.extensions)?,
+            };
+            Ok(Some((accepted, agreed)))
+        });
+        let (accepted, agreed) = match accepted {
             Ok(None) => return Ok(None),
             Ok(Some(accepted)) => accepted,
             Err(rejected) => {
@@ -151,17 +184,22 @@ impl WebSocket {
                 return Err(rejected.problem.refusal);
             }
         };
-        accepted.write(self.common.to(connection), out.as_mut_vec());
+        accepted.write(agreed.as_ref(), self.common.to(connection), out.as_mut_vec());
         if let Some(banner) = &mut self.banner {
             text_message(banner.text(connection), out.as_mut_vec());
             banner.closed(connection);
         }
-        Ok(Some(accepted.head))
+        let mut compression = Compression::None;
+        if let (Some(deflate), Some(agreed)) = (&mut self.deflate, &agreed) {
+            deflate.opened(connection, agreed, out);
+            compression = Compression::Possible;
+        }
+        Ok(Some((accepted.head, compression)))
     }
 
     /// Answers the frames in `input`.
     fn frames(
-        &self,
+        &mut self,
         connection: Token,
         place: &mut Place,
         input: &[u8],
@@ -178,12 +216,12 @@ impl WebSocket {
             }
             let message = match place {
                 Place::Open(message) => message,
-                Place::Answering(left) => {
+                Place::Answering(left, compression) => {
                     let length = send_back(rest, out);
                     consumed += length;
                     *left = left.saturating_sub(u32::try_from(length).unwrap_or(u32::MAX));
                     if *left == 0 {
-                        *place = Place::Open(Message::default());
+                        *place = Place::Open(Message::none(*compression));
                         frames += 1;
                     }
                     continue;
@@ -191,7 +229,8 @@ impl WebSocket {
                 Place::Handshake => break Next::Handshake { need: 0 },
             };
             let before = out.bytes().len();
-            match message.turn(self.max_message, rest, out) {
+            let (max, deflate) = (self.max_message, self.deflate.as_mut());
+            match message.turn(Rules { connection, max, deflate }, rest, out) {
                 Ok(Turn::Control(length)) => consumed += length,
                 Ok(Turn::Message(length)) => {
                     if let Some(reply) = &self.reply {
@@ -202,11 +241,11 @@ impl WebSocket {
                 }
                 Ok(Turn::Held) => {}
                 Ok(Turn::Whole) => match &self.reply {
-                    None => *place = Place::Answering(message.held),
+                    None => *place = Place::Answering(message.held, message.next().compression),
                     Some(reply) => {
                         text_message(reply.text(connection), out.as_mut_vec());
                         (consumed, frames) = (consumed + message.held as usize, frames + 1);
-                        *place = Place::Open(Message::default());
+                        *message = message.next();
                     }
                 },
                 Ok(Turn::Closed(length)) => {
@@ -242,14 +281,16 @@ impl Protocol for WebSocket {
         let mut head = 0;
         if place == Place::Handshake {
             head = match self.shake_hands(connection, input, seen, out) {
-                Ok(Some(head)) => head,
+                Ok(Some((head, compression))) => {
+                    place = Place::Open(Message::none(compression));
+                    head
+                }
                 Ok(None) => {
                     self.places.insert(connection, place);
                     return Received::answered(0, 0, Next::Handshake { need: 0 });
                 }
                 Err(refusal) => return Received::answered(0, 0, Next::Refuse(refusal)),
             };
-            place = Place::Open(Message::default());
         }
         let mut received = self.frames(connection, &mut place, &input[head..], out);
         received.consumed += head;
@@ -281,6 +322,7 @@ impl Protocol for WebSocket {
     fn closed(&mut self, connection: Token, _: Reason) {
         self.common.closed(connection);
         self.banner.iter_mut().chain(&mut self.reply).for_each(|tag| tag.closed(connection));
+        self.deflate.iter_mut().for_each(|deflate| deflate.closed(connection));
         self.places.remove(connection);
     }
 
@@ -291,16 +333,21 @@ impl Protocol for WebSocket {
     /// Between two messages, and in the first frame of one. A message of which whole frames are held cannot be described:
     /// pings between them have been answered, and its text has been checked up to somewhere.
     fn describe(&self, connection: Token) -> Option<Vec<u8>> {
-        // The text of its replies is not in the description: the connection stays where it is.
-        if self.reply.is_some() {
+        // The text of its replies is not in the description, and neither is a window of earlier messages: the connection
+        // stays where it is.
+        let keeps_state = |deflate: &Deflate| deflate.keeps_state_of(connection);
+        if self.reply.is_some() || self.deflate.as_ref().is_some_and(keeps_state) {
             return None;
         }
         let mut state = Vec::new();
         state.push(match self.places.get(connection) {
             None => 0,
             Some(Place::Handshake) => 1,
-            Some(Place::Open(message)) if message.held == 0 => 2,
-            Some(Place::Open(_) | Place::Answering(_)) => return None,
+            Some(Place::Open(message)) if message.held == 0 => match message.compression {
+                Compression::None => 2,
+                Compression::Possible | Compression::Used => 3,
+            },
+            Some(Place::Open(_) | Place::Answering(..)) => return None,
         });
         put_text(self.common.describe(connection), &mut state);
         let banner = self.banner.as_ref().map_or("", |banner| banner.describe(connection));
@@ -314,14 +361,17 @@ impl Protocol for WebSocket {
             Some(0) => None,
             Some(1) => Some(Place::Handshake),
             // The text of a frame that is not whole is checked again from its start.
-            Some(2) => Some(Place::Open(Message::default())),
+            Some(2) => Some(Place::Open(Message::none(Compression::None))),
+            Some(3) if self.deflate.is_some() => {
+                Some(Place::Open(Message::none(Compression::Possible)))
+            }
             _ => return false,
         };
         let (Some(tag_text), Some(banner_text)) = (state.text(), state.text()) else {
             return false;
         };
         self.common.restore(connection, tag_text);
-        if place != Some(Place::Open(Message::default())) {
+        if !matches!(place, Some(Place::Open(_))) {
             self.banner.iter_mut().for_each(|banner| banner.restore(connection, banner_text));
         }
         place.into_iter().for_each(|place| {

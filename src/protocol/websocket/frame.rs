@@ -3,7 +3,7 @@
 //! ```text
 //!  bit 0   1 2 3   4–7      8      9–15
 //! ┌─────┬───────┬────────┬──────┬─────────┬──────────────────┬────────────┬─────────────
-//! │ FIN │ RSV 0 │ opcode │ MASK │ length  │ longer length    │ mask       │ payload
+//! │ FIN │ RSV   │ opcode │ MASK │ length  │ longer length    │ mask       │ payload
 //! │     │       │        │      │ 0–125   │ u16 if it is 126 │ 4 bytes,   │
 //! │     │       │        │      │         │ u64 if it is 127 │ if MASK    │
 //! └─────┴───────┴────────┴──────┴─────────┴──────────────────┴────────────┴─────────────
@@ -43,6 +43,8 @@ impl Opcode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) fin: bool,
+    /// RSV1, the first of the reserved bits: a compressed message begins (RFC 7692, section 6).
+    pub(super) compressed: bool,
     pub(super) opcode: Opcode,
     pub(super) mask: [u8; 4],
     /// Bytes of payload.
@@ -56,21 +58,38 @@ impl Head {
     pub(super) fn whole(&self) -> usize {
         usize::try_from(self.payload).map_or(usize::MAX, |bytes| bytes.saturating_add(self.length))
     }
+
+    /// Appends the head of a server's frame like this one, with this many bytes of payload.
+    pub(super) fn write(&self, payload: usize, out: &mut Vec<u8>) {
+        let at = out.len();
+        write_head(self.fin, self.opcode, payload, out);
+        out[at] |= u8::from(self.compressed) << 6;
+    }
 }
 
 /// Reads the head at the start of `input`; `None` if it is not all there. `in_message` says whether
-/// a message has begun whose last frame has not come.
+/// a message has begun whose last frame has not come, and `may_compress` whether one that begins may be compressed.
 ///
 /// # Errors
 /// What is wrong with it, at the first wrong byte. All of these are protocol errors, 1002.
-pub(super) fn head(input: &[u8], in_message: bool) -> Result<Option<Head>, &'static str> {
+pub(super) fn head(
+    input: &[u8],
+    in_message: bool,
+    may_compress: bool,
+) -> Result<Option<Head>, &'static str> {
     let Some(first) = input.first() else {
         return Ok(None);
     };
-    if first & 0x70 != 0 {
-        return Err("a reserved bit is set, and no extension was agreed on");
-    }
     let opcode = Opcode::from_bits(first & 0x0F).ok_or("a reserved opcode")?;
+    let compressed = first & 0x70 == 0x40;
+    if first & 0x70 != 0 {
+        if !may_compress || !compressed {
+            return Err("a reserved bit is set, and no extension that uses it was agreed on");
+        }
+        if in_message || opcode.is_control() {
+            return Err("RSV1 is set in a frame that is not the first of a message");
+        }
+    }
     let fin = first & 0x80 != 0;
     match opcode {
         Opcode::Continuation if !in_message => return Err("a continuation of no message"),
@@ -120,7 +139,14 @@ pub(super) fn head(input: &[u8], in_message: bool) -> Result<Option<Head>, &'sta
     let Some((mask, after)) = after.split_first_chunk() else {
         return Ok(None);
     };
-    Ok(Some(Head { fin, opcode, mask: *mask, payload, length: input.len() - after.len() }))
+    Ok(Some(Head {
+        fin,
+        compressed,
+        opcode,
+        mask: *mask,
+        payload,
+        length: input.len() - after.len(),
+    }))
 }
 
 /// Appends the head of a server's frame, which has no mask (section 5.1).

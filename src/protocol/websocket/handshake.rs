@@ -5,6 +5,7 @@ use base64::{
     engine::{GeneralPurpose, GeneralPurposeConfig},
 };
 
+use super::Agreed;
 use crate::protocol::http::{
     Always,
     head::{self, Head, Problem, is_token},
@@ -30,6 +31,8 @@ pub(super) struct Accepted<'b> {
     key: &'b [u8],
     /// The first subprotocol that the client offered.
     subprotocol: Option<&'b [u8]>,
+    /// The values of its `Sec-WebSocket-Extensions` fields.
+    pub(super) extensions: Vec<&'b [u8]>,
 }
 
 /// A handshake that is refused.
@@ -61,6 +64,7 @@ impl<'b> Accepted<'b> {
     fn read(request: &httparse::Request<'_, 'b>, head: usize) -> Result<Self, Rejected> {
         let (mut upgrade, mut connection, mut hosts, mut body) = (false, false, 0, false);
         let (mut keys, mut versions, mut subprotocol) = (Vec::new(), Vec::new(), None);
+        let mut extensions = Vec::new();
         for field in &*request.headers {
             let value = field.value;
             let asks_for = |option: &[u8]| options(value).any(|o| o.eq_ignore_ascii_case(option));
@@ -73,6 +77,7 @@ impl<'b> Accepted<'b> {
                 "transfer-encoding" => body = true,
                 "sec-websocket-key" => keys.push(value),
                 "sec-websocket-version" => versions.push(value),
+                "sec-websocket-extensions" => extensions.push(value),
                 "sec-websocket-protocol" => {
                     subprotocol = subprotocol.or_else(|| options(value).next());
                 }
@@ -121,11 +126,11 @@ impl<'b> Accepted<'b> {
         if !subprotocol.is_none_or(is_token) {
             return Err(Problem::bad("a Sec-WebSocket-Protocol that is not a token").into());
         }
-        Ok(Self { head, key, subprotocol })
+        Ok(Self { head, key, subprotocol, extensions })
     }
 
-    /// Appends the answer (section 4.2.2).
-    pub(super) fn write(&self, always: Always<'_>, out: &mut Vec<u8>) {
+    /// Appends the answer (section 4.2.2), with the extension that was `agreed` on.
+    pub(super) fn write(&self, agreed: Option<&Agreed>, always: Always<'_>, out: &mut Vec<u8>) {
         let mut hash = sha1_smol::Sha1::from(self.key);
         hash.update(GUID);
         let mut accept = [0; 28];
@@ -142,6 +147,9 @@ impl<'b> Accepted<'b> {
             out.extend_from_slice(b"Sec-WebSocket-Protocol: ");
             out.extend_from_slice(subprotocol);
             out.extend_from_slice(b"\r\n");
+        }
+        if let Some(agreed) = agreed {
+            agreed.write(out);
         }
         // No Date: section 6.6.1 of RFC 9110 leaves it out of 1xx answers.
         always.write_tag(out);

@@ -1,10 +1,12 @@
 //! The message that is coming in: its frames are checked as they come, and answered when it is whole.
 
 use super::{
+    Deflate,
+    failure::Failure,
     frame::{self, Head, Opcode},
     utf8::Utf8,
 };
-use crate::protocol::{Output, Refusal};
+use crate::{Token, protocol::Output};
 
 /// Bytes that the frames of a fragmented message may take up in the input, beside twice the longest message.
 const FRAMING: u32 = 64 << 10;
@@ -13,6 +15,7 @@ const FRAMING: u32 = 64 << 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Message {
     kind: Kind,
+    pub(super) compression: Compression,
     /// The state of its text so far.
     utf8: Utf8,
     /// Bytes of payload in its whole frames.
@@ -33,10 +36,24 @@ enum Kind {
     Binary,
 }
 
-/// Why a connection fails (section 7.1.7).
-pub(super) struct Failure {
-    pub(super) code: u16,
-    pub(super) refusal: Refusal,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Compression {
+    /// Not agreed on.
+    #[default]
+    None,
+    /// A message may be compressed. The one that is coming in is not, as far as is known.
+    Possible,
+    /// The message that is coming in is compressed.
+    Used,
+}
+
+/// What messages of a connection are held to.
+pub(super) struct Rules<'p> {
+    pub(super) connection: Token,
+    /// The longest message, without its compression.
+    pub(super) max: u32,
+    /// Compression was agreed on for none of the connections if this is `None`.
+    pub(super) deflate: Option<&'p mut Deflate>,
 }
 
 /// The result of one look at the input.
@@ -55,38 +72,41 @@ pub(super) enum Turn {
     More { need: usize },
 }
 
-impl Failure {
-    const fn protocol(what: &'static str) -> Self {
-        Self { code: 1002, refusal: Refusal::Malformed(what) }
-    }
-
-    const TEXT: Self = Self::not_utf8("text that is not UTF-8");
-
-    const fn not_utf8(what: &'static str) -> Self {
-        Self { code: 1007, refusal: Refusal::Malformed(what) }
-    }
-
-    fn too_long(length: u64, limit: u32) -> Self {
-        let refusal = Refusal::TooLong { length, limit: limit.into(), looks_like: None };
-        Self { code: 1009, refusal }
+impl Compression {
+    /// That of the next message.
+    const fn next(self) -> Self {
+        match self {
+            Self::None => Self::None,
+            Self::Possible | Self::Used => Self::Possible,
+        }
     }
 }
 
 impl Message {
+    /// No message has begun.
+    pub(super) const fn none(compression: Compression) -> Self {
+        Self { kind: Kind::None, compression, utf8: Utf8::NEW, length: 0, checked: 0, held: 0 }
+    }
+
+    /// The state behind this message.
+    pub(super) const fn next(self) -> Self {
+        Self::none(self.compression.next())
+    }
+
     /// Takes the first frame in `input` that is not held already.
     pub(super) fn turn(
         &mut self,
-        max: u32,
-        input: &[u8],
+        rules: Rules<'_>,
+        all: &[u8],
         out: &mut Output,
     ) -> Result<Turn, Failure> {
         let held = self.held as usize;
-        let (in_message, input) = (self.kind != Kind::None, &input[held..]);
-        let Some(head) = frame::head(input, in_message).map_err(Failure::protocol)? else {
-            return Ok(Turn::More { need: 0 });
-        };
+        let (in_message, input) = (self.kind != Kind::None, &all[held..]);
+        let may_compress = self.compression != Compression::None;
+        let head = frame::head(input, in_message, may_compress).map_err(Failure::protocol)?;
+        let Some(head) = head else { return Ok(Turn::More { need: 0 }) };
         if !head.opcode.is_control() {
-            return self.data(max, &head, input, out);
+            return self.data(rules, &head, all, out);
         }
         let whole = head.whole();
         let Some(masked) = input.get(head.length..whole) else {
@@ -110,31 +130,36 @@ impl Message {
             _ => {}
         }
         if in_message {
-            self.hold(max, whole)?;
+            self.hold(rules.max, whole)?;
             return Ok(Turn::Held);
         }
         Ok(Turn::Control(whole))
     }
 
-    /// Takes a data frame, which `input` starts with.
+    /// Takes a data frame, which comes in `all` behind the frames that are held.
     fn data(
         &mut self,
-        max: u32,
+        rules: Rules<'_>,
         head: &Head,
-        input: &[u8],
+        all: &[u8],
         out: &mut Output,
     ) -> Result<Turn, Failure> {
+        let (held, input) = (self.held as usize, &all[self.held as usize..]);
+        let in_message = self.kind != Kind::None;
+        let compressed = head.compressed || self.compression == Compression::Used;
+        let max = if compressed { longest_compressed(rules.max) } else { rules.max };
         let length = u64::from(self.length) + head.payload;
         if length > max.into() {
             return Err(Failure::too_long(length, max));
         }
-        let in_message = self.kind != Kind::None;
-        let text = head.opcode == Opcode::Text || self.kind == Kind::Text;
+        let is_text = head.opcode == Opcode::Text || self.kind == Kind::Text;
+        // What is compressed is checked when all of it has come.
+        let text = is_text && !compressed;
         let whole = head.whole();
         let checked = self.checked as usize;
         let Some(masked) = input.get(head.length..whole) else {
             if !text {
-                return Ok(Turn::More { need: self.held as usize + whole });
+                return Ok(Turn::More { need: held + whole });
             }
             let unchecked = &input[head.length + checked..];
             check(&mut self.utf8, unchecked, head.mask, checked)?;
@@ -142,9 +167,15 @@ impl Message {
             self.checked = u32::try_from(checked + unchecked.len()).unwrap_or(u32::MAX);
             return Ok(Turn::More { need: 0 });
         };
+        if compressed
+            && head.fin
+            && let Some(deflate) = rules.deflate
+        {
+            deflate.check(rules.connection, &all[..held + whole], is_text, rules.max)?;
+        }
         if head.fin && !in_message {
             self.echo(head, masked, text, out)?;
-            *self = Self::default();
+            *self = self.next();
             return Ok(Turn::Message(whole));
         }
         if text {
@@ -153,7 +184,10 @@ impl Message {
                 return Err(Failure::TEXT);
             }
         }
-        self.kind = if text { Kind::Text } else { Kind::Binary };
+        self.kind = if is_text { Kind::Text } else { Kind::Binary };
+        if compressed {
+            self.compression = Compression::Used;
+        }
         self.length = u32::try_from(length).unwrap_or(u32::MAX);
         self.checked = 0;
         self.hold(max, whole)?;
@@ -177,7 +211,7 @@ impl Message {
         out: &mut Output,
     ) -> Result<(), Failure> {
         let before = out.bytes().len();
-        frame::write_head(true, head.opcode, masked.len(), out.as_mut_vec());
+        head.write(masked.len(), out.as_mut_vec());
         let mut unchecked = out.bytes().len() + self.checked as usize;
         out.as_mut_vec().reserve(masked.len());
         // In pieces, each of which is checked while it is still in the nearest cache.
@@ -202,14 +236,20 @@ impl Message {
 /// out. Returns its length.
 pub(super) fn send_back(input: &[u8], out: &mut Output) -> usize {
     let is_continuation = input[0] & 0x0F == Opcode::Continuation as u8;
-    let Ok(Some(head)) = frame::head(input, is_continuation) else { return input.len() };
+    let Ok(Some(head)) = frame::head(input, is_continuation, true) else { return input.len() };
     let whole = head.whole().min(input.len());
     if !head.opcode.is_control() {
         let masked = &input[head.length..whole];
-        frame::write_head(head.fin, head.opcode, masked.len(), out.as_mut_vec());
+        head.write(masked.len(), out.as_mut_vec());
         frame::unmask(masked, head.mask, out.as_mut_vec());
     }
     whole
+}
+
+/// The longest that a message of `max` bytes can be when it is compressed: its bytes as literals of 9 bits each, or in
+/// stored blocks (RFC 1951).
+const fn longest_compressed(max: u32) -> u32 {
+    max.saturating_add(max / 8).saturating_add(64)
 }
 
 /// Checks more of a masked text, which starts `offset` bytes into its frame's payload.
@@ -239,7 +279,7 @@ fn close_code(payload: &[u8]) -> Result<&[u8], Failure> {
         return Err(Failure::protocol("a close code that must not be sent"));
     }
     if std::str::from_utf8(reason).is_err() {
-        return Err(Failure::not_utf8("a close reason that is not UTF-8"));
+        return Err(Failure::payload("a close reason that is not UTF-8"));
     }
     Ok(code)
 }

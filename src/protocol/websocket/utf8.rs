@@ -8,6 +8,9 @@ pub(super) struct Utf8 {
 }
 
 impl Utf8 {
+    /// Nothing has come yet.
+    pub(super) const NEW: Self = Self { begun: [0; 3], length: 0 };
+
     /// Checks more `bytes`. False if the bytes so far cannot be the start of UTF-8.
     pub(super) fn push(&mut self, mut bytes: &[u8]) -> bool {
         while self.length > 0 {

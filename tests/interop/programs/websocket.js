@@ -1,8 +1,8 @@
-// npm's ws: websocket.js URL COUNT BANNER
+// npm's ws: websocket.js URL COUNT BANNER [deflate]
 const crypto = require('crypto')
 const WebSocket = require('ws')
 
-const [url, count, banner] = process.argv.slice(2)
+const [url, count, banner, deflate] = process.argv.slice(2)
 const fail = why => {
   console.log(why)
   process.exit(1)
@@ -15,10 +15,15 @@ const messages = Array.from({ length: Number(count) }, (_, i) => {
 })
 
 function exchange () {
-  const socket = new WebSocket(url, { perMessageDeflate: false })
+  // Messages of 100 bytes and more are compressed.
+  const perMessageDeflate = deflate ? { threshold: 100 } : false
+  const socket = new WebSocket(url, { perMessageDeflate })
   let back = -1
   let pongs = 0
   socket.on('open', () => messages.forEach((message, i) => {
+    if (Boolean(deflate) !== socket.extensions.startsWith('permessage-deflate')) {
+      fail(`agreed on "${socket.extensions}"`)
+    }
     if (i % 5 || message.length < 9) {
       socket.send(message)
       return
