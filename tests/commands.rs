@@ -203,6 +203,12 @@ fn listener(words: &[String]) -> String {
     let is_address = |word: &&String| word.contains("://") || word.starts_with("unix:");
     let address = words.iter().find(|word| is_address(word) || ends_in_port(word));
     let address = address.map_or("127.0.0.1:30000", String::as_str);
+    if address.contains("+tls") || address.starts_with("https:") || address.starts_with("wss:") {
+        // A client names the file in which it looks for the certificate.
+        let ca = words.iter().position(|word| word == "--ca").map(|at| &words[at + 1]);
+        let save = ca.map_or_else(String::new, |file| format!(",save-cert={file}"));
+        return format!("{address},tls=self-signed{save}");
+    }
     match address.strip_prefix("unix:") {
         Some(path) => format!("{protocol}+unix://{path}"),
         None if address.contains("://") => address.to_owned(),

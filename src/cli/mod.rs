@@ -28,6 +28,7 @@ mod status;
 mod supervisor;
 pub(crate) mod systemd;
 mod timeline;
+mod tls_args;
 
 use std::{env, process::ExitCode};
 

@@ -34,15 +34,23 @@
 
 mod acceptor;
 mod certificates;
+mod client_session;
+mod connector;
 mod conversation;
 mod failure;
 mod plain;
 mod record;
+mod server_failure;
 mod session;
+mod verifier;
 
 use std::sync::Arc;
 
 pub use acceptor::{Acceptor, Identity, SelfSigned, TlsTerms, TlsVersion};
+pub use client_session::ClientSession;
+pub use connector::{Connector, ConnectorTerms, Trust};
+pub use server_failure::{TlsCause, TlsFailure};
+pub use session::Stage;
 
 use self::{
     conversation::{Conversation, Work},

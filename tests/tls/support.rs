@@ -11,7 +11,9 @@ use std::{
     },
 };
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedCipherSuite,
     SupportedProtocolVersion,
@@ -85,9 +87,24 @@ impl Authority {
 
     /// A certificate for these names.
     pub(crate) fn sign(&self, names: &[&str]) -> Certificate {
+        self.sign_with(names, |_| {})
+    }
+
+    /// A certificate that has expired.
+    pub(crate) fn sign_expired(&self, names: &[&str]) -> Certificate {
+        self.sign_with(names, |params| params.not_after = date_time_ymd(2001, 2, 3))
+    }
+
+    fn sign_with(
+        &self,
+        names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Certificate {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.0).unwrap();
+        let mut params = CertificateParams::new(names).unwrap();
+        change(&mut params);
+        let certificate = params.signed_by(&key, &self.0).unwrap();
         Certificate { pem: certificate.pem(), key_pem: key.serialize_pem() }
     }
 

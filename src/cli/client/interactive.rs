@@ -11,12 +11,14 @@ use std::{
     time::Duration,
 };
 
-use super::wire::{Cut, Decoder, Encoder, Piece, Wire};
+use super::{
+    connection::Connection,
+    wire::{Cut, Decoder, Encoder, Piece, Wire},
+};
 use crate::{
     cli::{
         Failure,
         prompt::{Prompt, Typed},
-        socket::Socket,
     },
     common::{printable::printable, units::TimeLimit},
 };
@@ -34,21 +36,21 @@ enum Event {
 pub(super) fn run(
     wire: Wire,
     timeout: Option<Duration>,
-    mut socket: Socket,
+    mut connection: Connection,
     server: &str,
 ) -> Result<ExitCode, Failure> {
     let (events, inbox) = mpsc::channel();
     let typed = events.clone();
     let prompt = Prompt::new(move |what| typed.send(Event::Typed(what)).is_ok())?;
     let cannot = |error| Failure::Failed(format!("cannot use the connection: {error}"));
-    let receiving = socket.try_clone().map_err(cannot)?;
+    let receiving = connection.try_clone().map_err(cannot)?;
     if let Some(timeout) = timeout {
-        socket.set_write_timeout(timeout).map_err(cannot)?;
+        connection.set_write_timeout(timeout).map_err(cannot)?;
     }
     println!("connected to {server}; exit, quit, q or Ctrl-D to end");
     thread::spawn(move || receive(wire, receiving, &events));
     let encoder = Encoder::new(wire, Cut::Lines);
-    Session { encoder, timeout, prompt, owed: 0, untouched: true }.run(&mut socket, &inbox)
+    Session { encoder, timeout, prompt, owed: 0, untouched: true }.run(&mut connection, &inbox)
 }
 
 /// The state of the main thread.
@@ -64,7 +66,11 @@ struct Session {
 }
 
 impl Session {
-    fn run(&mut self, socket: &mut Socket, inbox: &Receiver<Event>) -> Result<ExitCode, Failure> {
+    fn run(
+        &mut self,
+        connection: &mut Connection,
+        inbox: &Receiver<Event>,
+    ) -> Result<ExitCode, Failure> {
         loop {
             // The next prompt waits for the reply, so that it is shown below the reply.
             if self.owed == 0 {
@@ -74,8 +80,12 @@ impl Session {
                 Ok(Event::Typed(typed)) => {
                     self.prompt.is_done();
                     match typed {
-                        Typed::Line(line) => self.send(&line, socket)?,
-                        Typed::Leave => return Ok(ExitCode::SUCCESS),
+                        Typed::Line(line) => self.send(&line, connection)?,
+                        Typed::Leave => {
+                            // It fails only where the server has ended the connection.
+                            let _ = connection.finish();
+                            return Ok(ExitCode::SUCCESS);
+                        }
                         Typed::NoPrompt(error) => {
                             return Err(Failure::Failed(format!("cannot prompt: {error}")));
                         }
@@ -106,7 +116,7 @@ impl Session {
         }
     }
 
-    fn send(&mut self, line: &str, socket: &mut Socket) -> Result<(), Failure> {
+    fn send(&mut self, line: &str, connection: &mut Connection) -> Result<(), Failure> {
         let mut bytes = Vec::new();
         let wire = self.encoder.wire();
         if let Err(error) = self.encoder.push(format!("{line}\n").as_bytes(), &mut bytes) {
@@ -115,7 +125,8 @@ impl Session {
         }
         self.untouched = false;
         self.owed = if wire == Wire::Raw { bytes.len() } else { 1 };
-        socket.write_all(&bytes).map_err(|error| match error.kind() {
+        let sent = connection.write_all(&bytes).and_then(|()| connection.flush());
+        sent.map_err(|error| match error.kind() {
             ErrorKind::WouldBlock | ErrorKind::TimedOut => Failure::Failed(format!(
                 "the server does not read: nothing could be sent for {}",
                 TimeLimit(self.timeout)
@@ -134,16 +145,17 @@ impl Session {
 }
 
 /// Reads until the server closes the connection. Passes on whole items, or raw bytes as they arrive.
-fn receive(wire: Wire, mut socket: Socket, events: &Sender<Event>) {
+fn receive(wire: Wire, mut connection: Connection, events: &Sender<Event>) {
     let raw = wire == Wire::Raw;
     let mut decoder = Decoder::new(wire);
     let mut block = vec![0; 64 << 10];
     let mut item = Vec::new();
     let why = loop {
-        let length = match socket.read(&mut block) {
+        let length = match connection.read(&mut block) {
             Ok(0) => break "the server closed the connection".to_owned(),
             Ok(length) => length,
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => break error.to_string(),
             Err(error) => break format!("the connection is lost: {error}"),
         };
         let mut gone = false;

@@ -1,5 +1,6 @@
 //! `resound client`: talks to a server from a terminal, or pipes through it and checks what comes back.
 
+mod connection;
 mod interactive;
 mod pipe;
 mod window;
@@ -15,11 +16,11 @@ use std::{
 use clap::ValueEnum;
 use resound::listen::Listen;
 
-use self::wire::{Cut, Wire};
-use super::{
-    Failure,
-    socket::{Server, Socket},
+use self::{
+    connection::Connection,
+    wire::{Cut, Wire},
 };
+use super::{Failure, tls_args::TlsArgs};
 use crate::common::{
     protocols,
     units::{Size, TimeLimit},
@@ -52,6 +53,9 @@ pub(crate) struct ClientArgs {
     /// Do not compare what comes back with what was sent
     #[arg(long)]
     no_check: bool,
+
+    #[command(flatten)]
+    tls: TlsArgs,
 }
 
 macro_rules! examples {
@@ -62,7 +66,8 @@ Examples:
   resound client --chunk 64KiB <big.file >back.file
   resound client [::1]:30001,length=u16be
   echo hello | resound client --protocol raw 127.0.0.1:7007
-  resound client unix:/run/resound.sock"
+  resound client unix:/run/resound.sock
+  resound client frames+tls://localhost:30443 --ca echo.pem"
     };
 }
 
@@ -134,12 +139,13 @@ impl ClientArgs {
         let address = &self.address.listen.address;
         let interactive =
             self.chunk.is_none() && io::stdin().is_terminal() && io::stdout().is_terminal();
-        let socket = Socket::connect(address, self.timeout.0, Server::Echo)?;
+        let connector = self.tls.connector(&self.address.listen, true)?;
+        let connection = Connection::connect(address, self.timeout.0, connector)?;
         if interactive {
-            return interactive::run(wire, self.timeout.0, socket, &address.to_string());
+            return interactive::run(wire, self.timeout.0, connection, &address.to_string());
         }
         let job = pipe::Job { wire, cut, check: !self.no_check, timeout: self.timeout.0 };
-        pipe::run(job, socket)
+        pipe::run(job, connection)
     }
 
     fn wire(&self) -> Result<Wire, String> {

@@ -16,17 +16,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use log::debug;
+use log::{debug, warn};
 use resound::plural::bytes;
 
 use super::{
+    connection::Connection,
     window::{Difference, Window},
     wire::{Cut, Decoder, Encoder, Piece, Wire},
 };
-use crate::{
-    cli::{Failure, socket::Socket},
-    common::units::Time,
-};
+use crate::{cli::Failure, common::units::Time};
 
 /// Size of one read and one write at most, in bytes.
 const BLOCK: usize = 128 << 10;
@@ -67,7 +65,7 @@ struct Sender {
     failure: OnceLock<String>,
 }
 
-pub(super) fn run(job: Job, mut socket: Socket) -> Result<ExitCode, Failure> {
+pub(super) fn run(job: Job, mut connection: Connection) -> Result<ExitCode, Failure> {
     let failed = |error: io::Error| Failure::Failed(format!("cannot set up the pipe: {error}"));
     let chunk = match job.cut {
         Cut::Chunks(length) => length,
@@ -84,8 +82,8 @@ pub(super) fn run(job: Job, mut socket: Socket) -> Result<ExitCode, Failure> {
     // As files, they are neither buffered nor searched for newlines.
     let input = File::from(io::stdin().as_fd().try_clone_to_owned().map_err(failed)?);
     let output = File::from(io::stdout().as_fd().try_clone_to_owned().map_err(failed)?);
-    socket.set_read_timeout(TICK).map_err(failed)?;
-    let sending = socket.try_clone().map_err(failed)?;
+    connection.set_read_timeout(TICK).map_err(failed)?;
+    let sending = connection.try_clone().map_err(failed)?;
     thread::spawn({
         let sender = Arc::clone(&sender);
         move || sender.run(job, input, sending)
@@ -101,7 +99,7 @@ pub(super) fn run(job: Job, mut socket: Socket) -> Result<ExitCode, Failure> {
         received: 0,
     };
     // The sender may be blocked in a read of standard input. It ends with the process.
-    match receiver.run(&mut socket) {
+    match receiver.run(&mut connection) {
         // The reader of standard output has closed it: that is no failure.
         Err(Stop::OutputClosed) => Ok(ExitCode::SUCCESS),
         Err(Stop::Failed(text)) => Err(Failure::Failed(text)),
@@ -111,16 +109,21 @@ pub(super) fn run(job: Job, mut socket: Socket) -> Result<ExitCode, Failure> {
 
 impl Sender {
     /// Sends all of `input`, then FIN.
-    fn run(&self, job: Job, input: File, mut socket: Socket) {
-        if let Err(text) = self.send_all(job, input, &mut socket) {
+    fn run(&self, job: Job, input: File, mut connection: Connection) {
+        if let Err(text) = self.send_all(job, input, &mut connection) {
             // Set before the FIN: the server then closes the connection, and the receiver looks at this.
             let _ = self.failure.set(text);
         }
-        let _ = socket.finish();
+        let _ = connection.finish();
     }
 
     /// A failure of the connection is not reported here: the receiver sees it too, after what came back.
-    fn send_all(&self, job: Job, mut input: File, socket: &mut Socket) -> Result<(), String> {
+    fn send_all(
+        &self,
+        job: Job,
+        mut input: File,
+        connection: &mut Connection,
+    ) -> Result<(), String> {
         let mut encoder = Encoder::new(job.wire, job.cut);
         let mut block = vec![0; BLOCK];
         let mut batch = Vec::new();
@@ -136,7 +139,7 @@ impl Sender {
             if job.check {
                 self.window.send(&batch);
             }
-            if self.write(&batch, socket).is_err() {
+            if self.write(&batch, connection).is_err() {
                 return Ok(());
             }
             pushed.map_err(|error| error.to_string())?;
@@ -149,14 +152,14 @@ impl Sender {
         }
         // Set before the last bytes can come back, because then everything has come back.
         self.finished.store(true, SeqCst);
-        let _ = self.write(&batch, socket);
+        let _ = self.write(&batch, connection);
         Ok(())
     }
 
-    fn write(&self, mut bytes: &[u8], socket: &mut Socket) -> io::Result<()> {
+    fn write(&self, mut bytes: &[u8], connection: &mut Connection) -> io::Result<()> {
         while !bytes.is_empty() {
             self.writing.store(true, SeqCst);
-            let written = socket.write(bytes);
+            let written = connection.write(bytes);
             self.writing.store(false, SeqCst);
             match written {
                 Ok(length) => {
@@ -204,12 +207,12 @@ enum Stop {
 }
 
 impl Receiver<'_> {
-    fn run(&mut self, socket: &mut Socket) -> Result<(), Stop> {
+    fn run(&mut self, connection: &mut Connection) -> Result<(), Stop> {
         let mut block = vec![0; BLOCK];
         let mut quiet_since = Instant::now();
         let mut sent_before = 0;
         loop {
-            match socket.read(&mut block) {
+            match connection.read(&mut block) {
                 Ok(0) => return self.closed("closed the connection"),
                 Ok(length) => {
                     self.receive(&block[..length])?;
@@ -227,6 +230,7 @@ impl Receiver<'_> {
                     }
                     ErrorKind::Interrupted => {}
                     ErrorKind::ConnectionReset => return self.closed("reset the connection"),
+                    ErrorKind::UnexpectedEof => return self.cut_off(),
                     _ => return Err(Stop::Failed(format!("cannot receive: {error}"))),
                 },
             }
@@ -285,6 +289,20 @@ impl Receiver<'_> {
         Err(Stop::Failed(format!(
             "the server {how} {when}, after {} received; its log gives the reason (resound serve --log-level debug)",
             self.received
+        )))
+    }
+
+    /// The server has closed the connection without `close_notify`: TLS does not say whether that was all (RFC 8446,
+    /// section 6.1).
+    fn cut_off(&self) -> Result<(), Stop> {
+        self.closed("closed the connection without close_notify, as if it had been cut,")?;
+        if self.job.check {
+            warn!("all came back, and then the server closed the connection without close_notify");
+            return Ok(());
+        }
+        Err(Stop::Failed(format!(
+            "the server closed the connection without close_notify, as if it had been cut: the {} that came may not be all",
+            bytes(self.received)
         )))
     }
 

@@ -54,10 +54,7 @@ impl AdminPort {
 
     /// Sends a request, and reads until the other side closes: HTTP/1.0 has no chunks and no second request.
     fn exchange(&self, socket: &mut Socket, path: &str) -> std::io::Result<Vec<u8>> {
-        if let Some(timeout) = self.timeout {
-            socket.set_read_timeout(timeout)?;
-            socket.set_write_timeout(timeout)?;
-        }
+        socket.set_timeouts(self.timeout)?;
         // The port takes no other names than localhost.
         let host = match &self.address {
             Address::Ip(address) => address.to_string(),

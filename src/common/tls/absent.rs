@@ -1,11 +1,13 @@
 //! What there is without the feature `tls`: an error.
 
-use std::{io, sync::Arc};
+use std::{io, marker::PhantomData, sync::Arc};
 
 use resound::{
     listen::Listen,
     protocol::{Key, Terms},
 };
+
+use super::ClientTerms;
 
 /// There is none.
 #[derive(Debug)]
@@ -16,7 +18,57 @@ pub(crate) const KEYS: &[Key] = &[];
 pub(crate) fn acceptor(listen: &Listen) -> Result<Option<Arc<Acceptor>>, String> {
     match listen.tls {
         false => Ok(None),
-        true => Err("this resound was built without TLS; build it with the feature tls".to_owned()),
+        true => Err(ABSENT.to_owned()),
+    }
+}
+
+const ABSENT: &str = "this resound was built without TLS; build it with the feature tls";
+
+/// There is none.
+#[derive(Debug)]
+pub(crate) enum Connector {}
+
+pub(crate) fn connector(
+    listen: &Listen,
+    _: &ClientTerms,
+) -> Result<Option<Arc<Connector>>, String> {
+    if listen.tls { Err(ABSENT.to_owned()) } else { Ok(None) }
+}
+
+/// There is none.
+#[derive(Debug)]
+pub(crate) struct Stream<S> {
+    never: Connector,
+    of: PhantomData<S>,
+}
+
+impl<S> Stream<S> {
+    pub(crate) fn connect(_: S, connector: Arc<Connector>) -> io::Result<Self> {
+        match *connector {}
+    }
+
+    pub(crate) const fn socket(&self) -> &S {
+        match self.never {}
+    }
+
+    pub(crate) fn with(&self, _: S) -> Self {
+        match self.never {}
+    }
+
+    pub(crate) fn read(&self, _: &mut [u8]) -> io::Result<usize> {
+        match self.never {}
+    }
+
+    pub(crate) fn write(&self, _: &[u8]) -> io::Result<usize> {
+        match self.never {}
+    }
+
+    pub(crate) fn flush(&self) -> io::Result<()> {
+        match self.never {}
+    }
+
+    pub(crate) fn finish(&self) -> io::Result<()> {
+        match self.never {}
     }
 }
 

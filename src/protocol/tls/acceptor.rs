@@ -20,7 +20,7 @@ use rustls::{
 
 use super::{
     certificates::{self, Certificates},
-    session::Session,
+    session::{Engine, Session},
 };
 use crate::protocol::BadTerms;
 
@@ -189,7 +189,8 @@ impl Acceptor {
     }
 
     pub(super) fn session(&self) -> Result<Session, rustls::Error> {
-        UnbufferedServerConnection::new(self.current()).map(Session::new)
+        let engine = UnbufferedServerConnection::new(self.current())?;
+        Ok(Session::new(Engine::Server(engine)))
     }
 }
 

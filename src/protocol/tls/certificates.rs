@@ -65,7 +65,11 @@ pub(super) fn read(
 
 /// Reads the certificates of authorities.
 pub(super) fn authorities(path: &Path) -> Result<RootCertStore, String> {
-    let certificates = certificates(path)?;
+    roots(certificates(path)?)
+}
+
+/// Makes trust anchors of `certificates`.
+pub(super) fn roots(certificates: Vec<CertificateDer<'_>>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates {
         roots.add(certificate).map_err(|error| error.to_string())?;
@@ -74,7 +78,7 @@ pub(super) fn authorities(path: &Path) -> Result<RootCertStore, String> {
 }
 
 /// Reads all certificates in a file.
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let text = std::fs::read(path).map_err(|error| error.to_string())?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     match found {

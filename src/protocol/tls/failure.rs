@@ -98,6 +98,14 @@ macro_rules! received {
                 _ => "the peer sent a TLS alert without a name",
             }
         }
+
+        /// The name of an alert.
+        pub(super) const fn alert_name(alert: AlertDescription) -> &'static str {
+            match alert {
+                $(AlertDescription::$variant => $name,)*
+                _ => "without a name",
+            }
+        }
     };
 }
 

@@ -18,8 +18,15 @@ const LONGEST: usize = (1 << 14) + 2048;
 /// About how many bytes of records are decrypted at a time.
 const BATCH: usize = 64 << 10;
 
-/// The type of a record with handshake messages.
+/// The types of records with alerts and with handshake messages.
+const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
+
+/// The type of a handshake message with which a client begins (RFC 8446, section 4).
+const CLIENT_HELLO: u8 = 1;
+
+/// What a server that echoes without TLS says first.
+pub(super) const OWN_HELLO: &str = "the handshake of this client";
 
 /// What the first bytes of a connection are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +44,18 @@ pub(super) fn beginning(input: &[u8]) -> Beginning {
     match input {
         [HANDSHAKE, 3, _, _, _, ..] => Beginning::Handshake,
         bytes if bytes.len() < HEAD => Beginning::Part,
+        bytes => Beginning::Other(looks_like(bytes)),
+    }
+}
+
+/// Looks at the first bytes that a server has sent: a handshake, or the alert that refuses it.
+pub(super) fn beginning_of_server(input: &[u8]) -> Beginning {
+    match input {
+        [HANDSHAKE, 3, _, _, _, CLIENT_HELLO, ..] => Beginning::Other(Some(OWN_HELLO)),
+        [HANDSHAKE, 3, _, _, _, _, ..] | [ALERT, 3, _, _, _, ..] => Beginning::Handshake,
+        [HANDSHAKE, 3, ..] if input.len() <= HEAD => Beginning::Part,
+        bytes if bytes.len() < HEAD && bytes.first() == Some(&ALERT) => Beginning::Part,
+        [HANDSHAKE] => Beginning::Part,
         bytes => Beginning::Other(looks_like(bytes)),
     }
 }
@@ -88,6 +107,23 @@ mod tests {
     fn a_record_that_is_too_long_is_not_waited_for() {
         assert_eq!(need(&[23, 3, 3, 0x48, 0x00]), HEAD + 0x4800);
         assert_eq!(need(&[23, 3, 3, 0x48, 0x01]), HEAD);
+    }
+
+    #[test]
+    fn a_server_begins_with_its_own_handshake_or_an_alert() {
+        for (input, beginning_of) in [
+            (&b"\x16\x03\x03\x00\x7a\x02"[..], Beginning::Handshake),
+            (b"\x15\x03\x03\x00\x02\x02\x28", Beginning::Handshake),
+            (b"\x16\x03\x03\x00\x7a", Beginning::Part),
+            (b"\x16", Beginning::Part),
+            (b"\x15\x03", Beginning::Part),
+            (b"\x16\x03\x01\x00\xf0\x01", Beginning::Other(Some(OWN_HELLO))),
+            (b"HTTP/1.1 400 Bad Request\r\n", Beginning::Other(Some("an HTTP response"))),
+            (b"SSH-2.0-x", Beginning::Other(Some("an SSH banner"))),
+            (b"\x05\0\0\0hello", Beginning::Other(None)),
+        ] {
+            assert_eq!(beginning_of_server(input), beginning_of, "{}", input.escape_ascii());
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::fmt;
 
 use rustls::{
     CommonState, Error, HandshakeKind,
+    client::UnbufferedClientConnection,
     server::UnbufferedServerConnection,
     unbuffered::{
         ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
@@ -21,14 +22,50 @@ const RECORD: usize = 16 << 10;
 
 /// One end of a TLS connection.
 pub(super) struct Session {
-    engine: UnbufferedServerConnection,
+    engine: Engine,
     /// Records with the beginning of a handshake message, as rustls has left them: they are decrypted in place.
     held: Vec<u8>,
 }
 
+/// What rustls keeps for an end.
+pub(super) enum Engine {
+    Server(UnbufferedServerConnection),
+    Client(UnbufferedClientConnection),
+}
+
+impl Engine {
+    fn common(&self) -> &CommonState {
+        match self {
+            Self::Server(server) => server,
+            Self::Client(client) => client,
+        }
+    }
+
+    /// Lets rustls take its next step with `buffer`. Returns how many bytes of it are done with, and what came of it.
+    fn advance(
+        &mut self,
+        buffer: &mut [u8],
+        plain: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+        then: Then<'_>,
+        closed: &mut bool,
+    ) -> (usize, Step) {
+        match self {
+            Self::Server(server) => {
+                let UnbufferedStatus { discard, state, .. } = server.process_tls_records(buffer);
+                (discard, state.and_then(|state| step(state, plain, out, then, closed)))
+            }
+            Self::Client(client) => {
+                let UnbufferedStatus { discard, state, .. } = client.process_tls_records(buffer);
+                (discard, state.and_then(|state| step(state, plain, out, then, closed)))
+            }
+        }
+    }
+}
+
 /// How far a session is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
+pub enum Stage {
     /// The handshake is not complete.
     Handshake,
     /// Both sides may send.
@@ -49,8 +86,13 @@ enum Then<'b> {
 type Step = Result<Option<Stage>, Error>;
 
 impl Session {
-    pub(super) const fn new(engine: UnbufferedServerConnection) -> Self {
+    pub(super) const fn new(engine: Engine) -> Self {
         Self { engine, held: Vec::new() }
+    }
+
+    /// Puts what a client says first into `out`.
+    pub(super) fn start(&mut self, out: &mut Vec<u8>) -> Result<(), Error> {
+        self.then(Then::Nothing, out)
     }
 
     /// Decrypts whole `records`: what is in them is appended to `plain`, and answers of the handshake to `out`. `scratch`
@@ -111,16 +153,18 @@ impl Session {
         self.held.capacity()
     }
 
+    /// Whether the handshake went on with an earlier session.
+    pub(super) fn is_resumed(&self) -> bool {
+        self.engine.common().handshake_kind() == Some(HandshakeKind::Resumed)
+    }
+
     /// What was agreed upon, for the log.
     pub(super) fn summary(&self) -> String {
-        let common: &CommonState = &self.engine;
+        let common = self.engine.common();
         let version = common.protocol_version().and_then(|version| version.as_str());
         let suite = common.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
         let group = common.negotiated_key_exchange_group().and_then(|group| group.name().as_str());
-        let kind = match common.handshake_kind() {
-            Some(HandshakeKind::Resumed) => "resumed",
-            _ => "full handshake",
-        };
+        let kind = if self.is_resumed() { "resumed" } else { "full handshake" };
         let mut summary = [version, suite, group].map(|name| name.unwrap_or("?")).join(", ");
         summary.push_str(&format!(", {kind}"));
         if let Some(protocol) = common.alpn_protocol() {
@@ -139,7 +183,7 @@ impl fmt::Debug for Session {
 /// Lets rustls work on `buffer` until it needs more of it, and does `then` as soon as the handshake is complete. Returns
 /// how many bytes of `buffer` are done with.
 fn pump(
-    engine: &mut UnbufferedServerConnection,
+    engine: &mut Engine,
     buffer: &mut [u8],
     plain: &mut Vec<u8>,
     out: &mut Vec<u8>,
@@ -148,9 +192,7 @@ fn pump(
 ) -> (usize, Result<Stage, Error>) {
     let mut done = 0;
     loop {
-        let UnbufferedStatus { discard, state, .. } =
-            engine.process_tls_records(&mut buffer[done..]);
-        let step = state.and_then(|state| step(state, plain, out, then, closed));
+        let (discard, step) = engine.advance(&mut buffer[done..], plain, out, then, closed);
         done += discard;
         match step {
             Ok(None) => {}
@@ -164,13 +206,9 @@ fn pump(
 }
 
 /// Appends the alert that tells the peer of an error. rustls must not see another record after an error.
-fn put_alert(engine: &mut UnbufferedServerConnection, plain: &mut Vec<u8>, out: &mut Vec<u8>) {
-    while engine.wants_write() {
-        let state = engine.process_tls_records(&mut []).state;
-        if !matches!(
-            state.and_then(|state| step(state, plain, out, Then::Nothing, &mut false)),
-            Ok(None)
-        ) {
+fn put_alert(engine: &mut Engine, plain: &mut Vec<u8>, out: &mut Vec<u8>) {
+    while engine.common().wants_write() {
+        if !matches!(engine.advance(&mut [], plain, out, Then::Nothing, &mut false).1, Ok(None)) {
             return;
         }
     }
@@ -210,7 +248,7 @@ fn step<Data>(
             }
             return Ok(Some(Stage::Open));
         }
-        // Early data is not accepted (`ServerConfig::max_early_data_size` is 0).
+        // Early data is neither accepted nor sent: `max_early_data_size` is 0.
         _ => return Err(Error::General("an unexpected state".to_owned())),
     }
     Ok(None)
