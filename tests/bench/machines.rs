@@ -96,7 +96,8 @@ fn seconds_since_1970(time: SystemTime) -> f64 {
 fn four_processes_merged_are_one_histogram_of_all_their_values() {
     let folder = Folder::new("four");
     let daemon = Daemon::frames(&[]);
-    let at = seconds_since_1970(SystemTime::now()) + 4.0;
+    // Time for four processes to start and to open their connections, on a slow machine too.
+    let at = seconds_since_1970(SystemTime::now()) + 8.0;
     let at = format!("{at:.3}");
     let names = ["1", "2", "3", "4"];
     let json = names.map(|name| folder.path(&format!("{name}.json")));
@@ -149,7 +150,8 @@ fn four_processes_merged_are_one_histogram_of_all_their_values() {
     let rate = merged["frames_per_s"].as_f64().unwrap();
     assert!((rate / sum("/frames_per_s") - 1.0).abs() < 1e-9, "{rate}");
     let windows = merged["windows"].as_array().unwrap();
-    assert_eq!(windows.len(), runs[0].report["windows"].as_array().unwrap().len());
+    let most = runs.iter().map(|run| run.report["windows"].as_array().unwrap().len()).max();
+    assert_eq!(Some(windows.len()), most);
     assert_eq!(merged["parts"].as_array().unwrap().len(), 4);
     assert_eq!(merged["config"]["connections"], 20);
     let shown = String::from_utf8(output.stdout).unwrap();
@@ -286,7 +288,7 @@ fn the_scripts_of_the_page_merge_what_four_hosts_have_measured() {
         fs::set_permissions(&ssh, fs::Permissions::from_mode(0o755)).unwrap();
         symlink(env!("CARGO_BIN_EXE_resound"), folder.path("resound")).unwrap();
         let script = script.replace("/tmp/", &format!("{}/", folder.0.display()));
-        let script = script.replace("30 seconds", "8 seconds");
+        let script = script.replace("30 seconds", "12 seconds");
         let path = std::env::var("PATH").unwrap_or_default();
         let output = Command::new("bash")
             .args(["-e", "-o", "pipefail", "-c", &script])
