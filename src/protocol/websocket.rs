@@ -41,6 +41,8 @@ mod utf8;
 
 use std::time::SystemTime;
 
+pub use self::{frame::apply as mask, handshake::accept};
+
 #[cfg(feature = "deflate")]
 use self::deflate::{Agreed, Deflate};
 #[cfg(not(feature = "deflate"))]

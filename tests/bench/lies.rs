@@ -11,7 +11,7 @@ use super::{
     Run, bench,
     http::{self, Answer},
     servers::{self, FRAME, Manner},
-    until_errors,
+    until_errors, websocket,
 };
 
 /// The run found this lie and no other error, and exits with 1 for it.
@@ -266,6 +266,151 @@ fn each_lie_has_its_name_over_http() {
             });
         }
     });
+}
+
+/// A frame of WebSocket with an echo, an answer less or more, or with a part of it.
+#[test]
+fn each_lie_has_its_name_over_websocket() {
+    use websocket::{BINARY, CONTINUATION, FIN, TEXT, echo, of_server};
+
+    let swapped: Answer = |message, number| match number {
+        5 => {
+            HELD.set(echo(message));
+            (Vec::new(), false)
+        }
+        6 => ([echo(message), HELD.take()].concat(), false),
+        _ => (echo(message), false),
+    };
+    let twice: Answer =
+        |message, number| (echo(message).repeat(if number == 5 { 2 } else { 1 }), false);
+    let lies: [(&str, Answer, &str, &str); 13] = [
+        (
+            "a message less",
+            |message, number| (if number == 5 { Vec::new() } else { echo(message) }, false),
+            "4",
+            "DROPPED",
+        ),
+        ("two messages swapped", swapped, "4", "REORDERED"),
+        ("a message twice", twice, "4", "DUPLICATE"),
+        ("a message twice, one at a time", twice, "1", "DUPLICATE"),
+        (
+            "another message",
+            |message, number| {
+                let more = if number == 5 { echo(b"and another thing") } else { Vec::new() };
+                ([echo(message), more].concat(), false)
+            },
+            "1",
+            "SURPLUS",
+        ),
+        ("a longer message", |message, _| (echo(&[message, b"!"].concat()), false), "4", "SURPLUS"),
+        (
+            "bytes behind a message",
+            |message, number| {
+                let more: &[u8] = if number == 5 { b"!!" } else { b"" };
+                ([&echo(message), more].concat(), false)
+            },
+            "1",
+            "SURPLUS",
+        ),
+        ("a shorter message", |message, _| (echo(&message[..20]), false), "4", "TRUNCATED"),
+        (
+            "a fragment less",
+            |message, number| {
+                let rest = if number == 5 { &message[40..] } else { &message[20..] };
+                let first = of_server(BINARY, &message[..20]);
+                ([first, of_server(FIN | CONTINUATION, rest)].concat(), false)
+            },
+            "4",
+            "TRUNCATED",
+        ),
+        (
+            "the end in the middle of a message",
+            |message, number| {
+                let cut = if number == 5 { 9 } else { 0 };
+                let whole = echo(message);
+                (whole[..whole.len() - cut].to_vec(), cut > 0)
+            },
+            "1",
+            "TRUNCATED",
+        ),
+        (
+            "another byte",
+            |message, number| {
+                let mut message = message.to_vec();
+                message[41] ^= u8::from(number == 5) << 4;
+                (echo(&message), false)
+            },
+            "4",
+            "MISMATCH",
+        ),
+        ("text", |message, _| (of_server(FIN | TEXT, message), false), "4", "MISMATCH"),
+        (
+            "a reserved bit",
+            |message, _| (of_server(FIN | 0x40 | 2, message), false),
+            "4",
+            "MISMATCH",
+        ),
+    ];
+    thread::scope(|scope| {
+        for (what, answer, depth, name) in lies {
+            scope.spawn(move || {
+                let run = until_errors(name, 2.0, |duration| {
+                    let address = websocket::start_wrong_twice(answer);
+                    bench(&address, &["-z", duration, "-c", "2", "--depth", depth])
+                });
+                assert_eq!(run.code, Some(1), "{what}: {run:?}");
+                assert!(run.errors(name) >= 2.0, "{what} is a {name}: {run:?}");
+                assert_eq!(
+                    run.errors(name),
+                    run.number("/errors"),
+                    "{what}: nothing else: {run:?}"
+                );
+            });
+        }
+    });
+}
+
+#[test]
+fn each_fault_of_websocket_on_demand_has_its_name() {
+    for (fault, depth, name) in [
+        ("drop@3", "16", "DROPPED"),
+        ("dup@3", "16", "DUPLICATE"),
+        ("swap@3", "16", "REORDERED"),
+        ("garbage=5@3", "1", "SURPLUS"),
+        ("truncate=30@3", "16", "TRUNCATED"),
+        ("corrupt=1bit@3", "16", "MISMATCH"),
+        ("fin=30@3", "1", "TRUNCATED"),
+        ("fin=0@3", "1", "CLOSED"),
+        ("reset=30@3", "1", "RESET"),
+        ("close=1011@3", "1", "CLOSED"),
+        ("mask@3", "1", "MISMATCH"),
+    ] {
+        let listen = format!("ws://127.0.0.1:0,fault={fault}#1..2,seed=7");
+        let run = until_errors(name, 2.0, |duration| {
+            let daemon = super::Daemon::start(&[&listen], &[]);
+            bench(&daemon.listening[0], &["-z", duration, "-c", "2", "--depth", depth])
+        });
+        assert!(run.errors(name) >= 2.0, "{fault} is a {name}: {run:?}");
+        assert_eq!(run.number("/errors"), run.errors(name), "{fault}: nothing else: {run:?}");
+    }
+    for fault in ["mute@3", "stall=30@3", "deaf@3", "drop@3"] {
+        let run = until_errors("TIMEOUT", 1.0, |duration| {
+            let daemon = super::Daemon::start(&[&format!("ws://127.0.0.1:0,fault={fault}#1")], &[]);
+            bench(&daemon.listening[0], &["-z", duration, "-c", "4", "--timeout", "500ms"])
+        });
+        assert!(run.errors("TIMEOUT") >= 1.0, "{fault} is a TIMEOUT: {run:?}");
+        // A machine with much else to do can hold up all connections, or a handshake, for as long.
+        let held_up = run.errors("HUNG") + run.errors("UNOPENED");
+        let expected = run.errors("TIMEOUT") + held_up;
+        assert_eq!(run.number("/errors"), expected, "{fault}: nothing else: {run:?}");
+    }
+    for fault in ["slice=7", "coalesce=4", "delay=1ms..5ms@10%", "no-pong"] {
+        let daemon = super::Daemon::start(&[&format!("ws://127.0.0.1:0,fault={fault}")], &[]);
+        let arguments = ["-z", "1s", "-c", "2", "--depth", "4", "--timeout", "60s"];
+        let run = bench(&daemon.listening[0], &arguments);
+        assert_eq!((run.code, run.number("/errors")), (Some(0), 0.0), "{fault}: {run:?}");
+        assert!(run.number("/frames") > 0.0, "{fault}: {run:?}");
+    }
 }
 
 /// What a server sends back for a datagram, the so manyth of all.

@@ -184,7 +184,7 @@ fn nothing_is_sent_between_the_ready_file_and_the_go_file() {
     let (ready, go, json) = (folder.path("ready"), folder.path("go"), folder.path("run.json"));
     fs::write(&ready, "of an earlier run").unwrap();
     let more = [
-        ["-c", "6", "-z", "1s"],
+        ["-c", "6", "-z", "3s"],
         ["--threads", "2", "--timeout", "60s"],
         ["--ready-file", &ready, "--go-file", &go],
     ];
@@ -223,7 +223,7 @@ fn datagrams_wait_for_the_barrier_too() {
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = format!("udp://{}", socket.local_addr().unwrap());
     let (ready, go, json) = (folder.path("ready"), folder.path("go"), folder.path("run.json"));
-    let more = ["-c", "2", "-z", "500ms", "--ready-file", &ready, "--go-file", &go];
+    let more = ["-c", "2", "-z", "3s", "--ready-file", &ready, "--go-file", &go];
     let load = start(&address, &json, &more);
     eventually("it is ready", || fs::exists(&ready).unwrap());
     socket.set_nonblocking(true).unwrap();

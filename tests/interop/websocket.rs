@@ -1,8 +1,13 @@
-//! `ws` with the libraries of Node.js and Python, and under the Autobahn test suite.
+//! `ws` with the libraries of Node.js and Python, and under the Autobahn test suite; and `resound bench` with their servers.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
-use crate::{common::Daemon, foreign, installed, node, python, run};
+use serde_json::Value;
+
+use crate::{
+    common::{Daemon, resound},
+    foreign, installed, node, python, run,
+};
 
 #[test]
 fn npm_ws_sends_a_thousand_messages() {
@@ -51,6 +56,41 @@ fn python_websockets_sends_a_thousand_messages() {
         Daemon::start(&["ws://127.0.0.1:0,max=1MiB", &format!("ws+unix://{path},max=1MiB")], &[]);
     program.args([&format!("ws://{}", daemon.address(0)), "1000", &path]);
     assert_eq!(run(&mut program), "1000 messages\n");
+}
+
+/// Loads a server of others, which `resound bench` starts and ends.
+fn load(server: &Command) {
+    // The load ends the server with its process group, which timeout(1) would leave.
+    let words = server.get_args().skip(1).map(|word| format!("'{}'", word.to_str().unwrap()));
+    let server_command = words.collect::<Vec<_>>().join(" ");
+    let variables: Vec<_> =
+        server.get_envs().filter_map(|(name, value)| Some((name, value?))).collect();
+    for more in [
+        &["--size", "0-300:90%,70000:10%", "--depth", "4"][..],
+        &["--size", "125:50%,126:50%", "--rate", "500"],
+        &["--churn", "3"],
+    ] {
+        let mut bench = resound();
+        bench.envs(variables.iter().copied()).args(["bench", "ws://", "--server", &server_command]);
+        bench
+            .args(["-c", "4", "-z", "1s", "--timeout", "60s", "--quiet", "--json", "-"])
+            .args(more);
+        let report: Value = serde_json::from_str(&run(&mut bench)).unwrap();
+        assert_eq!(report["errors"], 0, "{more:?}: {}", report["first_difference"]);
+        assert!(report["frames"].as_u64() > Some(0), "{more:?}: {report}");
+    }
+}
+
+#[test]
+fn resound_bench_loads_the_server_of_python_websockets() {
+    let Some(server) = python("websockets", "websocket_echo.py") else { return };
+    load(&server);
+}
+
+#[test]
+fn resound_bench_loads_the_server_of_npm_ws() {
+    let Some(server) = node("ws", "websocket_echo.js") else { return };
+    load(&server);
 }
 
 /// All cases but those of compression; with what they take for passed.
@@ -102,7 +142,7 @@ fn autobahn(
     name: &str,
     cases: &str,
     excluded: &str,
-) -> Option<serde_json::Map<String, serde_json::Value>> {
+) -> Option<serde_json::Map<String, Value>> {
     let folder = installed("autobahn", "the Autobahn test suite")?;
     let suite = folder.join("autobahn");
     if suite.join("no-python2.7").exists() {
@@ -124,6 +164,6 @@ fn autobahn(
     command.args(["-c", "from autobahntestsuite.wstest import run; run()"]);
     run(command.args(["--mode", "fuzzingclient", "--spec"]).arg(&spec));
     let index = fs::read_to_string(reports.join("index.json")).unwrap();
-    let index: serde_json::Value = serde_json::from_str(&index).unwrap();
+    let index: Value = serde_json::from_str(&index).unwrap();
     Some(index["resound"].as_object().unwrap().clone())
 }

@@ -37,7 +37,7 @@ pub(crate) struct BenchArgs {
 
     #[arg(
         help = "Where the server is: HOST:PORT, unix:PATH or PROTOCOL://ADDRESS, with any KEY=VALUE of its --listen; \
-                PROTOCOL is frames, lines, raw, http or udp. With --server, PROTOCOL:// is enough \
+                PROTOCOL is frames, lines, raw, http, ws or udp. With --server, PROTOCOL:// is enough \
                 [default: 127.0.0.1:30000]"
     )]
     address: Option<Target>,

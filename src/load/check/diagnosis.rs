@@ -179,6 +179,15 @@ impl Case<'_> {
             let story = format!("{} came that were not sent", bytes(more));
             return Verdict { fault: Fault::Surplus, story, is_final: true };
         }
+        // Where heads do not come back, one may stand in front of the next frame.
+        if self.sent > 1
+            && let Some(key) = self.echo(1).get(..ENOUGH_TO_RECOGNISE)
+            && let Some(begins) = memchr::memmem::find(wrong, key)
+            && begins < self.echo(0).len() - self.within
+        {
+            let story = "the next frame came before all of this one".to_owned();
+            return Verdict { fault: Fault::Truncated, story, is_final: true };
+        }
         mismatch(false)
     }
 }
@@ -255,6 +264,20 @@ mod tests {
         for other in [5, 9, 15] {
             let came = [vec![other], (11..30).collect()].concat();
             assert_eq!(of_frames(&tape, &came, 20).fault, Fault::Mismatch, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_payload_that_the_next_head_cuts_short_is_truncated() {
+        let tape = tape(&Wire::Ws { host: "x:1".to_owned() }, "60");
+        let payload = |index| &tape.bytes()[tape.echo(index)];
+        let head = [0x82, 60];
+        for within in [0, 1, 28, 59] {
+            let came = [&payload(10)[..within], &head, payload(11), &head, payload(12)].concat();
+            let case = Case { tape: &tape, index: 10, number: 10, sent: 4, came: &came, within };
+            let verdict = case.verdict();
+            let expected = if within < 58 { Fault::Truncated } else { Fault::Mismatch };
+            assert_eq!(verdict.fault, expected, "{within}: {verdict:?}");
         }
     }
 

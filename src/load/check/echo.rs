@@ -3,6 +3,7 @@
 use super::{
     answers::Answers,
     comparison::{Followed, How, Wrong},
+    messages::Messages,
 };
 use crate::load::wire::tape::Tape;
 
@@ -13,9 +14,31 @@ pub(crate) enum Echo {
     AsSent { in_flight: usize },
     /// HTTP answers.
     Answers(Answers),
+    /// WebSocket messages.
+    Messages(Messages),
 }
 
 impl Echo {
+    /// Reads the answer to the handshake, where there is one. Returns its length; `None` if it is incomplete.
+    ///
+    /// # Errors
+    ///
+    /// As [`Messages::shake_hands`].
+    pub(crate) fn shake_hands(&mut self, input: &[u8]) -> Result<Option<usize>, Wrong> {
+        match self {
+            Self::Messages(messages) => messages.shake_hands(input),
+            Self::AsSent { .. } | Self::Answers(_) => Ok(Some(0)),
+        }
+    }
+
+    /// The control frame that has to be sent now: its opcode and its payload.
+    pub(crate) fn owed(&mut self) -> Option<(u8, Vec<u8>)> {
+        match self {
+            Self::Messages(messages) => messages.owed(),
+            Self::AsSent { .. } | Self::Answers(_) => None,
+        }
+    }
+
     /// This many bytes have been sent.
     pub(crate) const fn sent(&mut self, bytes: usize) {
         if let Self::AsSent { in_flight } = self {
@@ -34,6 +57,7 @@ impl Echo {
         let in_flight = match self {
             Self::AsSent { in_flight } => in_flight,
             Self::Answers(answers) => return answers.follow(tape, at, frames, input),
+            Self::Messages(messages) => return messages.follow(tape, at, frames, input),
         };
         // The tape is endless, but bytes that were not sent cannot come back.
         let known = input.len().min(*in_flight);
@@ -57,6 +81,7 @@ impl Echo {
                 input.len()
             }
             Self::Answers(answers) => answers.gather(input, evidence),
+            Self::Messages(messages) => messages.gather(input, evidence),
         }
     }
 
@@ -65,6 +90,7 @@ impl Echo {
         match self {
             Self::AsSent { .. } => !tape.is_start(at),
             Self::Answers(answers) => answers.is_within(),
+            Self::Messages(messages) => messages.is_within(),
         }
     }
 }

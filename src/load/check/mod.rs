@@ -7,3 +7,5 @@ pub(crate) mod difference;
 pub(crate) mod echo;
 pub(crate) mod evidence;
 pub(crate) mod fault;
+pub(crate) mod messages;
+mod upgrade;

@@ -23,6 +23,9 @@ pub(crate) fn why_not(endpoint: &Endpoint, error: &io::Error, plan: &Plan) -> St
             "no answer for {}; check the address, and firewalls in between",
             Time(plan.timeout)
         ),
+        (_, ErrorKind::UnexpectedEof) => {
+            "the server closes connections before the handshake is complete; check that it speaks this protocol".to_owned()
+        }
         (_, ErrorKind::AddrNotAvailable) => format!(
             "all local ports are in use: {} and {}; use more source \
              addresses with --sources (loopback has 16 million), or fewer connections",

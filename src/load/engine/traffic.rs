@@ -19,10 +19,12 @@ use crate::load::{
         echo::Echo,
         evidence::{BUDGET, Evidence, PATIENCE},
         fault::Fault,
+        messages::Messages,
     },
     nanos::Nanos,
+    random::Random,
     statistics::record::Recorder,
-    wire::tape::Tape,
+    wire::{protocol::Wire, tape::Tape, websocket},
 };
 
 /// When a connection sends its next frame.
@@ -42,12 +44,23 @@ pub(crate) enum Role {
     Idle,
 }
 
+/// How far a connection has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Connecting,
+    /// The handshake has not been answered.
+    Greeting,
+    Open,
+    /// The last frame has come back, and the server has been told that the connection ends.
+    Closing,
+}
+
 /// One connection.
 #[derive(Debug)]
 struct Flow {
     token: Token,
     role: Role,
-    open: bool,
+    state: State,
     /// Idle: its first frame has not come back, so the server may not have accepted it.
     unproven: bool,
     /// It has been given up, or is done: its input is ignored.
@@ -80,6 +93,9 @@ struct Flow {
 #[derive(Debug)]
 pub(crate) struct Load {
     tape: Rc<Tape>,
+    wire: Wire,
+    /// For the keys of handshakes and of control frames.
+    random: Random,
     pub(crate) recorder: Recorder,
     discipline: Discipline,
     /// Round trips of each connection, after which it is closed and another is opened.
@@ -105,6 +121,8 @@ pub(crate) struct Load {
     budget: usize,
     /// Wrong answers so far.
     pub(crate) wrong_answers: u64,
+    /// Why a handshake was not accepted: the first one.
+    pub(crate) rejection: Option<String>,
     /// Bytes that were shown to this protocol.
     shown: u64,
     /// Bytes that came after a connection's FIN, which the reactor discards.
@@ -119,6 +137,7 @@ pub(crate) struct Load {
 
 impl Load {
     pub(crate) fn new(
+        wire: Wire,
         tape: Tape,
         recorder: Recorder,
         discipline: Discipline,
@@ -126,6 +145,8 @@ impl Load {
     ) -> Self {
         Self {
             tape: Rc::new(tape),
+            wire,
+            random: Random::new(0x6B65_7973),
             recorder,
             discipline,
             churn,
@@ -141,6 +162,7 @@ impl Load {
             suspects: 0,
             budget: BUDGET,
             wrong_answers: 0,
+            rejection: None,
             shown: 0,
             thrown_away: 0,
             opening: Opening::new(),
@@ -164,7 +186,7 @@ impl Load {
         self.flows[token.key()] = Some(Flow {
             token,
             role,
-            open: false,
+            state: State::Connecting,
             unproven: false,
             over: false,
             began: now,
@@ -172,10 +194,9 @@ impl Load {
             back_at: start,
             in_flight: VecDeque::new(),
             frames_in_flight: 0,
-            echo: if self.tape.is_of_requests() {
-                Echo::Answers(Answers::default())
-            } else {
-                Echo::AsSent { in_flight: 0 }
+            echo: match self.wire {
+                Wire::Http { .. } => Echo::Answers(Answers::default()),
+                _ => Echo::AsSent { in_flight: 0 },
             },
             evidence: None,
             wrong: None,
@@ -190,7 +211,10 @@ impl Load {
     /// The open connections of a kind.
     pub(crate) fn tokens(&self, role: Role) -> Vec<Token> {
         let flows = self.flows.iter().flatten();
-        flows.filter(|flow| flow.open && flow.role == role).map(|flow| flow.token).collect()
+        flows
+            .filter(|flow| flow.state == State::Open && flow.role == role)
+            .map(|flow| flow.token)
+            .collect()
     }
 
     /// Puts a connection's first frames into `out`.
@@ -259,11 +283,18 @@ impl Load {
     pub(crate) fn expire(&mut self, now: Nanos, timeout: Nanos) -> bool {
         let before = self.condemned.len();
         let accepted = self.opening.last_progress();
-        for flow in self.flows.iter_mut().flatten().filter(|flow| flow.open && !flow.over) {
-            let since = if flow.unproven { flow.progress.max(accepted) } else { flow.progress };
-            if flow.frames_in_flight > 0 && now.saturating_sub(since) >= timeout {
+        for flow in self.flows.iter_mut().flatten().filter(|flow| !flow.over) {
+            let is_accepted = !flow.unproven && flow.state != State::Greeting;
+            let since = if is_accepted { flow.progress } else { flow.progress.max(accepted) };
+            let missing = match flow.state {
+                State::Connecting => 0,
+                State::Open => flow.frames_in_flight,
+                State::Greeting | State::Closing => 1,
+            };
+            if missing > 0 && now.saturating_sub(since) >= timeout {
                 flow.over = true;
-                self.recorder.fault(Fault::Timeout, flow.frames_in_flight.into());
+                flow.wrong = (flow.state == State::Greeting).then_some(Fault::Timeout);
+                self.recorder.fault(Fault::Timeout, missing.into());
                 self.condemned.push(flow.token);
             }
         }
@@ -371,6 +402,48 @@ impl Load {
             });
         }
     }
+
+    /// A connection can be used: it sends its first frames, if it is to.
+    fn established(&mut self, token: Token, out: &mut Output) {
+        let now = self.recorder.now();
+        let Some(Some(flow)) = self.flows.get_mut(token.key()) else { return };
+        flow.state = State::Open;
+        self.recorder.connected(flow.began, now);
+        self.open += 1;
+        self.opened += 1;
+        let is_idle = flow.role == Role::Idle;
+        if is_idle {
+            flow.unproven = true;
+            self.unproven += 1;
+        } else {
+            self.opening.answered(now.saturating_sub(flow.began), now);
+        }
+        if is_idle || self.sending {
+            self.begin(token, out);
+        }
+    }
+
+    /// Reads the answer to a handshake. Returns its length, or what the reactor is told if there is nothing more to do.
+    fn greeted(&mut self, token: Token, input: &[u8], out: &mut Output) -> Result<usize, Received> {
+        let Some(Some(flow)) = self.flows.get_mut(token.key()) else { return Ok(0) };
+        if flow.state != State::Greeting {
+            return Ok(0);
+        }
+        match flow.echo.shake_hands(input) {
+            Ok(Some(length)) => {
+                self.established(token, out);
+                Ok(length)
+            }
+            Ok(None) => Err(Received::answered(0, 0, Next::Rest { need: 0 })),
+            Err(wrong) => {
+                if let How::Otherwise(_, story) = &wrong.how {
+                    self.rejection.get_or_insert_with(|| story.trim_end().to_owned());
+                }
+                let consumed = self.differs(token.key(), input, wrong);
+                Err(Received::answered(consumed, 0, Next::Idle))
+            }
+        }
+    }
 }
 
 impl Flow {
@@ -432,20 +505,14 @@ impl Protocol for Load {
     fn opened(&mut self, token: Token, _: &Ends, out: &mut Output) -> Result<(), Refusal> {
         let now = self.recorder.now();
         let Some(Some(flow)) = self.flows.get_mut(token.key()) else { return Ok(()) };
-        flow.open = true;
-        self.recorder.connected(flow.began, now);
-        self.open += 1;
-        self.opened += 1;
-        let is_idle = flow.role == Role::Idle;
-        if is_idle {
-            flow.unproven = true;
-            self.unproven += 1;
-        } else {
-            self.opening.answered(now.saturating_sub(flow.began), now);
-        }
-        if is_idle || self.sending {
-            self.begin(token, out);
-        }
+        let Wire::Ws { host } = &self.wire else {
+            self.established(token, out);
+            return Ok(());
+        };
+        let (request, accept) = websocket::handshake(host, &mut self.random);
+        out.as_mut_vec().extend_from_slice(request.as_bytes());
+        flow.echo = Echo::Messages(Messages::new(accept));
+        (flow.state, flow.progress) = (State::Greeting, now);
         Ok(())
     }
 
@@ -465,11 +532,19 @@ impl Protocol for Load {
             let consumed = self.gather(key, input);
             return received(consumed, 0, rest(consumed));
         }
+        let before = match self.greeted(token, input, out) {
+            Ok(length) => length,
+            Err(received) => return received,
+        };
+        let Some(Some(flow)) = self.flows.get_mut(key) else {
+            return received(all, 0, Next::Finish);
+        };
+        let input = &input[before..];
         let followed = flow.echo.follow(&self.tape, flow.back_at, flow.frames_in_flight, input);
         let Followed { consumed, frames, next, last } = match followed {
             Ok(followed) => followed,
             Err(wrong) => {
-                let consumed = self.differs(key, input, wrong);
+                let consumed = before + self.differs(key, input, wrong);
                 return received(consumed, 0, rest(consumed));
             }
         };
@@ -485,21 +560,37 @@ impl Protocol for Load {
         }
         flow.back(frames, now, &mut self.recorder);
         self.recorder.back(now, frames, consumed);
+        let consumed = before + consumed;
         let back = u32::try_from(frames).unwrap_or(u32::MAX);
         flow.frames_in_flight -= back;
         self.in_flight -= frames;
-        if flow.trips == Some(0) && flow.frames_in_flight == 0 {
+        if let Some((opcode, payload)) = flow.echo.owed()
+            && flow.state == State::Open
+        {
+            websocket::control(opcode, &payload, &mut self.random, out.as_mut_vec());
+        }
+        let has_done_all = flow.trips == Some(0) && flow.frames_in_flight == 0;
+        let is_websocket = matches!(flow.echo, Echo::Messages(_));
+        if has_done_all && (!is_websocket || last) {
             flow.over = true;
             self.recorder.cycle(now);
             return received(consumed, frames, Next::Finish);
         }
         if last {
             flow.over = true;
-            self.condemned.push(token);
             self.recorder.fault(Fault::Closed, 1);
+            if is_websocket {
+                return received(all, frames, Next::Finish);
+            }
+            self.condemned.push(token);
             return received(all, frames, Next::Idle);
         }
-        if self.sending && flow.role == Role::Busy {
+        if has_done_all && flow.state == State::Open {
+            // The server answers with a Close frame of its own (RFC 6455, section 5.5.1), and is waited for.
+            (flow.state, flow.progress) = (State::Closing, now);
+            websocket::close(&mut self.random, out.as_mut_vec());
+        }
+        if self.sending && flow.role == Role::Busy && flow.state == State::Open {
             match self.discipline {
                 // Half of them in one write: what is refilled one by one would arrive one by one, and then the
                 // measured rate would be one of system calls, on both sides.
@@ -524,7 +615,7 @@ impl Protocol for Load {
         for &(due, frames) in &flow.in_flight {
             self.recorder.unanswered(due, now, frames.into());
         }
-        if flow.open {
+        if matches!(flow.state, State::Open | State::Closing) {
             self.open -= 1;
             self.unproven -= usize::from(flow.unproven);
             self.lost = now;

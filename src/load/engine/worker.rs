@@ -126,7 +126,7 @@ impl Worker {
         let tape = Tape::new(plan.wire(), &plan.sizes)?;
         let discipline = plan.discipline(tape.mean());
         let recorder = Recorder::new(control, sender, nanos(plan.window()));
-        let load = Load::new(tape, recorder, discipline, plan.churn);
+        let load = Load::new(plan.wire().clone(), tape, recorder, discipline, plan.churn);
         let lane = reactor.outbound(load).map_err(cannot)?;
         let busy = plan.part(plan.connections, thread);
         let idle = plan.part(plan.hold, thread);
@@ -289,10 +289,14 @@ impl Worker {
             if opened == 0
                 && let Some(fault) = fault
             {
+                if let Some(story) = self.load().rejection.take() {
+                    return Err(format!("cannot connect to {}: {story}", self.plan.target));
+                }
                 let kind = match fault {
                     Fault::Refused => ErrorKind::ConnectionRefused,
                     Fault::Timeout => ErrorKind::TimedOut,
                     Fault::Reset => ErrorKind::ConnectionReset,
+                    Fault::Closed | Fault::Truncated => ErrorKind::UnexpectedEof,
                     _ => ErrorKind::HostUnreachable,
                 };
                 return Err(why_not(&self.plan.endpoint, &kind.into(), &self.plan));

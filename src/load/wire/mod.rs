@@ -4,3 +4,4 @@ pub(crate) mod protocol;
 pub(crate) mod size;
 pub(crate) mod tape;
 pub(crate) mod target;
+pub(crate) mod websocket;

@@ -2,6 +2,7 @@
 
 use resound::frame::Dialect;
 
+use super::websocket;
 use crate::{common::units::Size, load::random::Random};
 
 /// The protocol.
@@ -17,6 +18,8 @@ pub(crate) enum Wire {
     Udp,
     /// HTTP/1.1: a frame is the body of a POST to this host, and of the answer.
     Http { host: String },
+    /// WebSocket at this host: a frame is a binary message.
+    Ws { host: String },
 }
 
 /// The number in front of a datagram, in bytes.
@@ -33,6 +36,7 @@ impl Wire {
             Self::Raw => "raw",
             Self::Udp => "udp",
             Self::Http { .. } => "http",
+            Self::Ws { .. } => "ws",
         }
     }
 
@@ -54,7 +58,7 @@ impl Wire {
             Self::Udp if size > MOST_IN_A_DATAGRAM => {
                 Some(format!("a datagram holds {MOST_IN_A_DATAGRAM} bytes at most"))
             }
-            Self::Lines | Self::Raw | Self::Udp | Self::Http { .. } => None,
+            Self::Lines | Self::Raw | Self::Udp | Self::Http { .. } | Self::Ws { .. } => None,
         }
     }
 
@@ -77,6 +81,7 @@ impl Wire {
                 dialect.encode_head(size, out).map_err(|error| error.to_string())?;
             }
             Self::Http { host } => request(host, size, out),
+            Self::Ws { .. } => websocket::head(websocket::BINARY, size, out),
             Self::Lines | Self::Raw | Self::Udp => {}
         }
         for _ in 0..size {

@@ -10,9 +10,9 @@
 //! Payloads are random, so that no part is equal to another, and a byte that is displaced, lost or wrong is found.
 //! Each connection starts at a different frame.
 
-use std::ops::Range;
+use std::{cell::RefCell, ops::Range};
 
-use super::{protocol::Wire, size::Sizes};
+use super::{protocol::Wire, size::Sizes, websocket};
 use crate::load::{nanos::whole, random::Random};
 
 /// The usual length of a tape, if enough frames fit. It fits into a processor's cache.
@@ -32,6 +32,8 @@ pub(crate) struct Tape {
     uniform: Option<usize>,
     /// Where the payload of each frame begins, if only the payload comes back.
     payloads: Vec<usize>,
+    /// Over WebSocket: payloads are masked when they are sent, with keys from here.
+    keys: Option<RefCell<Random>>,
 }
 
 impl Tape {
@@ -45,12 +47,17 @@ impl Tape {
         let count = usual.max(sizes.fewest().min(MOST_FRAMES_OF_A_MIX)).ceil();
         let mut random = Random::new(0x7261_6e64_6f6d);
         let drawn = sizes.draw(usize::try_from(whole(count)).unwrap_or(1), &mut random);
-        let mut tape =
-            Self { bytes: Vec::new(), ends: Vec::new(), uniform: None, payloads: Vec::new() };
+        let mut tape = Self {
+            bytes: Vec::new(),
+            ends: Vec::new(),
+            uniform: None,
+            payloads: Vec::new(),
+            keys: matches!(wire, Wire::Ws { .. }).then(|| RefCell::new(Random::new(1))),
+        };
         for size in drawn {
             wire.frame(size, &mut random, &mut tape.bytes)?;
             tape.ends.push(tape.bytes.len());
-            if matches!(wire, Wire::Http { .. }) {
+            if matches!(wire, Wire::Http { .. } | Wire::Ws { .. }) {
                 let payload = usize::try_from(size).unwrap_or(usize::MAX);
                 tape.payloads.push(tape.bytes.len().saturating_sub(payload));
             }
@@ -93,11 +100,6 @@ impl Tape {
         &self.bytes[self.start(index)..self.ends[index]]
     }
 
-    /// Whether the frames are requests: their heads do not come back.
-    pub(crate) const fn is_of_requests(&self) -> bool {
-        !self.payloads.is_empty()
-    }
-
     /// The part of frame `index` that should come back.
     pub(crate) fn echo(&self, index: usize) -> Range<usize> {
         let index = index % self.ends.len();
@@ -124,11 +126,25 @@ impl Tape {
         let mut left = frames;
         while left > 0 {
             let now = left.min(self.ends.len() - index);
+            let begin = out.len();
             out.extend_from_slice(&self.bytes[self.start(index)..self.ends[index + now - 1]]);
+            if let Some(keys) = &self.keys {
+                self.mask(index..index + now, &mut keys.borrow_mut(), &mut out[begin..]);
+            }
             index = (index + now) % self.ends.len();
             left -= now;
         }
         self.start(index)
+    }
+
+    /// Masks the payloads of these frames, which are all of `bytes`.
+    fn mask(&self, frames: Range<usize>, keys: &mut Random, bytes: &mut [u8]) {
+        let first = self.start(frames.start);
+        for index in frames {
+            let (start, end) = (self.start(index), self.ends[index]);
+            let frame = &mut bytes[start - first..end - first];
+            websocket::mask_payload(frame, self.payloads[index] - start, keys);
+        }
     }
 
     /// Compares `received` with the tape from `offset` on. Returns how many frames it completes and where the next byte

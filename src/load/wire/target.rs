@@ -25,10 +25,11 @@ impl FromStr for Target {
             "raw" => Wire::Raw,
             "udp" if !place.is_unix() => Wire::Udp,
             "http" => Wire::Http { host: place.host() },
+            "ws" => Wire::Ws { host: place.host() },
             other => {
                 return Err(format!(
-                    "there is no load for {other}{}; there is frames, lines, raw, http, udp, and all but the last \
-                     with +unix",
+                    "there is no load for {other}{}; there is frames, lines, raw, http, ws, udp, and all but the \
+                     last with +unix",
                     if place.is_unix() { "+unix" } else { "" }
                 ));
             }
@@ -67,6 +68,7 @@ impl Target {
     pub(crate) fn at(&self, place: &Place) -> Self {
         let wire = match &self.wire {
             Wire::Http { .. } => Wire::Http { host: place.host() },
+            Wire::Ws { .. } => Wire::Ws { host: place.host() },
             other => other.clone(),
         };
         Self { place: place.clone(), wire }
@@ -97,6 +99,9 @@ mod tests {
             ("udp://[::1]:7", "udp://[::1]:7", "udp"),
             ("http://localhost:80/", "http://localhost:80", "http"),
             ("http+unix:///x", "http+unix:///x", "http"),
+            ("ws://localhost:80/", "ws://localhost:80", "ws"),
+            ("ws+unix:///x", "ws+unix:///x", "ws"),
+            ("ws://", "ws://127.0.0.1:0", "ws"),
             ("raw://", "raw://127.0.0.1:0", "raw"),
             ("http://", "http://127.0.0.1:0", "http"),
             ("frames://,length=u16be", "frames://127.0.0.1:0,length=u16be", "frames"),
@@ -105,7 +110,7 @@ mod tests {
             assert_eq!((target.to_string().as_str(), target.wire().name()), (shown, wire));
         }
         for (text, says) in [
-            ("ws://:1", "no load for ws"),
+            ("gopher://:1", "gopher"),
             ("http://:1/path", "not a port"),
             ("udp+unix:///x", "no load for udp+unix"),
             ("raw://:1,max=3", "raw has no keys"),

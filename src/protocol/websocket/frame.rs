@@ -173,8 +173,8 @@ pub(super) fn unmask(payload: &[u8], mask: [u8; 4], out: &mut Vec<u8>) {
     apply(mask, &mut out[from..]);
 }
 
-/// Puts the mask on `bytes`, or takes it off (section 5.3). Compilers vectorise steps of eight bytes.
-pub(super) fn apply(mask: [u8; 4], bytes: &mut [u8]) {
+/// Puts the mask on `bytes`, or takes it off (RFC 6455, section 5.3). Compilers vectorise its steps of eight bytes.
+pub fn apply(mask: [u8; 4], bytes: &mut [u8]) {
     let [a, b, c, d] = mask;
     let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
     let (words, rest) = bytes.as_chunks_mut();

@@ -131,17 +131,13 @@ impl<'b> Accepted<'b> {
 
     /// Appends the answer (section 4.2.2), with the extension that was `agreed` on.
     pub(super) fn write(&self, agreed: Option<&Agreed>, always: Always<'_>, out: &mut Vec<u8>) {
-        let mut hash = sha1_smol::Sha1::from(self.key);
-        hash.update(GUID);
-        let mut accept = [0; 28];
-        let length = BASE64.encode_slice(hash.digest().bytes(), &mut accept);
         out.extend_from_slice(
             b"HTTP/1.1 101 Switching Protocols\r\n\
               Upgrade: websocket\r\n\
               Connection: Upgrade\r\n\
               Sec-WebSocket-Accept: ",
         );
-        out.extend_from_slice(&accept[..length.unwrap_or_default()]);
+        out.extend_from_slice(&accept(self.key));
         out.extend_from_slice(b"\r\n");
         if let Some(subprotocol) = self.subprotocol {
             out.extend_from_slice(b"Sec-WebSocket-Protocol: ");
@@ -155,4 +151,15 @@ impl<'b> Accepted<'b> {
         always.write_tag(out);
         out.extend_from_slice(b"\r\n");
     }
+}
+
+/// The value of `Sec-WebSocket-Accept` that answers this `Sec-WebSocket-Key` (RFC 6455, section 4.2.2).
+#[must_use]
+pub fn accept(key: &[u8]) -> [u8; 28] {
+    let mut hash = sha1_smol::Sha1::from(key);
+    hash.update(GUID);
+    let mut accept = [0; 28];
+    // 20 bytes are always 28 in base64.
+    let _ = BASE64.encode_slice(hash.digest().bytes(), &mut accept);
+    accept
 }
