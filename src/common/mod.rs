@@ -1,6 +1,7 @@
 //! Shared by several subcommands: quantities as people write them, servers' addresses, host names, signals, listeners'
-//! protocols, TLS, plans of faults, text of others, the last warnings, and waiting.
+//! protocols, TLS, plans of faults, text of others, the last warnings, waiting, and threads' tables of descriptors.
 
+pub(crate) mod descriptor_table;
 pub(crate) mod place;
 pub(crate) mod plans;
 pub(crate) mod printable;

@@ -10,6 +10,7 @@ use std::{
 };
 
 use hdrhistogram::Histogram;
+use log::warn;
 
 use super::{
     check::fault::Fault,
@@ -28,6 +29,7 @@ use super::{
     },
     wire::protocol::Wire,
 };
+use crate::common::descriptor_table;
 
 /// How often to check for a signal and for the beginning of a phase.
 const TICK: Duration = Duration::from_millis(10);
@@ -79,8 +81,14 @@ pub(crate) fn run(
     for thread in 0..plan.threads {
         let (plan, control, sender) = (Arc::clone(&shared), Arc::clone(&control), sender.clone());
         let job = worker::Job { plan, thread, control, sender };
-        let spawned =
-            thread::Builder::new().name(format!("load-{thread}")).spawn(move || work(job));
+        let own_table = shared.own_tables;
+        let spawned = thread::Builder::new().name(format!("load-{thread}")).spawn(move || {
+            if own_table && let Err(error) = descriptor_table::own() {
+                // It was tried before. Where connections now lack room, opening them says so.
+                warn!("load-{thread} shares the table of descriptors: unshare(2): {error}");
+            }
+            work(job);
+        });
         threads.push(spawned.map_err(|error| format!("cannot start thread {thread}: {error}"))?);
     }
     drop(sender);

@@ -11,7 +11,11 @@ use std::{
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
-use super::{Run, SIZE, output};
+use super::{
+    Run, SIZE,
+    common::{Daemon, resound, skip},
+    output,
+};
 
 /// An echo server with a short backlog that accepts one connection each `pause`, and no more than `most`.
 fn accept_slowly(pause: Duration, most: usize) -> SocketAddr {
@@ -72,4 +76,36 @@ fn connections_that_are_not_accepted_are_an_error_with_a_name() {
     assert!(run.number("/errors") >= 30.0, "{run:?}");
     assert!(run.warnings().contains("30 of 50 connections could not be opened"), "{run:?}");
     assert_eq!(run.number("/connections/held"), 20.0, "{run:?}");
+}
+
+/// A load in a process that may have this many files open.
+fn within(limit: usize, address: &str, arguments: &[&str]) -> Run {
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\"")]);
+    shell.arg(resound().get_program()).args(["bench", address, "--json", "-", "--quiet"]);
+    let Output { status, stdout, stderr } =
+        shell.args(["-z", "1s"]).args(arguments).output().unwrap();
+    let report = serde_json::from_slice(&stdout).unwrap_or(Value::Null);
+    Run { code: status.code(), report, stderr: String::from_utf8(stderr).unwrap() }
+}
+
+#[test]
+fn each_thread_opens_as_many_connections_as_the_limit_allows() {
+    let daemon = Daemon::frames(&[]);
+    let arguments = ["-c", "4", "--hold", "596", "--timeout", "60s"];
+    let run = within(200, daemon.address(0), &arguments);
+    assert_eq!(run.code, Some(2), "one thread has one table: {run:?}");
+    assert!(run.stderr.contains("the limit of 200 open files"), "{run:?}");
+    if run.stderr.contains("raise it") && !run.stderr.contains("--threads") {
+        return skip("unshare(2) is refused here");
+    }
+    let threads = [&arguments[..], &["--threads", "4"]].concat();
+    let run = within(200, daemon.address(0), &threads);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert_eq!(run.number("/connections/held"), 596.0, "{run:?}");
+    assert_eq!(run.number("/errors"), 0.0, "{run:?}");
+    let more = ["-c", "4", "--hold", "700", "--threads", "4"];
+    let run = within(200, daemon.address(0), &more);
+    assert_eq!(run.code, Some(2), "{run:?}");
+    assert!(run.stderr.contains("ulimit -n 208") && run.stderr.contains("at most 672"), "{run:?}");
 }

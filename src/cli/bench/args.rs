@@ -1,16 +1,18 @@
 //! The arguments of `resound bench`, and the plan made from them.
 
 use std::{
+    io,
     path::PathBuf,
     time::{Duration, SystemTime},
 };
 
 use clap::ValueEnum;
+use log::info;
 use resound::Endpoint;
 
 use crate::{
     cli::descriptors,
-    common::units::Time,
+    common::{descriptor_table, units::Time},
     load::{
         barrier::{self, Barrier, Go},
         engine::{
@@ -71,7 +73,7 @@ pub(super) struct LoadArgs {
     #[arg(long, value_name = "N")]
     sources: Option<usize>,
 
-    /// Number of load threads
+    /// Number of load threads; the limit on open files is one of each
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
     threads: u32,
 
@@ -197,11 +199,22 @@ impl LoadArgs {
         };
         let limit = descriptors::raise_limit();
         let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(OWN_DESCRIPTORS);
-        if all > room {
+        let tables = self.tables();
+        let threads = if tables.is_ok() { self.threads as usize } else { 1 };
+        let each = self.connections.div_ceil(threads) + self.hold.div_ceil(threads);
+        if each > room {
+            let remedy = match &tables {
+                Ok(()) => ", or use more --threads: each has a limit of its own".to_owned(),
+                Err(error) if self.threads > 1 => format!(
+                    " (each of the --threads could have a limit of its own, but unshare(2) is refused: {error})"
+                ),
+                Err(_) => String::new(),
+            };
             return Err(format!(
                 "{all} connections need more than the limit of {limit} open files; raise it (ulimit -n {}), or open \
-                 at most {room}",
-                all + OWN_DESCRIPTORS
+                 at most {}{remedy}",
+                each + OWN_DESCRIPTORS,
+                room.saturating_mul(threads)
             ));
         }
         let duration = self.duration.unwrap_or(LONG).0;
@@ -224,9 +237,21 @@ impl LoadArgs {
             hold: self.hold,
             sources,
             threads: self.threads,
+            own_tables: self.threads > 1 && tables.is_ok(),
             timeout: self.timeout.map_or(usual_timeout, |time| time.0),
             barrier: Barrier::default(),
         })
+    }
+
+    /// Whether each thread can have a table of descriptors of its own. One thread alone has no use for it, but could.
+    fn tables(&self) -> io::Result<()> {
+        let tables = descriptor_table::can_be_own();
+        if let Err(error) = &tables
+            && self.threads > 1
+        {
+            info!("the threads share one table of descriptors: unshare(2): {error}");
+        }
+        tables
     }
 
     fn check(&self, wire: &Wire) -> Result<(), String> {

@@ -32,6 +32,8 @@ pub(crate) struct Plan {
     /// Source addresses to spread connections over; 1 leaves the choice to the kernel.
     pub(crate) sources: usize,
     pub(crate) threads: u32,
+    /// Each thread has a table of descriptors of its own.
+    pub(crate) own_tables: bool,
     pub(crate) timeout: Duration,
     /// What is waited for between the last connect and the first frame.
     pub(crate) barrier: Barrier,
