@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use common::{Daemon, PATIENCE, Random, eventually, frame, tool};
+use common::{Daemon, PATIENCE, Random, eventually, frame, is_without_epoll, tool};
 use rustix::process::Signal;
 
 mod common;
@@ -383,6 +383,9 @@ fn one_frame_at_a_time_costs_one_read_and_one_write_and_no_registration() {
     };
     // Beside them, each of five signal handlers tries once whether its descriptor is a socket.
     assert!((1000..=1005).contains(&calls("sendto")), "{ended:?}\n{table}");
+    if is_without_epoll("a short read ends the reading, and nothing is registered again") {
+        return;
+    }
     // A wake-up may come late for bytes that the one before it has read, so there may be more reads than frames,
     // but never more than wake-ups.
     assert!((1000..=calls("epoll_wait")).contains(&calls("recvfrom")), "{table}");

@@ -19,7 +19,7 @@ pub(crate) mod service;
 use std::{
     io::{self, ErrorKind},
     net::{IpAddr, SocketAddr},
-    os::fd::{AsFd, AsRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -39,7 +39,7 @@ use crate::{
     Endpoint, Handle, Listener, Stats, Token,
     control::handle::{Commands, commands},
     protocol::{Output, Protocol},
-    socket::datagrams::Datagrams,
+    socket::{WITHOUT_EPOLL, datagrams::Datagrams},
 };
 
 /// The most events that one poll returns. A busy loop is cheap because it polls once for many events.
@@ -60,6 +60,7 @@ pub struct Reactor<P> {
     handle: Handle,
     commands: Commands,
     stop_source: Option<OwnedFd>,
+    wake_sources: Vec<RawFd>,
     backlog: u32,
     share_ports: bool,
     measure_turns: bool,
@@ -99,6 +100,7 @@ impl<P: Protocol> Reactor<P> {
             handle,
             commands,
             stop_source: None,
+            wake_sources: Vec::new(),
             events: Events::with_capacity(EVENTS_PER_POLL),
             backlog,
             share_ports,
@@ -284,9 +286,19 @@ impl<P: Protocol> Reactor<P> {
     /// # Errors
     ///
     /// As `epoll_ctl`(2).
-    pub fn wake_on(&self, source: &impl AsFd) -> io::Result<()> {
+    pub fn wake_on(&mut self, source: &impl AsFd) -> io::Result<()> {
         let descriptor = source.as_fd().as_raw_fd();
-        SourceFd(&descriptor).register(self.poll.registry(), WAKER.into(), Interest::READABLE)
+        SourceFd(&descriptor).register(self.poll.registry(), WAKER.into(), Interest::READABLE)?;
+        self.wake_sources.push(descriptor);
+        Ok(())
+    }
+
+    /// mio does not see the caller read from a source, so with poll(2) it would report the source once only.
+    fn await_wake_sources(&self) -> io::Result<()> {
+        let registry = self.poll.registry();
+        self.wake_sources.iter().try_for_each(|descriptor| {
+            SourceFd(descriptor).reregister(registry, WAKER.into(), Interest::READABLE)
+        })
     }
 
     /// A handle that controls the reactor from other threads.
@@ -353,6 +365,9 @@ impl<P: Protocol> Reactor<P> {
             }
         }
         if is_woken {
+            if WITHOUT_EPOLL {
+                self.await_wake_sources()?;
+            }
             self.dispatcher.woken();
             self.dispatcher.execute(&self.commands);
         }

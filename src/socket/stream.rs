@@ -19,6 +19,7 @@ use rustix::{
 use socket2::{Domain, SockRef, Socket as RawSocket, Type};
 
 use super::{
+    WITHOUT_EPOLL,
     endpoint::Endpoint,
     filter, inherited,
     peer::Peer,
@@ -37,7 +38,7 @@ pub trait Stream: Read + Write {
 
     /// Whether a read that returns fewer bytes than asked for has left none behind, and the next ones bring an event.
     /// Not so on a Unix socket, where a read also ends before and behind bytes that a descriptor was sent along with
-    /// (unix(7), `SCM_RIGHTS`).
+    /// (unix(7), `SCM_RIGHTS`), and not where mio polls with poll(2).
     fn short_read_is_last(&self) -> bool {
         true
     }
@@ -223,7 +224,7 @@ impl Stream for Socket {
     }
 
     fn short_read_is_last(&self) -> bool {
-        matches!(self, Self::Tcp(_))
+        matches!(self, Self::Tcp(_)) && !WITHOUT_EPOLL
     }
 
     fn write_segment(&mut self, bytes: &[u8]) -> io::Result<usize> {

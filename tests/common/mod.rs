@@ -307,6 +307,19 @@ pub(crate) fn tool(program: &str) -> Option<PathBuf> {
     found
 }
 
+/// The system call that a loop waits in: mio can be built for poll(2) (CONTRIBUTING.md, Testing).
+pub(crate) const POLL_CALL: &str =
+    if cfg!(mio_unsupported_force_poll_poll) { "poll" } else { "epoll_wait" };
+
+/// Says that the rest of the test is about epoll itself, and whether that is not what mio uses here.
+pub(crate) fn is_without_epoll(what: &str) -> bool {
+    let is_without = cfg!(mio_unsupported_force_poll_poll);
+    if is_without {
+        println!("not checked over poll(2): {what}");
+    }
+    is_without
+}
+
 /// Fails if promtool finds something wrong with what `/metrics` answered; skipped without promtool.
 pub(crate) fn check_metrics(text: &str) {
     let Some(promtool) = tool("promtool") else { return };
