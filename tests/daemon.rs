@@ -383,6 +383,7 @@ fn one_frame_at_a_time_costs_one_read_and_one_write_and_no_registration() {
     };
     // Beside them, each of five signal handlers tries once whether its descriptor is a socket.
     assert!((1000..=1005).contains(&calls("sendto")), "{ended:?}\n{table}");
+    assert!(calls("setsockopt") < 50, "the listener's options, and none for a frame: {table}");
     if is_without_epoll("a short read ends the reading, and nothing is registered again") {
         return;
     }

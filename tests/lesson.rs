@@ -26,8 +26,13 @@ const FOUND_BY_CHECK: [&str; 8] = [
     "emfile-spin",
 ];
 
-const OTHERS: [&str; 4] =
-    ["thread-per-connection", "delayed-ack", "write-per-frame", "thundering-herd"];
+const OTHERS: [&str; 5] = [
+    "thread-per-connection",
+    "delayed-ack",
+    "small-send-buffer",
+    "write-per-frame",
+    "thundering-herd",
+];
 
 fn lesson(arguments: &[&str]) -> Output {
     resound().arg("lesson").args(arguments).output().unwrap()

@@ -42,15 +42,24 @@ const PIECE: usize = 64 << 10;
 
 impl<'s> Client<'s> {
     pub(super) fn connect(stage: &'s Stage) -> Result<Self, String> {
-        Self::open(stage, None)
+        Self::open(stage, None, None)
     }
 
     /// With a receive buffer of that many bytes, which the server fills soon.
     pub(super) fn connect_small(stage: &'s Stage, receive_buffer: usize) -> Result<Self, String> {
-        Self::open(stage, Some(receive_buffer))
+        Self::open(stage, Some(receive_buffer), None)
     }
 
-    fn open(stage: &'s Stage, receive_buffer: Option<usize>) -> Result<Self, String> {
+    /// With a send buffer of that many bytes, which is full while they are not acknowledged.
+    pub(super) fn connect_small_sender(stage: &'s Stage, buffer: usize) -> Result<Self, String> {
+        Self::open(stage, None, Some(buffer))
+    }
+
+    fn open(
+        stage: &'s Stage,
+        receive_buffer: Option<usize>,
+        send_buffer: Option<usize>,
+    ) -> Result<Self, String> {
         let connect = || {
             let address = stage.address();
             let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
@@ -58,6 +67,9 @@ impl<'s> Client<'s> {
                 // Before the connection is made, so that the first window is small already.
                 socket.set_recv_buffer_size(size)?;
                 socket.set_tcp_mss(ETHERNET_SEGMENT)?;
+            }
+            if let Some(size) = send_buffer {
+                socket.set_send_buffer_size(size)?;
             }
             socket.connect(&address.into())?;
             socket.set_tcp_nodelay(true)?;

@@ -96,13 +96,15 @@ pub(crate) fn conclusion(lesson: &Lesson) -> String {
     out
 }
 
-/// The command that runs a test: `connection::tests::x` is one of the library, `daemon::x` is in `tests/daemon.rs`.
+/// The command that runs a test: `connection::tests::x` is one of the library, `daemon::x` is in `tests/daemon.rs`, and
+/// `simulation::rows::x` belongs to `tests/simulation.rs`.
 fn test_command(test: &str) -> String {
     let (module, name) = test.rsplit_once("::").unwrap_or(("", test));
-    match module {
-        module if module.ends_with("tests") => format!("cargo test --lib {name}"),
-        file => format!("cargo test --test {file} {name}"),
+    if module.ends_with("tests") {
+        return format!("cargo test --lib {name}");
     }
+    let file = module.split("::").next().unwrap_or(module);
+    format!("cargo test --test {file} {name}")
 }
 
 /// The command that judges a server of one's own.
@@ -205,7 +207,7 @@ mod tests {
             let (module, function) = lesson.test.rsplit_once("::").unwrap();
             let file = match module {
                 "connection::tests" => "src/reactor/connection/tests.rs".to_owned(),
-                test => format!("tests/{test}.rs"),
+                test => format!("tests/{}.rs", test.replace("::", "/")),
             };
             let text = fs::read_to_string(root.join(&file)).unwrap();
             assert!(text.contains(&format!("fn {function}(")), "{}: {function}", lesson.name);

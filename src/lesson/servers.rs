@@ -15,6 +15,8 @@ pub(super) mod lost_reply;
 pub(super) mod short_write;
 #[path = "../../examples/lessons/slow_reader.rs"]
 pub(super) mod slow_reader;
+#[path = "../../examples/lessons/small_send_buffer.rs"]
+pub(super) mod small_send_buffer;
 #[path = "../../examples/lessons/sticky_packets.rs"]
 pub(super) mod sticky_packets;
 #[path = "../../examples/lessons/thread_per_connection.rs"]

@@ -328,6 +328,9 @@ impl<S: Stream> Connection<S> {
     ) -> Outcome {
         let outcome = self.proceed(readiness, scratch, cx).unwrap_or_else(Outcome::Closed);
         if self.pending.is_some() {
+            if outcome == Outcome::Wait {
+                self.acknowledge(cx);
+            }
             self.return_memory(cx.token, cx.shared);
         }
         outcome

@@ -64,6 +64,10 @@ pub trait Stream: Read + Write {
         None
     }
 
+    /// Lets the kernel acknowledge at once what was read, for example with `TCP_QUICKACK` (tcp(7)). A stream without
+    /// acknowledgements need not implement it.
+    fn acknowledge(&mut self) {}
+
     /// How many of the bytes written the peer's kernel has not acknowledged. A stream without acknowledgements need not
     /// implement it.
     ///
@@ -242,6 +246,13 @@ impl Stream for Socket {
 
     fn failure(&mut self) -> Option<io::Error> {
         either!(self, socket => socket.take_error()).unwrap_or_else(Some)
+    }
+
+    fn acknowledge(&mut self) {
+        // It fails only for a socket whose connection has ended, which the next read returns.
+        if let Self::Tcp(stream) = self {
+            let _ = SockRef::from(&*stream).set_tcp_quickack(true);
+        }
     }
 
     fn unacknowledged(&self) -> io::Result<usize> {

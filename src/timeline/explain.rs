@@ -149,6 +149,10 @@ impl Told {
                 turn.written += u64::from(bytes);
             }
             Event::WriteBlocked { .. } => turn.is_blocked = true,
+            Event::Acknowledged => {
+                turn.last +=
+                    "The server acknowledges them at once, because no reply goes out yet. ";
+            }
             Event::BudgetSpent => {
                 turn.last += "That is enough for one turn: other connections come first now. ";
             }

@@ -173,6 +173,9 @@ impl Timeline<'_> {
                 self.slice(time, "write", Some(token), args);
             }
             Event::FinSent => self.slice(time, "send FIN", Some(token), String::new()),
+            Event::Acknowledged => {
+                self.instant(time, "acknowledged at once", token, String::new());
+            }
             Event::BudgetSpent => self.instant(time, "budget spent", token, String::new()),
             Event::CutShort { held } => {
                 self.instant(time, "cut short", token, format!(r#""held":{held}"#));

@@ -245,6 +245,10 @@ fn check_open(world: &mut World, index: usize, c: &Inspected, before: &Before) {
         }
     }
 
+    let waits_for_rest = c.held > 0 && c.owed == 0 && !c.queued && !wire.fin_read;
+    if waits_for_rest && matches!(plan.kind, Kind::Frames | Kind::Nibbler) {
+        assert_eq!(wire.acknowledged, wire.read, "a delayed ACK inside a frame: {}", context());
+    }
     let is_cut_off = before.is_draining && c.ended_for == Some(Reason::CutOff);
     let reply = plan.reply(read);
     if wire.fin_sent.is_some() {

@@ -45,6 +45,11 @@ pub(crate) struct Wire {
     /// Where an urgent byte was: a read ends there, whatever is behind.
     marks: VecDeque<u64>,
     pub(crate) read: u64,
+    /// How many of the bytes that were read are acknowledged without the kernel's delay: by a reply that has gone out behind
+    /// them, or because the server has asked for it.
+    pub(crate) acknowledged: u64,
+    /// How often it has asked.
+    pub(crate) quick: u64,
     pub(crate) fin: bool,
     pub(crate) fin_read: bool,
     pub(crate) reset: bool,
@@ -206,6 +211,8 @@ impl Kernel {
             arrived: VecDeque::new(),
             marks: VecDeque::new(),
             read: 0,
+            acknowledged: 0,
+            quick: 0,
             fin: false,
             fin_read: false,
             reset: false,
@@ -494,6 +501,7 @@ impl Socket {
             count = count.min(1 + part);
         }
         wire.sending.extend(give(count));
+        wire.acknowledged = wire.read;
         wire.written += count as u64;
         Ok(count)
     }
@@ -561,6 +569,15 @@ impl Stream for Socket {
         let is_new = wire.reset && !wire.reset_told;
         wire.reset_told |= wire.reset;
         is_new.then(|| ErrorKind::ConnectionReset.into())
+    }
+
+    fn acknowledge(&mut self) {
+        let mut kernel = self.kernel.borrow_mut();
+        kernel.calls += 1;
+        let wire = kernel.wire_mut(self.id);
+        assert!(wire.acknowledged < wire.read, "a reply has carried the acknowledgement");
+        wire.acknowledged = wire.read;
+        wire.quick += 1;
     }
 
     fn unacknowledged(&self) -> io::Result<usize> {

@@ -92,6 +92,7 @@ impl Recording {
                 | Event::Answered { .. }
                 | Event::Wrote { .. }
                 | Event::WriteBlocked { .. }
+                | Event::Acknowledged
                 | Event::BudgetSpent
                 | Event::FinSent
         );

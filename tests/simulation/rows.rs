@@ -605,6 +605,47 @@ fn a_half_closed_connection_waits_for_a_call_no_longer_than_the_idle_timeout() {
     assert_eq!(calm.closed(Reason::PeerClosed), 1);
 }
 
+/// Row 58 of the fault table.
+#[test]
+fn what_has_come_of_an_unfinished_frame_is_acknowledged_at_once() {
+    let mut calm = Calm::new(Config::default());
+    let wire = calm.connect();
+    let long = [&200_000_u32.to_le_bytes()[..], &[7; 200_000]].concat();
+    let acknowledged = |calm: &Calm| {
+        let kernel = calm.kernel.borrow();
+        let wire = kernel.wire(wire);
+        (wire.acknowledged, wire.quick)
+    };
+    // A head cut in two, the beginning of the payload, and a part that is read directly into the connection's buffer.
+    let mut sent = 0;
+    for (cut, quick) in [(2, 1), (10, 2), (50_000, 3), (150_000, 4)] {
+        calm.send(wire, &long[sent..cut]);
+        assert_eq!(acknowledged(&calm), (cut as u64, quick), "{cut}");
+        sent = cut;
+    }
+    calm.step();
+    assert_eq!(acknowledged(&calm).1, 4, "nothing has come");
+    calm.send(wire, &long[sent..]);
+    assert!(calm.written(wire) > 0);
+    assert_eq!(acknowledged(&calm), (long.len() as u64, 4), "the reply carries it");
+}
+
+/// Row 58 of the fault table: the reply carries the acknowledgement, so a call would be for nothing.
+#[test]
+fn frames_that_are_answered_are_not_acknowledged_by_a_call_of_their_own() {
+    let mut calm = Calm::new(Config::default());
+    let wire = calm.connect();
+    for _ in 0..3 {
+        calm.send(wire, HELLO);
+    }
+    // A whole frame, and the beginning of the next: the reply is behind both.
+    calm.send(wire, &[HELLO, &HELLO[..6]].concat());
+    calm.send(wire, &[&HELLO[6..], HELLO, &HELLO[..2]].concat());
+    let kernel = calm.kernel.borrow();
+    let wire = kernel.wire(wire);
+    assert_eq!((wire.quick, wire.acknowledged), (0, wire.read));
+}
+
 /// Row 44 of the fault table.
 #[test]
 fn over_the_memory_limit_the_largest_holder_is_ended_and_the_one_that_asks_is_not() {

@@ -7,6 +7,7 @@ mod lost_edge;
 mod lost_reply;
 mod short_write;
 mod slow_reader;
+mod small_send_buffer;
 mod sticky_packets;
 mod thread_per_connection;
 mod thundering_herd;
@@ -15,7 +16,7 @@ mod write_per_frame;
 
 use super::Lesson;
 
-pub(crate) const LESSONS: [&Lesson; 12] = [
+pub(crate) const LESSONS: [&Lesson; 13] = [
     &sticky_packets::LESSON,
     &thread_per_connection::LESSON,
     &lost_edge::LESSON,
@@ -26,6 +27,7 @@ pub(crate) const LESSONS: [&Lesson; 12] = [
     &lost_reply::LESSON,
     &emfile_spin::LESSON,
     &delayed_ack::LESSON,
+    &small_send_buffer::LESSON,
     &write_per_frame::LESSON,
     &thundering_herd::LESSON,
 ];

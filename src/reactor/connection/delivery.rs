@@ -99,6 +99,7 @@ impl<S: Stream> Connection<S> {
                         schedule.steps.push_front(Step::Wait(pause));
                     }
                     pending.output.consume(taken);
+                    pending.is_unanswered = false;
                     self.count_sent(taken, cx);
                 }
                 Step::Wait(time) => {

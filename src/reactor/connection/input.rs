@@ -117,8 +117,11 @@ impl<S: Stream> Connection<S> {
             return Ok(());
         }
         cx.shared.output.clear();
-        if self.pending.as_ref().is_some_and(|pending| !pending.input.is_empty()) {
-            return self.receive_behind(fresh, cx);
+        if let Some(pending) = &mut self.pending {
+            pending.is_unanswered |= !pending.stopped;
+            if !pending.input.is_empty() {
+                return self.receive_behind(fresh, cx);
+            }
         }
         self.receive_fresh(fresh, Replies::default(), cx)
     }
@@ -173,6 +176,9 @@ impl<S: Stream> Connection<S> {
         let echo = if received.echo { answered } else { &[] };
         self.send(Replies { fresh: echo, ..replies }, cx)?;
         if !rest.is_empty() || matches!(received.next, Next::Finish | Next::Refuse(_)) {
+            if self.pending.is_none() && echo.is_empty() && cx.shared.output.bytes().is_empty() {
+                self.pending.insert(cx.shared.spare.take()).is_unanswered = true;
+            }
             self.keep(rest, received.next, cx.shared);
         }
         Ok(())
@@ -190,6 +196,21 @@ impl<S: Stream> Connection<S> {
         let pending = self.pending.get_or_insert_with(|| shared.spare.take());
         shared.pool.append(&mut pending.input, beginning, next.need());
         pending.remember(next, pending.input.len());
+    }
+
+    /// Lets the kernel acknowledge at once what has come of an unfinished frame, unless a reply has gone out behind it.
+    ///
+    /// The kernel would wait for a reply to carry the acknowledgement, for 40 ms, and no reply comes before the rest of the
+    /// frame. A peer whose send buffer is full of what is not acknowledged would wait as long before it sends the rest.
+    #[inline(never)]
+    pub(super) fn acknowledge<P>(&mut self, cx: &Context<'_, P>) {
+        let Some(pending) = &mut self.pending else { return };
+        let waits_for_peer = matches!(self.state, State::Open(Begun::Frame | Begun::Handshake))
+            && !pending.waits_for_server();
+        if mem::take(&mut pending.is_unanswered) && waits_for_peer {
+            cx.shared.events.emit(cx.token, || Event::Acknowledged);
+            self.stream.acknowledge();
+        }
     }
 
     /// Calls a protocol that has more to send, or that stopped because its output was full.

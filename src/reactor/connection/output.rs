@@ -113,6 +113,9 @@ impl<S: Stream> Connection<S> {
             let (input, output) = (&mut pending.input, &mut pending.output);
             settle(input, output, taken, [before, after, fresh], held, &mut shared.pool);
         }
+        if let Some(pending) = &mut self.pending {
+            pending.is_unanswered &= taken == 0;
+        }
         self.count_sent(taken, cx);
         if is_scheduled {
             self.follow_schedule(cx)?;
@@ -135,6 +138,7 @@ impl<S: Stream> Connection<S> {
                 Err(error) => return Err(self.lost(cx, Doing::Write, &error)),
             };
         pending.output.consume(taken);
+        pending.is_unanswered &= taken == 0;
         let all_sent = pending.output.is_empty();
         self.count_sent(taken, cx);
         Ok(all_sent)

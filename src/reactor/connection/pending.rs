@@ -16,6 +16,8 @@ pub(super) struct Pending {
     pub(super) seen: usize,
     /// How long `input` must be before it is shown again; 0 if the protocol does not know.
     pub(super) need: usize,
+    /// Nothing was sent behind the last bytes that came, so nothing has carried their acknowledgement.
+    pub(super) is_unanswered: bool,
     /// Output that the kernel has not accepted yet.
     pub(super) output: Buffer,
     /// The protocol stopped because its output was full: it is shown `input` again when all output is sent.

@@ -103,6 +103,9 @@ pub enum Event {
         /// How many bytes are left.
         left: u64,
     },
+    /// The kernel was told to acknowledge at once what has come: a frame is unfinished, so no reply would carry the
+    /// acknowledgement.
+    Acknowledged,
     /// The turn has spent its budget. The connection goes to the end of the run queue.
     BudgetSpent,
     /// The server has sent FIN.
@@ -291,6 +294,7 @@ impl fmt::Display for Event {
             }
             Self::Wrote { bytes, of } => write!(f, "wrote {bytes} B of {of}"),
             Self::WriteBlocked { left } => write!(f, "write would block with {left} B left"),
+            Self::Acknowledged => f.write_str("acknowledged at once"),
             Self::BudgetSpent => f.write_str("budget spent"),
             Self::FinSent => f.write_str("FIN sent"),
             Self::CutShort { held } => {

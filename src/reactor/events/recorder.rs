@@ -187,6 +187,7 @@ fn pack(event: Event) -> [u64; 3] {
         }
         Event::DatagramSent { bytes } => [24, bytes.into(), 0],
         Event::DatagramDropped => [25, 0, 0],
+        Event::Acknowledged => [26, 0, 0],
     }
 }
 
@@ -244,6 +245,7 @@ fn unpack(number: u64, [time, token, kind, one, two]: [u64; WORDS]) -> Option<Re
         }
         24 => Event::DatagramSent { bytes: low(one) },
         25 => Event::DatagramDropped,
+        26 => Event::Acknowledged,
         _ => return None,
     };
     let (token, time) = (Token::new(low(token), high(token)), Duration::from_nanos(time));
@@ -325,6 +327,7 @@ mod tests {
             Event::Datagram { source: six, bytes: 0 },
             Event::DatagramSent { bytes: 7 },
             Event::DatagramDropped,
+            Event::Acknowledged,
         ];
         for bits in 0..8 {
             let [readable, writable, more_behind] = [1, 2, 4].map(|bit| bits & bit > 0);
