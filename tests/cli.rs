@@ -81,6 +81,7 @@ fn help_shows_each_flag_with_its_variable_and_default() {
         ("--write-timeout", "[default: 1m]"),
         ("--keepalive", "[default: 5m]"),
         ("--user-timeout", "[default: off]"),
+        ("--busy-poll", "[default: off]"),
         ("--log-level", "Without RUST_LOG it is info"),
     ] {
         let section = section(&help.stdout, flag);

@@ -45,6 +45,27 @@ fn a_drain_that_waits_uses_no_cpu() {
 }
 
 #[test]
+fn a_loop_that_polls_busily_does_so_for_as_long_as_it_was_told() {
+    let mut daemon = Daemon::frames(&["--busy-poll", "1h"]);
+    ping(&mut daemon.connect());
+    // A loop that sleeps between events would never use so much.
+    eventually("it polls on", || cpu_time(&daemon) > Duration::from_millis(200));
+    daemon.signal(Signal::TERM);
+    assert!(daemon.wait().status.success());
+
+    let daemon = Daemon::frames(&["--busy-poll", "50us"]);
+    let mut stream = daemon.connect();
+    (0..100).for_each(|_| ping(&mut stream));
+    let before = cpu_time(&daemon);
+    // This is the measurement itself, as above.
+    let measured = Duration::from_secs(2);
+    thread::sleep(measured);
+    let used = cpu_time(&daemon) - before;
+    assert!(used < measured / 20, "{used:?} of CPU time after {measured:?}");
+    ping(&mut stream);
+}
+
+#[test]
 fn sighup_drains_as_sigterm_does() {
     // A shell that loses its terminal sends SIGHUP, and so does the kernel: the second one does not count.
     let mut command = Command::new("env");

@@ -88,6 +88,12 @@ pub(crate) struct ServeArgs {
     #[arg(default_value = "1", value_parser = reactors::count)]
     reactors: usize,
 
+    /// Before a loop sleeps, look for events for this long without blocking: lower latency for more CPU time (50us; off for
+    /// none)
+    #[arg(long, env = "RESOUND_BUSY_POLL", hide_env_values = true, value_name = "TIME")]
+    #[arg(default_value_t = TimeLimit(Config::default().busy_poll))]
+    busy_poll: TimeLimit,
+
     /// What each connection receives first: as a frame, a line or a message. {hostname}, {pid}, {peer} and {local} are
     /// filled in; http sends no banner
     #[arg(long, env = "RESOUND_BANNER", hide_env_values = true, value_name = "TEXT")]
@@ -378,6 +384,7 @@ impl ServeArgs {
             keepalive: timeouts.keepalive.0,
             user_timeout: timeouts.user_timeout.0,
             grace: self.grace.0,
+            busy_poll: self.busy_poll.0,
             measure_turns: self.admin.is_on(),
             ..Config::default()
         };

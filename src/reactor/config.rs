@@ -59,6 +59,10 @@ pub struct Config {
     pub linger: Duration,
     /// How long a stopping reactor waits for connections to finish. Default 10 s.
     pub grace: Duration,
+    /// Before the loop sleeps, it polls without blocking for this long (busy polling). An event that comes meanwhile is
+    /// handled without the time that the kernel needs to wake a thread. It costs up to this much CPU time for each
+    /// wake-up, and a whole CPU while events come more often than that. Default none.
+    pub busy_poll: Option<Duration>,
     /// Measure how long each turn takes ([`Stats::turn_durations`](crate::Stats::turn_durations)): the clock is read
     /// twice a turn. Default false.
     pub measure_turns: bool,
@@ -127,6 +131,7 @@ impl Default for Config {
             user_timeout: None,
             linger: Duration::from_secs(2),
             grace: Duration::from_secs(10),
+            busy_poll: None,
             measure_turns: false,
         }
     }

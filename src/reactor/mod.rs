@@ -63,6 +63,7 @@ pub struct Reactor<P> {
     wake_sources: Vec<RawFd>,
     backlog: u32,
     share_ports: bool,
+    busy_poll: Option<Duration>,
     measure_turns: bool,
 }
 
@@ -86,7 +87,7 @@ impl<P: Protocol> Reactor<P> {
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
         let kernel = Kernel::new(registry, &config)?;
-        let Config { backlog, share_ports, measure_turns, .. } = config;
+        let Config { backlog, share_ports, busy_poll, measure_turns, .. } = config;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER.into())?);
         let wake = move || {
             if let Err(error) = waker.wake() {
@@ -104,6 +105,7 @@ impl<P: Protocol> Reactor<P> {
             events: Events::with_capacity(EVENTS_PER_POLL),
             backlog,
             share_ports,
+            busy_poll,
             measure_turns,
             dispatcher,
             poll,
@@ -347,11 +349,13 @@ impl<P: Protocol> Reactor<P> {
     ///
     /// As [`run`](Self::run).
     pub fn turn(&mut self, at_most: Option<Duration>) -> io::Result<Phase> {
-        let wait = self.dispatcher.wait().into_iter().chain(at_most).min();
-        match self.poll.poll(&mut self.events, wait) {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::Interrupted => self.events.clear(),
-            Err(error) => return Err(error),
+        let has_events = match self.busy_poll {
+            Some(time) => self.poll_busily(at_most.map_or(time, |most| most.min(time)))?,
+            None => false,
+        };
+        if !has_events {
+            let wait = self.dispatcher.wait().into_iter().chain(at_most).min();
+            self.poll_once(wait)?;
         }
         let start = self.measure_turns.then(Instant::now);
         let mut is_woken = false;
@@ -381,5 +385,32 @@ impl<P: Protocol> Reactor<P> {
             self.dispatcher.stats().turn_durations.record(nanoseconds);
         }
         Ok(self.dispatcher.phase())
+    }
+
+    fn poll_once(&mut self, wait: Option<Duration>) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, wait) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => self.events.clear(),
+            polled => polled?,
+        }
+        Ok(())
+    }
+
+    /// Polls without blocking until there are events, the dispatcher has something to do, or `time` is over. Returns whether
+    /// there are events.
+    ///
+    /// The dispatcher is not told of the polls before, so its rule that a loop which polls without blocking has something
+    /// to do holds here, too.
+    fn poll_busily(&mut self, time: Duration) -> io::Result<bool> {
+        let start = Instant::now();
+        while self.dispatcher.wait() != Some(Duration::ZERO) {
+            self.poll_once(Some(Duration::ZERO))?;
+            if !self.events.is_empty() {
+                return Ok(true);
+            }
+            if start.elapsed() >= time {
+                break;
+            }
+        }
+        Ok(false)
     }
 }
