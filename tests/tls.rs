@@ -120,6 +120,7 @@ fn half_close_gets_every_reply_and_then_close_notify() {
     let ended = daemon.stop();
     assert!(!ended.stdout.contains("cut short"), "{ended:?}");
     assert!(ended.stdout.contains("30 frames"), "{ended:?}");
+    assert!(ended.stdout.contains("closed: 1 by the peer"), "{ended:?}");
 }
 
 #[test]

@@ -390,6 +390,8 @@ pub(crate) struct Requests {
     pub(crate) hold: Option<usize>,
     /// The peer has closed in the middle of something.
     pub(crate) cut_short: bool,
+    /// The peer has closed in the protocol's own way.
+    pub(crate) peer_closed: bool,
     /// How and when the output leaves; empty where it leaves at once.
     pub(crate) steps: Vec<Step>,
 }
@@ -410,6 +412,7 @@ impl Output {
                 asked: None,
                 hold: None,
                 cut_short: false,
+                peer_closed: false,
                 steps: Vec::new(),
             },
         }
@@ -495,6 +498,12 @@ impl Output {
     /// [`Counts::truncated`]: crate::Counts::truncated
     pub const fn cut_short(&mut self) {
         (self.requests.any, self.requests.cut_short) = (true, true);
+    }
+
+    /// If the connection ends with this call, counts it as closed by the peer ([`Reason::PeerClosed`](crate::Reason)), which
+    /// has closed it in the protocol's own way.
+    pub(crate) const fn peer_closed(&mut self) {
+        (self.requests.any, self.requests.peer_closed) = (true, true);
     }
 
     /// Adds a step to the schedule of the output. A protocol that schedules any bytes of a connection schedules all of

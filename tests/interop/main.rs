@@ -23,6 +23,11 @@ mod prometheus;
 mod proxy;
 mod rpc;
 mod timeline;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(feature = "tls")]
+#[path = "../tls/support.rs"]
+mod tls_support;
 mod websocket;
 
 use std::{

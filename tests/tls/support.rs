@@ -12,7 +12,8 @@ use std::{
 };
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
+    date_time_ymd,
 };
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedCipherSuite,
@@ -78,6 +79,7 @@ impl Authority {
         let name = format!("authority {}", COUNT.fetch_add(1, Ordering::Relaxed));
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
@@ -95,7 +97,8 @@ impl Authority {
         self.sign_with(names, |params| params.not_after = date_time_ymd(2001, 2, 3))
     }
 
-    fn sign_with(
+    /// A certificate of which `change` says more.
+    pub(crate) fn sign_with(
         &self,
         names: &[&str],
         change: impl FnOnce(&mut CertificateParams),
@@ -103,6 +106,8 @@ impl Authority {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(names).unwrap();
+        // Python asks for it.
+        params.use_authority_key_identifier_extension = true;
         change(&mut params);
         let certificate = params.signed_by(&key, &self.0).unwrap();
         Certificate { pem: certificate.pem(), key_pem: key.serialize_pem() }

@@ -6,9 +6,12 @@ use std::{
     path::{Path, PathBuf},
     str::FromStr,
     sync::{Arc, Mutex, PoisonError, RwLock},
-    time::SystemTime,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use rcgen::{
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, date_time_ymd,
+};
 use rustls::{
     ServerConfig, SupportedCipherSuite, SupportedProtocolVersion,
     crypto::{CryptoProvider, ring},
@@ -254,6 +257,7 @@ impl TlsTerms {
         };
         let mut config = builder.with_cert_resolver(Arc::new(Certificates(certificates)));
         config.alpn_protocols.clone_from(&self.alpn);
+        config.ignore_client_order = true;
         // Tickets hold the state of a session, encrypted, so that the server holds none: any number of clients can come
         // back, and memory does not grow with them. Their keys change every few hours.
         config.ticketer = ring::Ticketer::new().map_err(failed)?;
@@ -262,13 +266,29 @@ impl TlsTerms {
     }
 }
 
+/// How long a certificate that was made is valid. Apple's clients accept no server certificate that is valid for more than
+/// 825 days, and none that does not say that it is for a server.
+const VALID: Duration = Duration::from_secs(824 * DAY);
+
+/// How long before now it is valid: a client's clock may be behind.
+const VALID_BEFORE: Duration = Duration::from_secs(DAY);
+
+const DAY: u64 = 24 * 60 * 60;
+
 /// Makes a certificate for `names`, signed with its own key.
 fn sign(names: &[String], provider: &CryptoProvider) -> Result<(CertifiedKey, SelfSigned), String> {
-    let rcgen::CertifiedKey { cert, signing_key } =
-        rcgen::generate_simple_self_signed(names.to_vec())
-            .map_err(|error| format!("tls=self-signed: {}: {error}", names.join(", ")))?;
-    let der = cert.der();
-    let self_signed = SelfSigned { pem: cert.pem(), fingerprint: fingerprint(der) };
+    let failed = |error: rcgen::Error| format!("tls=self-signed: {}: {error}", names.join(", "));
+    let mut params = CertificateParams::new(names.to_vec()).map_err(failed)?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    params.not_before = date_time_ymd(1970, 1, 1) + now.saturating_sub(VALID_BEFORE);
+    params.not_after = params.not_before + VALID;
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, "resound, self-signed");
+    let signing_key = KeyPair::generate().map_err(failed)?;
+    let certificate = params.self_signed(&signing_key).map_err(failed)?;
+    let der = certificate.der();
+    let self_signed = SelfSigned { pem: certificate.pem(), fingerprint: fingerprint(der) };
     let key = PrivateKeyDer::Pkcs8(signing_key.serialize_der().into());
     let certified = CertifiedKey::from_der(vec![der.clone()], key, provider)
         .map_err(|error| format!("tls=self-signed: {error}"))?;

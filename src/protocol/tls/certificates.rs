@@ -17,7 +17,9 @@ pub(super) struct Certificates(pub(super) Vec<Arc<CertifiedKey>>);
 
 impl ResolvesServerCert for Certificates {
     /// The first certificate that is for the name and whose key the client can verify; without one for the name (or
-    /// without a name) the first whose key the client can verify.
+    /// without a name) the first whose key the client can verify. If there is none, any: with no certificate rustls would
+    /// send `access_denied`, and with one whose key the client cannot verify it sends `handshake_failure`, as RFC 8446 says
+    /// in section 4.4.2.2.
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let fits = |certified: &&Arc<CertifiedKey>| {
             certified.key.choose_scheme(hello.signature_schemes()).is_some()
@@ -25,7 +27,7 @@ impl ResolvesServerCert for Certificates {
         let name = hello.server_name().and_then(|name| ServerName::try_from(name).ok());
         let named = name
             .and_then(|name| self.0.iter().filter(fits).find(|certified| is_for(certified, &name)));
-        named.or_else(|| self.0.iter().find(fits)).cloned()
+        named.or_else(|| self.0.iter().find(fits)).or_else(|| self.0.first()).cloned()
     }
 }
 

@@ -452,11 +452,12 @@ impl Conversation {
         seal(&mut self.session, said, work)
     }
 
-    /// Sends `close_notify` and ends the conversation, unless the protocol has more to send later. Returns whether it is
-    /// over.
+    /// The peer has closed: sends `close_notify` and ends the conversation, unless the protocol has more to send later.
+    /// Returns whether it is over.
     fn close_if_done<P>(&mut self, work: &mut Work<'_, P>) -> bool {
         if !self.awaits_sent && !self.awaits_call {
             self.close(work);
+            work.out.peer_closed();
         }
         self.phase == Phase::Over
     }

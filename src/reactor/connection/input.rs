@@ -288,6 +288,9 @@ impl<S: Stream> Connection<S> {
         } else if requests.finish && self.may_speak() {
             self.state = State::Finishing(Reason::Finished);
         }
+        if requests.peer_closed && self.ended_for() == Some(Reason::Finished) {
+            self.state = State::Finishing(Reason::PeerClosed);
+        }
         may_stay && !requests.finish
     }
 }
