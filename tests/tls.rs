@@ -10,6 +10,8 @@
 
 #[path = "common/mod.rs"]
 mod common;
+#[path = "tls/steps.rs"]
+mod steps;
 #[path = "tls/support.rs"]
 mod support;
 
@@ -20,7 +22,9 @@ use std::{
     sync::Arc,
 };
 
-use common::{Daemon, PATIENCE, descriptor_limit, frame, ping, resound};
+use common::{
+    Daemon, PATIENCE, check_metrics, descriptor_limit, eventually, frame, http_get, ping, resound,
+};
 use rustix::process::Signal;
 use rustls::{HandshakeKind, ProtocolVersion, StreamOwned};
 use support::{Authority, Folder, TlsStream, config, connect, tls};
@@ -283,6 +287,73 @@ fn tls_1_2_works_and_who_comes_back_is_resumed_in_both_versions() {
         let resumed = Some(HandshakeKind::Resumed);
         assert_eq!(kinds, [Some(HandshakeKind::Full), resumed, resumed]);
     }
+}
+
+#[test]
+fn handshakes_are_counted_by_kind_and_failed_ones_by_their_alert() {
+    let (folder, authority, other) = (Folder::new("counted"), Authority::new(), Authority::new());
+    let keys = keys(&authority, &folder, "server", &["localhost"]);
+    let mut command = resound();
+    let listen = format!("frames+tls://127.0.0.1:0,{keys}");
+    command.args(["serve", "--listen", &listen, "--admin", "127.0.0.1:0", "--reactors", "2"]);
+    command.args(["--log-level", "debug"]);
+    let mut daemon = Daemon::spawn(command, 2);
+    let mut log = daemon.take_stderr();
+    let config = Arc::new(config(&authority));
+    for _ in 0..3 {
+        ping_tls(&mut connect(daemon.address(0), &config));
+    }
+    // One does not know the authority, one has no signature in common with the server, and one does not speak TLS.
+    let mut stranger = connect(daemon.address(0), &Arc::new(support::config(&other)));
+    assert!(stranger.write_all(b"x").is_err());
+    let mut old = TcpStream::connect(daemon.address(0)).unwrap();
+    old.write_all(&hello_without_extensions()).unwrap();
+    let mut alert = [0; 7];
+    old.read_exact(&mut alert).unwrap();
+    assert_eq!(alert, *b"\x15\x03\x03\0\x02\x02\x28", "handshake_failure");
+    let mut text = TcpStream::connect(daemon.address(0)).unwrap();
+    text.write_all(b"hello, world\n").unwrap();
+    text.read_to_end(&mut Vec::new()).unwrap();
+
+    let name = &daemon.listening[0];
+    let sample = |name: &str, labels: &str, count: u32| {
+        format!(
+            "resound_tls_{name}_total{{listener=\"{}\",{labels}}} {count}\n",
+            daemon.listening[0]
+        )
+    };
+    for sample in [
+        sample("handshakes", "kind=\"full\"", 1),
+        sample("handshakes", "kind=\"resumed\"", 2),
+        sample("handshakes_failed", "alert=\"unknown_ca\",sender=\"client\"", 1),
+        sample("handshakes_failed", "alert=\"handshake_failure\",sender=\"server\"", 1),
+        sample("handshakes_failed", "alert=\"none\",sender=\"none\"", 1),
+    ] {
+        // The alert of a client that goes is handled when the server comes to it.
+        eventually(&sample, || http_get(daemon.address(1), "/metrics", "").1.contains(&sample));
+    }
+    check_metrics(&http_get(daemon.address(1), "/metrics", "").1);
+    let stats = http_get(daemon.address(1), "/stats", "").1;
+    let stats: serde_json::Value = serde_json::from_str(&stats).unwrap();
+    let listeners = stats["listeners"].as_array().unwrap();
+    let handshakes = &listeners.iter().find(|one| one["name"] == **name).unwrap()["tls_handshakes"];
+    assert_eq!((&handshakes["full"], &handshakes["resumed"]), (&1.into(), &2.into()), "{stats}");
+    assert_eq!(handshakes["failed"].as_array().unwrap().len(), 3, "{stats}");
+
+    let mut line = String::new();
+    while !line.contains("sent the alert handshake_failure") {
+        line.clear();
+        assert!(log.read_line(&mut line).unwrap() > 0, "the log does not name the alert");
+    }
+}
+
+/// A ClientHello that does not say which signatures it understands.
+fn hello_without_extensions() -> Vec<u8> {
+    let version = [3, 3];
+    let suites = [0xC0, 0x09];
+    let body = [&version[..], &[7; 32], &[0], &[0, 2], &suites, &[1, 0]].concat();
+    let length = u8::try_from(body.len()).unwrap();
+    [&[22, 3, 1, 0, length + 4, 1, 0, 0, length][..], &body].concat()
 }
 
 #[test]

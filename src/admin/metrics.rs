@@ -19,6 +19,7 @@ use super::{
     counted::{self, Listener},
     descriptors,
 };
+use crate::common::tls::{self, Failed, Handshakes};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -217,6 +218,26 @@ fn write(daemon: &Daemon, to: &mut Exposition) {
         counts.map(move |(entry, count)| (format!("{listener},fault=\"{}\"", entry.name), count))
     });
     to.counter("resound_faults", "Faults on demand that have happened, by kind.", faults);
+    let handshakes: Vec<(String, Handshakes)> = daemon
+        .acceptors
+        .iter()
+        .map(|(name, acceptor)| (label("listener", name), tls::handshakes(acceptor)))
+        .collect();
+    let complete = handshakes.iter().flat_map(|(label, handshakes)| {
+        [("full", handshakes.full), ("resumed", handshakes.resumed)]
+            .map(|(kind, count)| (format!("{label},kind=\"{kind}\""), count))
+    });
+    to.counter("resound_tls_handshakes", "TLS handshakes completed, by kind.", complete);
+    let failed = handshakes.iter().flat_map(|(label, handshakes)| {
+        handshakes.failed.iter().map(move |Failed { sender, alert, count }| {
+            (format!("{label},alert=\"{alert}\",sender=\"{sender}\""), *count)
+        })
+    });
+    to.counter(
+        "resound_tls_handshakes_failed",
+        "TLS handshakes that failed, by the alert that ended them and who sent it.",
+        failed,
+    );
     to.counter(
         "resound_accept_pauses",
         "Times that accepting paused because descriptors or kernel memory ran out.",

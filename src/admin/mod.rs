@@ -38,7 +38,7 @@ use resound::{
 
 pub(crate) use self::access::{Access, Token};
 use crate::{
-    common::{plans::NamedPlans, signals::Waker, warnings::Warnings},
+    common::{plans::NamedPlans, signals::Waker, tls::Acceptor, warnings::Warnings},
     timeline::recording::Recording,
 };
 
@@ -186,6 +186,8 @@ pub(crate) struct Daemon {
     pub(crate) listeners: Vec<(String, String)>,
     /// The listeners that have `fault=`.
     pub(crate) faulty: Vec<Faulty>,
+    /// The listeners that have TLS, as `listening on` shows them.
+    pub(crate) acceptors: Vec<(String, Arc<Acceptor>)>,
     /// The plans that have names.
     pub(crate) plans: NamedPlans,
     /// Of all loops together.

@@ -282,6 +282,7 @@ mod tests {
             loops: vec![sound.clone(), blocked.clone()],
             listeners: Vec::new(),
             faulty: Vec::new(),
+            acceptors: Vec::new(),
             plans: NamedPlans::default(),
             limits: Arc::new(Limits::new(&Config::default())),
             connection_room: 10_000,

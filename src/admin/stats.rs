@@ -4,6 +4,7 @@ use resound::{Counts, Histogram, Reason, protocol::http::service::HttpResponse};
 use serde_json::{Map, Value, json};
 
 use super::{Daemon, counted, descriptors, faults::happened, responses::json_response};
+use crate::common::tls::{self, Acceptor, Failed, Handshakes};
 
 pub(super) fn response(daemon: &Daemon) -> HttpResponse {
     let listeners = counted::listeners(daemon);
@@ -37,10 +38,24 @@ pub(super) fn response(daemon: &Daemon) -> HttpResponse {
         if let Some(faulty) = daemon.faulty.iter().find(|one| one.name == listener.name) {
             of_listener.insert("faults".to_owned(), happened(&faulty.faults).into());
         }
+        if let Some((_, acceptor)) =
+            daemon.acceptors.iter().find(|(name, _)| *name == listener.name)
+        {
+            of_listener.insert("tls_handshakes".to_owned(), handshakes(acceptor));
+        }
         Value::Object(of_listener)
     });
     stats.insert("listeners".to_owned(), listeners.collect());
     json_response("200 OK", &Value::Object(stats))
+}
+
+/// How the TLS handshakes of a listener ended.
+fn handshakes(acceptor: &Acceptor) -> Value {
+    let Handshakes { full, resumed, failed } = tls::handshakes(acceptor);
+    let failed = failed.into_iter().map(
+        |Failed { sender, alert, count }| json!({ "sender": sender, "alert": alert, "count": count }),
+    );
+    json!({ "full": full, "resumed": resumed, "failed": failed.collect::<Vec<_>>() })
 }
 
 /// What is counted for each listener, and for all together.

@@ -296,7 +296,7 @@ impl ServeArgs {
                 faulty.push(Faulty { name: place.to_string(), listen: place, faults });
             }
         }
-        tls::watch(acceptors)
+        tls::watch(acceptors.clone())
             .map_err(|error| Failure::no_thread("the thread that watches certificates", &error))?;
 
         let limits = reactors.limits();
@@ -322,6 +322,7 @@ impl ServeArgs {
                 loops,
                 listeners: shown,
                 faulty,
+                acceptors,
                 plans: fault_files.plans.clone(),
                 limits,
                 connection_room,

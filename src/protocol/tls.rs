@@ -38,6 +38,7 @@ mod client_session;
 mod connector;
 mod conversation;
 mod failure;
+mod handshakes;
 mod plain;
 mod record;
 mod server_failure;
@@ -49,6 +50,7 @@ use std::sync::Arc;
 pub use acceptor::{Acceptor, Identity, SelfSigned, TlsTerms, TlsVersion};
 pub use client_session::ClientSession;
 pub use connector::{Connector, ConnectorTerms, Trust};
+pub use handshakes::{Failure, Handshakes};
 pub use server_failure::{TlsCause, TlsFailure};
 pub use session::Stage;
 
@@ -125,6 +127,7 @@ impl<P> Tls<P> {
             said: &mut self.said,
             scratch: &mut self.scratch,
             spare: &mut self.spare,
+            handshakes: self.acceptor.handshakes(),
             out,
             scheduled,
             frames: 0,
@@ -143,6 +146,7 @@ impl<P> Tls<P> {
                 if what == Some("an HTTP request") {
                     out.extend(NOT_HTTPS);
                 }
+                self.acceptor.handshakes().has_failed(Failure::Silent);
                 return Err(Next::Refuse(failure::not_tls(what)));
             }
         }
@@ -150,8 +154,10 @@ impl<P> Tls<P> {
         if input.len() < need {
             return Err(Next::Handshake { need });
         }
-        let session =
-            self.acceptor.session().map_err(|error| Next::Refuse(failure::refusal(&error)))?;
+        let session = self
+            .acceptor
+            .session()
+            .map_err(|error| Next::Refuse(failure::refusal(&error, None)))?;
         let conversation = Conversation::new(session, **ends);
         self.places.insert(connection, Place::Begun(Box::new(conversation)));
         Ok(())
@@ -223,10 +229,12 @@ impl<P: Protocol> Protocol for Tls<P> {
     }
 
     fn closed(&mut self, connection: Token, reason: Reason) {
-        if let Some(Place::Begun(conversation)) = self.places.remove(connection)
-            && conversation.is_open()
-        {
-            self.inner.closed(connection, reason);
+        if let Some(Place::Begun(conversation)) = self.places.remove(connection) {
+            if conversation.is_open() {
+                self.inner.closed(connection, reason);
+            } else if !conversation.is_over() {
+                self.acceptor.handshakes().has_failed(Failure::Silent);
+            }
         }
     }
 

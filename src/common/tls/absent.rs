@@ -84,6 +84,10 @@ pub(crate) fn announce(_: &Listen, _: &Listen, acceptor: &Acceptor) -> Result<()
     match *acceptor {}
 }
 
+pub(crate) fn handshakes(acceptor: &Acceptor) -> super::Handshakes {
+    match *acceptor {}
+}
+
 pub(crate) fn watch(_: Vec<(String, Arc<Acceptor>)>) -> io::Result<()> {
     Ok(())
 }

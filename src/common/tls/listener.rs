@@ -14,9 +14,11 @@ use resound::{
     listen::{Address, Listen},
     protocol::{
         Terms,
-        tls::{Acceptor, Identity, TlsTerms, TlsVersion},
+        tls::{Acceptor, Failure, Identity, TlsTerms, TlsVersion},
     },
 };
+
+use super::{Failed, Handshakes};
 
 /// How often files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -71,6 +73,20 @@ pub(crate) fn announce(listen: &Listen, place: &Listen, acceptor: &Acceptor) -> 
     }
     info!("{place}: made a certificate, whose SHA-256 is {}", made.fingerprint);
     Ok(())
+}
+
+/// How the handshakes with `acceptor` ended.
+pub(crate) fn handshakes(acceptor: &Acceptor) -> Handshakes {
+    let counted = acceptor.handshakes();
+    let failed = counted.failed().into_iter().map(|(failure, count)| {
+        let (sender, alert) = match failure {
+            Failure::Sent(alert) => ("server", alert),
+            Failure::Received(alert) => ("client", alert),
+            Failure::Silent => ("none", "none"),
+        };
+        Failed { sender, alert, count }
+    });
+    Handshakes { full: counted.full(), resumed: counted.resumed(), failed: failed.collect() }
 }
 
 /// Starts a thread that reads the files of `acceptors` again when they change; each has a name for the log.

@@ -1,5 +1,23 @@
 //! TLS, as far as subcommands share it. Without the feature `tls` a `+tls` is refused with the reason.
 
+/// How the handshakes of a listener ended.
+#[derive(Debug, Default)]
+pub(crate) struct Handshakes {
+    pub(crate) full: u64,
+    pub(crate) resumed: u64,
+    pub(crate) failed: Vec<Failed>,
+}
+
+/// How many handshakes failed in the same way.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    /// `server`, `client`, or `none`.
+    pub(crate) sender: &'static str,
+    /// The alert that the sender has sent, or `none`.
+    pub(crate) alert: &'static str,
+    pub(crate) count: u64,
+}
+
 #[cfg(not(feature = "tls"))]
 mod absent;
 #[cfg(feature = "tls")]
@@ -12,12 +30,13 @@ mod terms;
 
 #[cfg(not(feature = "tls"))]
 pub(crate) use absent::{
-    Acceptor, Connector, KEYS, Stream, acceptor, announce, complete, connector, put, watch,
+    Acceptor, Connector, KEYS, Stream, acceptor, announce, complete, connector, handshakes, put,
+    watch,
 };
 #[cfg(feature = "tls")]
 pub(crate) use client::connector;
 #[cfg(feature = "tls")]
-pub(crate) use listener::{KEYS, acceptor, announce, complete, put, watch};
+pub(crate) use listener::{KEYS, acceptor, announce, complete, handshakes, put, watch};
 #[cfg(feature = "tls")]
 pub(crate) use resound::protocol::tls::{Acceptor, Connector};
 #[cfg(feature = "tls")]

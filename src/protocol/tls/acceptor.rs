@@ -23,6 +23,7 @@ use rustls::{
 
 use super::{
     certificates::{self, Certificates},
+    handshakes::Handshakes,
     session::{Engine, Session},
 };
 use crate::protocol::BadTerms;
@@ -90,6 +91,7 @@ pub struct Acceptor {
     /// The files as they were when they were read.
     stamps: Mutex<Vec<Option<Stamp>>>,
     self_signed: Option<SelfSigned>,
+    handshakes: Handshakes,
 }
 
 /// A certificate that was made when the listener was.
@@ -135,13 +137,25 @@ impl Acceptor {
             }
         };
         let config = RwLock::new(Arc::new(terms.config(certificates, provider)?));
-        Ok(Self { terms, config, stamps: Mutex::new(stamps), self_signed })
+        Ok(Self {
+            terms,
+            config,
+            stamps: Mutex::new(stamps),
+            self_signed,
+            handshakes: Handshakes::default(),
+        })
     }
 
     /// The certificate that was made, if it was.
     #[must_use]
     pub const fn self_signed(&self) -> Option<&SelfSigned> {
         self.self_signed.as_ref()
+    }
+
+    /// How the handshakes with it ended.
+    #[must_use]
+    pub const fn handshakes(&self) -> &Handshakes {
+        &self.handshakes
     }
 
     /// Whether it reads files, which can change.

@@ -13,6 +13,7 @@ use log::debug;
 
 use super::{
     failure,
+    handshakes::{Failure, Handshakes},
     plain::Plain,
     record,
     session::{Session, Stage},
@@ -80,6 +81,7 @@ pub(super) struct Work<'a, P> {
     pub(super) scratch: &'a mut Vec<u8>,
     /// A buffer for decrypted bytes, which connections lend each other.
     pub(super) spare: &'a mut Vec<u8>,
+    pub(super) handshakes: &'a Handshakes,
     pub(super) out: &'a mut Output,
     /// How many bytes of `out` are in its schedule, if there is one.
     pub(super) scheduled: usize,
@@ -118,6 +120,11 @@ impl Conversation {
     /// Whether the protocol inside knows of it.
     pub(super) const fn is_open(&self) -> bool {
         self.ends.is_none()
+    }
+
+    /// Whether nothing more is sent.
+    pub(super) const fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Over)
     }
 
     /// Handles the records in `input`.
@@ -170,11 +177,8 @@ impl Conversation {
             *rest = behind;
             let plain = self.plain.appendable(self.next.need());
             let out = work.out.as_mut_vec();
-            let stage =
-                self.session.receive(records, work.scratch, plain, out).map_err(|error| {
-                    debug!("{}: TLS: {error}", work.token);
-                    failure::refusal(&error)
-                })?;
+            let stage = self.session.receive(records, work.scratch, plain, out);
+            let stage = stage.map_err(|error| self.has_failed(&error, work))?;
             if stage == Stage::PeerClosed {
                 self.phase = Phase::PeerClosed;
                 *rest = &[];
@@ -187,9 +191,21 @@ impl Conversation {
         }
     }
 
+    /// TLS has failed with the last records: the alert that tells the peer so is in the output.
+    fn has_failed<P>(&self, error: &rustls::Error, work: &Work<'_, P>) -> Refusal {
+        let sent = failure::sent(error, work.out.bytes());
+        let and_sent = sent.map(|alert| format!("; sent the alert {alert}")).unwrap_or_default();
+        debug!("{}: TLS: {error}{and_sent}", work.token);
+        if !self.is_open() {
+            work.handshakes.has_failed(failure::of_handshake(error, sent));
+        }
+        failure::refusal(error, sent)
+    }
+
     /// The handshake is complete: the protocol inside is told.
     fn open(&mut self, ends: &Ends, work: &mut Work<'_, impl Protocol>) -> Result<(), Refusal> {
         debug!("{}: {}", work.token, self.session.summary());
+        work.handshakes.succeeded(self.session.is_resumed());
         let begins_with_handshake = work.inner.begins_with_handshake();
         self.next = if begins_with_handshake { Next::Handshake { need: 0 } } else { Next::Idle };
         work.said.clear();
@@ -285,6 +301,9 @@ impl Conversation {
             let place = if self.is_open() { "without close_notify" } else { "in the handshake" };
             debug!("{}: the peer closed {place}", work.token);
             work.out.cut_short();
+            if !self.is_open() {
+                work.handshakes.has_failed(Failure::Silent);
+            }
         }
         if matches!(self.phase, Phase::Open | Phase::PeerClosed) && self.seal_all_echo(work).is_ok()
         {
@@ -297,6 +316,9 @@ impl Conversation {
     pub(super) fn ending(&mut self, cause: Ending, work: &mut Work<'_, impl Protocol>) {
         // The loop has dropped all memory: what would be sent now would stand inside a reply.
         let is_inside_reply = cause == Ending::Memory && self.echo > 0;
+        if self.phase != Phase::Over && !self.is_open() {
+            work.handshakes.has_failed(Failure::Silent);
+        }
         if self.phase != Phase::Over
             && self.is_open()
             && !is_inside_reply
@@ -503,7 +525,7 @@ fn seal<P>(session: &mut Session, plain: &[u8], work: &mut Work<'_, P>) -> Resul
     }
     session.seal(plain, work.out.as_mut_vec()).map_err(|error| {
         debug!("{}: TLS: {error}", work.token);
-        failure::refusal(&error)
+        failure::refusal(&error, None)
     })
 }
 

@@ -2,6 +2,7 @@
 
 use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible, PeerMisbehaved};
 
+use super::handshakes::Failure;
 use crate::protocol::Refusal;
 
 /// The refusal of a peer whose first bytes are not TLS, but look like `what`.
@@ -21,8 +22,37 @@ pub(super) fn not_tls(what: Option<&'static str>) -> Refusal {
     })
 }
 
-/// The refusal of a peer with which TLS failed.
-pub(super) fn refusal(error: &Error) -> Refusal {
+/// The alert that was sent because of `error`, at the end of `out`, by its name. rustls does not tell it. In the clear it
+/// can be read; encrypted it follows from the error, with few exceptions.
+pub(super) fn sent(error: &Error, out: &[u8]) -> Option<&'static str> {
+    // RFC 8446, section 6: a record of type 21 with two bytes.
+    if let [.., 21, 3, _, 0, 2, _, alert] = out {
+        return Some(alert_name(AlertDescription::from(*alert)));
+    }
+    let alert = match error {
+        Error::NoCertificatesPresented => AlertDescription::CertificateRequired,
+        Error::InvalidCertificate(error) => AlertDescription::from(error.clone()),
+        Error::InvalidMessage(error) => AlertDescription::from(*error),
+        Error::DecryptError => AlertDescription::BadRecordMac,
+        Error::PeerSentOversizedRecord => AlertDescription::RecordOverflow,
+        Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. } => {
+            AlertDescription::UnexpectedMessage
+        }
+        _ => return None,
+    };
+    Some(alert_name(alert))
+}
+
+/// How a handshake failed that ended in `error`, after which that alert was sent.
+pub(super) fn of_handshake(error: &Error, sent: Option<&'static str>) -> Failure {
+    match error {
+        Error::AlertReceived(alert) => Failure::Received(alert_name(*alert)),
+        _ => sent.map_or(Failure::Silent, Failure::Sent),
+    }
+}
+
+/// The refusal of a peer with which TLS failed, after which that alert was sent.
+pub(super) fn refusal(error: &Error, sent: Option<&'static str>) -> Refusal {
     match error {
         Error::NoCertificatesPresented => {
             Refusal::NotAllowed("no client certificate, which client-ca= requires")
@@ -46,7 +76,7 @@ pub(super) fn refusal(error: &Error) -> Refusal {
         Error::PeerMisbehaved(PeerMisbehaved::TooMuchEarlyDataReceived) => {
             Refusal::Malformed("TLS early data, which is not accepted (unexpected_message)")
         }
-        Error::PeerMisbehaved(_) => Refusal::Malformed("the peer broke the rules of TLS"),
+        Error::PeerMisbehaved(_) => Refusal::Malformed(broken(sent)),
         _ => Refusal::Malformed("TLS failed; the log has more at debug"),
     }
 }
@@ -89,16 +119,9 @@ const fn incompatible(error: &PeerIncompatible) -> &'static str {
     }
 }
 
-/// Names the alert that a peer has sent.
-macro_rules! received {
+/// Names alerts.
+macro_rules! alerts {
     ($($variant:ident $name:literal $(: $meaning:literal)?,)*) => {
-        const fn received(alert: AlertDescription) -> &'static str {
-            match alert {
-                $(AlertDescription::$variant => concat!("the peer sent the TLS alert ", $name $(, ": ", $meaning)?),)*
-                _ => "the peer sent a TLS alert without a name",
-            }
-        }
-
         /// The name of an alert.
         pub(super) const fn alert_name(alert: AlertDescription) -> &'static str {
             match alert {
@@ -106,11 +129,27 @@ macro_rules! received {
                 _ => "without a name",
             }
         }
+
+        /// That a peer has sent it.
+        const fn received(alert: AlertDescription) -> &'static str {
+            match alert {
+                $(AlertDescription::$variant => concat!("the peer sent the TLS alert ", $name $(, ": ", $meaning)?),)*
+                _ => "the peer sent a TLS alert without a name",
+            }
+        }
+
+        /// That a peer has done what is answered with it.
+        fn broken(alert: Option<&'static str>) -> &'static str {
+            match alert {
+                $(Some($name) => concat!("the peer broke the rules of TLS (", $name, ")"),)*
+                _ => "the peer broke the rules of TLS",
+            }
+        }
     };
 }
 
 // The names of RFC 8446, section 6, and of the registry "TLS Alerts".
-received! {
+alerts! {
     CloseNotify "close_notify",
     UnexpectedMessage "unexpected_message",
     BadRecordMac "bad_record_mac",
@@ -158,8 +197,41 @@ mod tests {
             (AlertDescription::RecordOverflow, "the TLS alert record_overflow"),
             (AlertDescription::Unknown(99), "without a name"),
         ] {
-            let text = refusal(&Error::AlertReceived(alert)).to_string();
+            let text = refusal(&Error::AlertReceived(alert), None).to_string();
             assert!(text.contains(says), "{text}");
         }
+    }
+
+    #[test]
+    fn an_alert_that_was_sent_is_named() {
+        let broken = Error::PeerMisbehaved(PeerMisbehaved::IncorrectBinder);
+        for (error, out, alert, text) in [
+            (
+                &broken,
+                &b"\x15\x03\x03\0\x02\x02\x33"[..],
+                Some("decrypt_error"),
+                "TLS (decrypt_error)",
+            ),
+            (
+                &broken,
+                b"\x17\x03\x03\0\x13...............",
+                None,
+                "the peer broke the rules of TLS",
+            ),
+            (&Error::DecryptError, b"", Some("bad_record_mac"), "(bad_record_mac)"),
+            (
+                &Error::NoCertificatesPresented,
+                b"",
+                Some("certificate_required"),
+                "no client certificate",
+            ),
+        ] {
+            assert_eq!(sent(error, out), alert, "{error}");
+            let refusal = refusal(error, alert).to_string();
+            assert!(refusal.contains(text), "{refusal}");
+            assert_eq!(of_handshake(error, alert), alert.map_or(Failure::Silent, Failure::Sent));
+        }
+        let received = Error::AlertReceived(AlertDescription::UnknownCA);
+        assert_eq!(of_handshake(&received, None), Failure::Received("unknown_ca"));
     }
 }
