@@ -30,6 +30,9 @@ mod peer;
 mod recording;
 #[path = "simulation/rows.rs"]
 mod rows;
+#[cfg(feature = "tls")]
+#[path = "simulation/tls.rs"]
+mod tls;
 #[path = "simulation/world.rs"]
 mod world;
 
