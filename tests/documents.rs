@@ -146,10 +146,11 @@ fn each_test_that_a_document_names_is_there() {
         for quoted in quoted(&text) {
             let mut modules: Vec<&str> = quoted.split("::").collect();
             let name = modules.pop().unwrap();
-            // No other name is as long as a test's.
+            // No other name is as long as a test's, but for some metrics.
             let is_word =
                 name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-            if is_word && name.matches('_').count() >= 4 {
+            let is_metric = name.starts_with("resound_");
+            if is_word && !is_metric && name.matches('_').count() >= 4 {
                 let function = format!("fn {name}(");
                 let mut paths = sources.iter().filter(|(_, text)| text.contains(&function));
                 let is_there = paths.any(|(path, _)| modules.is_empty() || is_in(path, &modules));

@@ -347,7 +347,7 @@ fn handshakes_are_counted_by_kind_and_failed_ones_by_their_alert() {
     }
 }
 
-/// A ClientHello that does not say which signatures it understands.
+/// A `ClientHello` that does not say which signatures it understands.
 fn hello_without_extensions() -> Vec<u8> {
     let version = [3, 3];
     let suites = [0xC0, 0x09];

@@ -48,7 +48,7 @@ pub(crate) fn spoken(listen: &Listen, place: &Listen, max_frame: Size) -> (Strin
     };
     let shown = place.to_string();
     let name = if protocols::is_udp(listen) { &shown } else { &place.address.to_string() };
-    (name.clone(), Spoken { shown: shown.clone(), unit, head })
+    (name.clone(), Spoken { shown: shown.clone(), unit, head, is_encrypted: listen.tls })
 }
 
 /// One loop, as far as it is explained.

@@ -16,6 +16,8 @@ pub(crate) struct Spoken {
     pub(crate) unit: Option<[&'static str; 2]>,
     /// How many bytes of a unit are not payload, if that is always the same.
     pub(crate) head: Option<u64>,
+    /// Whether the bytes are those of TLS, and not of the units inside.
+    pub(crate) is_encrypted: bool,
 }
 
 /// Frames, one and many.
@@ -72,7 +74,10 @@ impl Explainer {
         match event {
             Event::Opened { peer, listener } => {
                 let listener = Token::new(listener.into(), 0);
-                let text = format!("{peer} has connected to {}.", self.shown(listener));
+                let mut text = format!("{peer} has connected to {}.", self.shown(listener));
+                if self.spoken.get(&listener).is_some_and(|spoken| spoken.is_encrypted) {
+                    text += " All bytes are counted as TLS has them.";
+                }
                 self.connections
                     .insert(token, Told { listener: Some(listener), ..Told::default() });
                 return Some(text);
@@ -272,7 +277,8 @@ impl Told {
                 bytes(turn.consumed)
             ),
         };
-        let payload = spoken.and_then(|spoken| turn.consumed.checked_sub(spoken.head?));
+        let plain = spoken.filter(|spoken| !spoken.is_encrypted);
+        let payload = plain.and_then(|spoken| turn.consumed.checked_sub(spoken.head?));
         text += &match (turn.frames, payload) {
             (1, Some(payload)) => format!(" one whole {one} of {}. ", bytes(payload)),
             (1, None) => format!(" one whole {one}. "),
@@ -344,7 +350,7 @@ mod tests {
 
     fn frames() -> Spoken {
         let shown = "frames://127.0.0.1:30000".to_owned();
-        Spoken { shown, unit: Some(["frame", "frames"]), head: Some(4) }
+        Spoken { shown, unit: Some(["frame", "frames"]), head: Some(4), is_encrypted: false }
     }
 
     fn read(bytes: u32) -> Event {
@@ -479,7 +485,8 @@ mod tests {
     #[test]
     fn bytes_handshakes_and_replies_of_another_length() {
         let shown = "ws://127.0.0.1:81".to_owned();
-        let messages = Spoken { shown, unit: Some(["message", "messages"]), head: None };
+        let messages =
+            Spoken { shown, unit: Some(["message", "messages"]), head: None, is_encrypted: false };
         let handshake = Begun::Handshake;
         let part =
             Event::TurnEnded { state: ConnectionState::Open, begun: handshake, held: 10, owed: 0 };
@@ -516,7 +523,12 @@ mod tests {
                 ),
             ],
         );
-        let raw = Spoken { shown: "raw://127.0.0.1:7".to_owned(), unit: None, head: None };
+        let raw = Spoken {
+            shown: "raw://127.0.0.1:7".to_owned(),
+            unit: None,
+            head: None,
+            is_encrypted: false,
+        };
         said(
             raw,
             &[(
@@ -524,8 +536,18 @@ mod tests {
                 "5 bytes came. They went back in one write. Nothing is left.",
             )],
         );
+        let frames = Spoken { is_encrypted: true, ..frames() };
+        said(
+            frames,
+            &[(
+                &[read(31), answered(31, 1), wrote(31), ended(0, 0)],
+                // The length of its payload is not known.
+                "31 bytes came. They are one whole frame. It went back in one write. Nothing is left.",
+            )],
+        );
         let shown = "http://127.0.0.1:80".to_owned();
-        let http = Spoken { shown, unit: Some(["request", "requests"]), head: None };
+        let http =
+            Spoken { shown, unit: Some(["request", "requests"]), head: None, is_encrypted: false };
         let begun =
             Event::TurnEnded { state: ConnectionState::Open, begun: handshake, held: 0, owed: 0 };
         said(
