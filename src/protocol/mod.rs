@@ -502,7 +502,7 @@ impl Output {
 
     /// If the connection ends with this call, counts it as closed by the peer ([`Reason::PeerClosed`](crate::Reason)), which
     /// has closed it in the protocol's own way.
-    pub(crate) const fn peer_closed(&mut self) {
+    pub const fn peer_closed(&mut self) {
         (self.requests.any, self.requests.peer_closed) = (true, true);
     }
 

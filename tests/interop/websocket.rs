@@ -120,7 +120,7 @@ fn the_autobahn_test_suite_inside_tls() {
     check_without_compression(&results);
 }
 
-fn check_without_compression(results: &serde_json::Map<String, serde_json::Value>) {
+fn check_without_compression(results: &serde_json::Map<String, Value>) {
     for (case, result) in results {
         // A close code that the standard leaves open (7.1.6: a large message before the close; 7.13: codes over 4999).
         let informational = matches!(case.as_str(), "7.1.6" | "7.13.1" | "7.13.2");

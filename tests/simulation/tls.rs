@@ -284,16 +284,16 @@ impl Client {
         kernel.send(self.wire, &bytes, is_urgent);
         let is_done = self.has_said_goodbye && self.ciphertext.is_empty();
         let gives_up = self.error.is_some() && self.ciphertext.is_empty();
-        match self.finale {
-            Finale::Reset if is_done || kernel.choices.chance(2) => kernel.reset(self.wire),
-            Finale::CloseNotify | Finale::Stall if !gives_up => {
-                // It waits for the server, and then goes.
-                if kernel.wire(self.wire).fin_sent.is_some() && !kernel.wire(self.wire).fin {
-                    kernel.fin(self.wire);
-                }
+        let goes = match self.finale {
+            Finale::Reset if is_done || kernel.choices.chance(2) => return kernel.reset(self.wire),
+            // It waits for the server.
+            Finale::CloseNotify | Finale::Stall => {
+                gives_up || kernel.wire(self.wire).fin_sent.is_some()
             }
-            _ if (is_done || gives_up) && !kernel.wire(self.wire).fin => kernel.fin(self.wire),
-            _ => {}
+            _ => is_done || gives_up,
+        };
+        if goes && !kernel.wire(self.wire).fin {
+            kernel.fin(self.wire);
         }
     }
 }
@@ -355,7 +355,7 @@ impl Run {
         }
     }
 
-    fn to_the_end(mut self) -> Trace {
+    fn run(mut self) -> Trace {
         for round in 0_u32.. {
             assert!(round < 300_000, "it does not come to an end: {:?}", self.dispatcher.inspect());
             for client in &mut self.clients {
@@ -518,7 +518,7 @@ impl Run {
 
 /// One run.
 pub(crate) fn run(choices: Choices) -> Trace {
-    Run::new(choices).to_the_end()
+    Run::new(choices).run()
 }
 
 /// Runs in `cargo test`.
