@@ -136,6 +136,7 @@ fn an_echo_server_passes_and_every_field_is_there() {
         "DUPLICATE",
         "SURPLUS",
         "UNREACHABLE",
+        "TLS",
         "UNOPENED",
         "ENDED",
         "HUNG",

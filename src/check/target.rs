@@ -59,6 +59,11 @@ impl FromStr for Target {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let place: Place = text.parse()?;
+        if place.listen().tls {
+            return Err(format!(
+                "{place}: check connects without TLS; put a program that adds it in between, like socat"
+            ));
+        }
         let kind = match place.protocol() {
             "frames" => Kind::Frames,
             "lines" => Kind::Lines,

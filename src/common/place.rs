@@ -40,11 +40,6 @@ impl FromStr for Place {
                 "{listen}: passed sockets are for listening; write HOST:PORT or a path"
             ));
         }
-        if listen.tls {
-            return Err(format!(
-                "{listen}: this command connects without TLS; put a program that adds it in between, like socat"
-            ));
-        }
         Ok(Self(listen))
     }
 }
@@ -56,6 +51,10 @@ impl fmt::Display for Place {
 }
 
 impl Place {
+    pub(crate) const fn listen(&self) -> &Listen {
+        &self.0
+    }
+
     /// The protocol's name.
     pub(crate) fn protocol(&self) -> &str {
         &self.0.protocol
@@ -106,14 +105,14 @@ impl Place {
 }
 
 fn is_web(text: &str) -> bool {
-    text.starts_with("http://") || text.starts_with("ws://")
+    ["http://", "https://", "ws://", "wss://"].iter().any(|start| text.starts_with(start))
 }
 
 /// `text` with port 0 of 127.0.0.1 where it has no address: `raw://`, `frames://,length=u16be`.
 fn with_address(text: &str) -> String {
     match text.split_once("://") {
         Some((protocol, rest))
-            if !protocol.contains('+') && (rest.is_empty() || rest.starts_with(',')) =>
+            if !protocol.contains("+unix") && (rest.is_empty() || rest.starts_with(',')) =>
         {
             format!("{protocol}://127.0.0.1:0{rest}")
         }
@@ -143,7 +142,10 @@ mod tests {
             ("unix:/run/x", "frames+unix:///run/x", true),
             ("http://localhost:80/", "http://localhost:80", true),
             ("ws://localhost:80/", "ws://localhost:80", true),
+            ("https://localhost:443/", "https://localhost:443", true),
+            ("lines+tls://localhost:1", "lines+tls://localhost:1", true),
             ("raw://", "raw://127.0.0.1:0", false),
+            ("raw+tls://", "raw+tls://127.0.0.1:0", false),
             ("localhost:0", "frames://localhost:0", false),
             ("frames://,length=u16be", "frames://127.0.0.1:0,length=u16be", false),
         ] {

@@ -18,7 +18,8 @@ use super::{
     nanos::{Nanos, nanos, seconds},
     report::{
         self, Configuration, Connections, Histograms, Latency, Report, SCHEMA, ServerUsage,
-        WindowReport, live::Live, merge::Merged, microseconds, warnings,
+        WindowReport, handshakes::HandshakeReport, live::Live, merge::Merged, microseconds,
+        warnings,
     },
     server::{Server, procfs::Usage, stop::Stop},
     statistics::{
@@ -290,6 +291,7 @@ impl<'a> Gathering<'a> {
         sum.cycles += window.cycles;
         sum.in_flight += window.in_flight;
         sum.unanswered += window.unanswered;
+        sum.handshakes.add(&window.handshakes);
         for (mine, theirs) in [
             (&mut sum.latency, &window.latency),
             (&mut sum.lag, &window.lag),
@@ -354,6 +356,7 @@ impl<'a> Gathering<'a> {
             all.unanswered += window.unanswered;
             let _ = all.lag.add(&window.lag);
             let _ = all.connecting.add(&window.connecting);
+            all.handshakes.add(&window.handshakes);
         }
         let outages = outage::of_all(self.summaries.iter().map(|summary| &summary.outages[..]));
         outages.iter().for_each(|outage| all.faults.count(outage.fault, 1));
@@ -391,6 +394,9 @@ impl<'a> Gathering<'a> {
                 cycles_per_s: all.cycles as f64 / duration_s,
                 held: self.summaries.iter().map(|summary| summary.held).sum(),
             },
+            handshakes: plan.tls.as_ref().map(|_| {
+                HandshakeReport::new(&all.handshakes, all.handshakes.measured as f64 / duration_s)
+            }),
             client_cpu_share: seconds(busiest) / duration_s,
             server: self.server_usage(all.frames),
             windows: self.window_reports(measured),

@@ -47,6 +47,8 @@ mod verifier;
 
 use std::sync::Arc;
 
+use log::debug;
+
 pub use acceptor::{Acceptor, Identity, SelfSigned, TlsTerms, TlsVersion};
 pub use client_session::ClientSession;
 pub use connector::{Connector, ConnectorTerms, Trust};
@@ -87,14 +89,58 @@ const KEPT_SCRATCH: usize = 128 << 10;
 /// Speaks TLS around another protocol.
 ///
 /// The protocol inside is told of a connection when the handshake is complete. Until then the handshake timeout runs.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use resound::{
+///     Config, Reactor,
+///     protocol::{
+///         Raw,
+///         tls::{Connector, ConnectorTerms, Tls, Trust},
+///     },
+/// };
+///
+/// let connector = Connector::new(&ConnectorTerms {
+///     server: "localhost".to_owned(),
+///     trust: Trust::Anyone,
+///     identity: None,
+///     alpn: Vec::new(),
+///     resumes: true,
+/// })?;
+/// let mut reactor = Reactor::new(Config::default())?;
+/// let lane = reactor.outbound(Tls::client(Arc::new(connector), Raw))?; // for Reactor::connect
+/// # let _ = lane;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Tls<P> {
-    acceptor: Arc<Acceptor>,
+    side: Side,
     inner: P,
     places: PerConnection<Place>,
     said: Output,
     scratch: Vec<u8>,
     spare: Vec<u8>,
+    /// Why the session of this call failed.
+    failed: Option<rustls::Error>,
+    /// Why a client's session failed last.
+    failure: Option<TlsFailure>,
+}
+
+#[derive(Debug)]
+enum Side {
+    Server(Arc<Acceptor>),
+    Client(Arc<Connector>),
+}
+
+impl Side {
+    /// Where handshakes are counted.
+    fn handshakes(&self) -> &Handshakes {
+        match self {
+            Self::Server(acceptor) => acceptor.handshakes(),
+            Self::Client(connector) => connector.handshakes(),
+        }
+    }
 }
 
 /// Where a connection is.
@@ -102,15 +148,55 @@ pub struct Tls<P> {
 enum Place {
     /// Its first record is not whole.
     New(Box<Ends>),
+    /// A client has sent its hello, and nothing has come.
+    Greeted(Box<Conversation>),
     Begun(Box<Conversation>),
+    /// With this server TLS has failed.
+    Failed,
 }
 
 impl<P> Tls<P> {
-    /// `inner`, inside TLS as `acceptor` says.
+    /// `inner`, inside TLS as `acceptor` says, for [`Reactor::listen`](crate::Reactor::listen).
     pub const fn new(acceptor: Arc<Acceptor>, inner: P) -> Self {
-        let said = Output::new(HIGH_WATER);
-        let places = PerConnection::new();
-        Self { acceptor, inner, places, said, scratch: Vec::new(), spare: Vec::new() }
+        Self::of(Side::Server(acceptor), inner)
+    }
+
+    /// `inner`, inside TLS with the server of `connector`, for [`Reactor::outbound`](crate::Reactor::outbound). If TLS fails,
+    /// the connection is closed with [`Reason::Refused`], and [`take_failure`](Self::take_failure) says why.
+    pub const fn client(connector: Arc<Connector>, inner: P) -> Self {
+        Self::of(Side::Client(connector), inner)
+    }
+
+    const fn of(side: Side, inner: P) -> Self {
+        Self {
+            side,
+            inner,
+            places: PerConnection::new(),
+            said: Output::new(HIGH_WATER),
+            scratch: Vec::new(),
+            spare: Vec::new(),
+            failed: None,
+            failure: None,
+        }
+    }
+
+    /// The protocol inside.
+    pub const fn inner_mut(&mut self) -> &mut P {
+        &mut self.inner
+    }
+
+    /// Whether the handshake of `connection` is complete and went on with an earlier session.
+    #[must_use]
+    pub fn is_resumed(&self, connection: Token) -> bool {
+        match self.places.get(connection) {
+            Some(Place::Begun(conversation)) => conversation.is_open() && conversation.is_resumed(),
+            _ => false,
+        }
+    }
+
+    /// Why TLS with a server failed last, since the last call.
+    pub const fn take_failure(&mut self) -> Option<TlsFailure> {
+        self.failure.take()
     }
 
     /// The conversation on `connection`, with what it works with.
@@ -127,10 +213,11 @@ impl<P> Tls<P> {
             said: &mut self.said,
             scratch: &mut self.scratch,
             spare: &mut self.spare,
-            handshakes: self.acceptor.handshakes(),
+            handshakes: self.side.handshakes(),
             out,
             scheduled,
             frames: 0,
+            failed: &mut self.failed,
         };
         Some((conversation, work))
     }
@@ -138,7 +225,13 @@ impl<P> Tls<P> {
     /// Begins a conversation when its first record is whole. Otherwise returns what to wait for, or why the peer is
     /// refused.
     fn begin(&mut self, connection: Token, input: &[u8], out: &mut Output) -> Result<(), Next> {
-        let Some(Place::New(ends)) = self.places.get(connection) else { return Ok(()) };
+        let (acceptor, ends) = match (&self.side, self.places.get(connection)) {
+            (Side::Server(acceptor), Some(Place::New(ends))) => (acceptor, **ends),
+            (Side::Client(_), Some(Place::Greeted(_))) => {
+                return self.begin_with_server(connection, input);
+            }
+            _ => return Ok(()),
+        };
         match record::beginning(input) {
             Beginning::Handshake => {}
             Beginning::Part => return Err(Next::Handshake { need: record::HEAD }),
@@ -146,7 +239,7 @@ impl<P> Tls<P> {
                 if what == Some("an HTTP request") {
                     out.extend(NOT_HTTPS);
                 }
-                self.acceptor.handshakes().has_failed(Failure::Silent);
+                acceptor.handshakes().has_failed(Failure::Silent);
                 return Err(Next::Refuse(failure::not_tls(what)));
             }
         }
@@ -154,13 +247,34 @@ impl<P> Tls<P> {
         if input.len() < need {
             return Err(Next::Handshake { need });
         }
-        let session = self
-            .acceptor
-            .session()
-            .map_err(|error| Next::Refuse(failure::refusal(&error, None)))?;
-        let conversation = Conversation::new(session, **ends);
+        let session =
+            acceptor.session().map_err(|error| Next::Refuse(failure::refusal(&error, None)))?;
+        let conversation = Conversation::new(session, ends);
         self.places.insert(connection, Place::Begun(Box::new(conversation)));
         Ok(())
+    }
+
+    /// As [`begin`](Self::begin), with the first bytes of a server.
+    fn begin_with_server(&mut self, connection: Token, input: &[u8]) -> Result<(), Next> {
+        match record::beginning_of_server(input) {
+            Beginning::Part => return Err(Next::Handshake { need: input.len() + 1 }),
+            Beginning::Other(what) => {
+                return Err(self.fail(connection, TlsFailure::not_tls(what)));
+            }
+            Beginning::Handshake => {}
+        }
+        if let Some(Place::Greeted(conversation)) = self.places.remove(connection) {
+            self.places.insert(connection, Place::Begun(conversation));
+        }
+        Ok(())
+    }
+
+    /// Gives up a connection of a client.
+    fn fail(&mut self, connection: Token, failure: TlsFailure) -> Next {
+        debug!("{connection}: {failure}");
+        self.failure = Some(failure);
+        self.places.insert(connection, Place::Failed);
+        Next::Finish
     }
 }
 
@@ -170,8 +284,19 @@ const NOT_HTTPS: &[u8] =
     Connection: close\r\n\r\nThis port speaks HTTPS. Use https://...\n";
 
 impl<P: Protocol> Protocol for Tls<P> {
-    fn opened(&mut self, connection: Token, ends: &Ends, _: &mut Output) -> Result<(), Refusal> {
-        self.places.insert(connection, Place::New(Box::new(*ends)));
+    fn opened(&mut self, connection: Token, ends: &Ends, out: &mut Output) -> Result<(), Refusal> {
+        let place = match &self.side {
+            Side::Server(_) => Place::New(Box::new(*ends)),
+            Side::Client(connector) => match connector.session(out.as_mut_vec()) {
+                Ok(session) => Place::Greeted(Box::new(Conversation::new(session, *ends))),
+                Err(error) => {
+                    let failure = connector.failure(&error);
+                    self.fail(connection, failure);
+                    return Err(Refusal::Malformed("no TLS handshake can be made"));
+                }
+            },
+        };
+        self.places.insert(connection, place);
         Ok(())
     }
 
@@ -191,6 +316,11 @@ impl<P: Protocol> Protocol for Tls<P> {
         let received = conversation.receive(input, &mut work);
         if self.scratch.capacity() > KEPT_SCRATCH {
             self.scratch = Vec::new();
+        }
+        if let (Some(error), Side::Client(connector)) = (self.failed.take(), &self.side) {
+            let failure = connector.failure(&error);
+            let next = self.fail(connection, failure);
+            return Received::answered(input.len(), received.frames, next);
         }
         received
     }
@@ -229,12 +359,21 @@ impl<P: Protocol> Protocol for Tls<P> {
     }
 
     fn closed(&mut self, connection: Token, reason: Reason) {
-        if let Some(Place::Begun(conversation)) = self.places.remove(connection) {
-            if conversation.is_open() {
-                self.inner.closed(connection, reason);
-            } else if !conversation.is_over() {
-                self.acceptor.handshakes().has_failed(Failure::Silent);
+        match (&self.side, self.places.remove(connection)) {
+            (Side::Client(_), Some(Place::Failed)) => {
+                self.inner.closed(connection, Reason::Refused);
             }
+            // Also of a connection that was never there.
+            (Side::Client(_), _) => self.inner.closed(connection, reason),
+            (Side::Server(_), Some(Place::Begun(conversation))) if conversation.is_open() => {
+                self.inner.closed(connection, reason);
+            }
+            (Side::Server(acceptor), Some(Place::Begun(conversation))) => {
+                if !conversation.is_over() {
+                    acceptor.handshakes().has_failed(Failure::Silent);
+                }
+            }
+            (Side::Server(_), _) => {}
         }
     }
 
@@ -256,6 +395,9 @@ impl<P: Protocol> Protocol for Tls<P> {
     }
 
     fn restore(&mut self, connection: Token, ends: &Ends, state: &[u8]) -> bool {
+        if matches!(self.side, Side::Client(_)) {
+            return false;
+        }
         self.places.insert(connection, Place::New(Box::new(*ends)));
         state.is_empty()
     }

@@ -11,7 +11,7 @@ use log::info;
 use resound::Endpoint;
 
 use crate::{
-    cli::descriptors,
+    cli::{Failure, descriptors, tls_args::TlsArgs},
     common::{descriptor_table, units::Time},
     load::{
         barrier::{self, Barrier, Go},
@@ -81,6 +81,13 @@ pub(super) struct LoadArgs {
     /// long [default: 10s; 1s for datagrams]
     #[arg(long, value_name = "TIME")]
     timeout: Option<Time>,
+
+    #[command(flatten)]
+    tls: TlsArgs,
+
+    /// Resume no TLS session: every handshake is a full one
+    #[arg(long, help_heading = "TLS")]
+    full_handshakes: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -182,6 +189,7 @@ impl LoadArgs {
             }
         }
         self.check(wire)?;
+        self.check_tls(target)?;
         let all = self.connections + self.hold;
         let sources = Plan::sources_needed(&endpoint, wire, all, self.churn.is_some());
         let sources = match self.sources {
@@ -240,6 +248,8 @@ impl LoadArgs {
             own_tables: self.threads > 1 && tables.is_ok(),
             timeout: self.timeout.map_or(usual_timeout, |time| time.0),
             barrier: Barrier::default(),
+            tls: None,
+            full_handshakes: self.full_handshakes,
         })
     }
 
@@ -252,6 +262,20 @@ impl LoadArgs {
             info!("the threads share one table of descriptors: unshare(2): {error}");
         }
         tables
+    }
+
+    /// `plan` with TLS, if its target has it. The files are read only now: a server that was started may have written them.
+    pub(super) fn secured(&self, plan: Plan) -> Result<Plan, Failure> {
+        let tls = self.tls.connector(plan.target.place().listen(), !self.full_handshakes)?;
+        Ok(Plan { tls, ..plan })
+    }
+
+    fn check_tls(&self, target: &Target) -> Result<(), String> {
+        let listen = target.place().listen();
+        if self.full_handshakes && !listen.tls {
+            return Err(format!("--full-handshakes is for TLS, and {listen} has none"));
+        }
+        self.tls.check(listen)
     }
 
     fn check(&self, wire: &Wire) -> Result<(), String> {

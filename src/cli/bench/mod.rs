@@ -79,6 +79,7 @@ Examples:
   resound bench --ramp 'p99<2ms'
   resound bench --churn 10 --server 'resound serve --listen frames://127.0.0.1:0'
   resound bench -z 5s --fail-if 'p99>5ms' --fail-if 'errors>0'
+  resound bench --churn 10 --insecure frames+tls://:30443
   resound bench compare before.json after.json
   resound bench merge one.json two.json    one report of several machines
   resound bench versus raw:// --server 'resound serve -l raw://:0' --server './other {port}'
@@ -124,7 +125,7 @@ impl BenchArgs {
             None => plan,
             Some(server) => load.plan(&address.at(&server.place)).map_err(Failure::Failed)?,
         };
-        let plan = Plan { barrier, ..plan };
+        let plan = load.secured(Plan { barrier, ..plan })?;
         let name =
             server.as_ref().map_or_else(|| plan.target.to_string(), |server| server.name.clone());
         let outcome = match &self.ramp {

@@ -97,6 +97,7 @@ impl VersusArgs {
                 server.name = format!("{}#{}", server.name, same + 1);
             }
             let plan = load.plan(&address.at(&server.place)).map_err(Failure::Failed)?;
+            let plan = load.secured(plan)?;
             contestants.push(Contestant { server, plan, reports: Vec::new() });
         }
         self.rounds(&mut contestants, &stop)?;

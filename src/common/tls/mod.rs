@@ -34,7 +34,7 @@ pub(crate) use absent::{
     watch,
 };
 #[cfg(feature = "tls")]
-pub(crate) use client::connector;
+pub(crate) use client::{connector, explain};
 #[cfg(feature = "tls")]
 pub(crate) use listener::{KEYS, acceptor, announce, complete, handshakes, put, watch};
 #[cfg(feature = "tls")]

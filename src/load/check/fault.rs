@@ -39,6 +39,7 @@ faults! {
     Duplicate = "DUPLICATE", "a frame came back twice";
     Surplus = "SURPLUS", "bytes came back that were not sent";
     Unreachable = "UNREACHABLE", "the server could not be reached";
+    Tls = "TLS", "TLS failed: a certificate, an alert, a record that does not decrypt";
     /// Counted once for each connection that was asked for.
     Unopened = "UNOPENED", "a connection could not be opened before measuring";
     /// Counted once for each time.
@@ -69,10 +70,12 @@ impl Fault {
     pub(crate) const fn of(reason: Reason, within_a_frame: bool) -> Self {
         match reason {
             Reason::ConnectRefused => Self::Refused,
-            Reason::ConnectTimeout | Reason::SlowReader => Self::Timeout,
+            Reason::ConnectTimeout | Reason::SlowReader | Reason::SlowHandshake => Self::Timeout,
+            Reason::Refused => Self::Tls,
             Reason::ConnectFailed => Self::Unreachable,
-            Reason::PeerClosed if within_a_frame => Self::Truncated,
-            Reason::PeerClosed => Self::Closed,
+            Reason::PeerClosed | Reason::Finished if within_a_frame => Self::Truncated,
+            // Inside TLS the server may say first that it has closed.
+            Reason::PeerClosed | Reason::Finished => Self::Closed,
             _ => Self::Reset,
         }
     }

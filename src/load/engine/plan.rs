@@ -2,15 +2,19 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr},
+    sync::Arc,
     time::Duration,
 };
 
 use resound::Endpoint;
 
 use super::{pace::Arrivals, traffic::Discipline};
-use crate::load::{
-    barrier::Barrier,
-    wire::{protocol::Wire, size::Sizes, target::Target},
+use crate::{
+    common::tls::Connector,
+    load::{
+        barrier::Barrier,
+        wire::{protocol::Wire, size::Sizes, target::Target},
+    },
 };
 
 /// One run.
@@ -37,6 +41,10 @@ pub(crate) struct Plan {
     pub(crate) timeout: Duration,
     /// What is waited for between the last connect and the first frame.
     pub(crate) barrier: Barrier,
+    /// How TLS is spoken, if it is.
+    pub(crate) tls: Option<Arc<Connector>>,
+    /// With TLS: no session is resumed.
+    pub(crate) full_handshakes: bool,
 }
 
 /// Connections from one source address. It has many more ports, but other programs on the machine use some, and a port

@@ -67,6 +67,8 @@ struct Flow {
     over: bool,
     /// When connecting began.
     began: Nanos,
+    /// When the connection was there, and TLS had yet to be agreed upon.
+    connected: Option<Nanos>,
     /// Where on the tape the next frame to be sent begins, and the next byte to come back is.
     send_at: usize,
     back_at: usize,
@@ -128,6 +130,8 @@ pub(crate) struct Load {
     /// Bytes that came after a connection's FIN, which the reactor discards.
     thrown_away: u64,
     pub(crate) opening: Opening,
+    /// How long the handshake of the connection took that was opened last.
+    pub(crate) handshake: Option<Nanos>,
     /// When something was last sent, and when something last came back, on any connection.
     pub(crate) sent: Nanos,
     pub(crate) answered: Nanos,
@@ -166,6 +170,7 @@ impl Load {
             shown: 0,
             thrown_away: 0,
             opening: Opening::new(),
+            handshake: None,
             sent: 0,
             answered: 0,
             lost: 0,
@@ -190,6 +195,7 @@ impl Load {
             unproven: false,
             over: false,
             began: now,
+            connected: None,
             send_at: start,
             back_at: start,
             in_flight: VecDeque::new(),
@@ -206,6 +212,26 @@ impl Load {
             trips: self.churn.filter(|_| role == Role::Busy),
             listed: false,
         });
+    }
+
+    /// The connection is there, and TLS has to be agreed upon before it is open.
+    pub(crate) fn connected(&mut self, token: Token) {
+        let now = self.recorder.now();
+        if let Some(Some(flow)) = self.flows.get_mut(token.key()) {
+            flow.connected = Some(now);
+            self.recorder.connected(flow.began, now);
+        }
+    }
+
+    /// Whether TLS is being agreed upon.
+    pub(crate) fn is_shaking_hands(&self, token: Token) -> bool {
+        let flow = self.flows.get(token.key()).and_then(Option::as_ref);
+        flow.is_some_and(|flow| flow.connected.is_some() && flow.state == State::Connecting)
+    }
+
+    /// Whether any byte has come back.
+    pub(crate) const fn has_heard(&self) -> bool {
+        self.shown > 0
     }
 
     /// The open connections of a kind.
@@ -408,7 +434,9 @@ impl Load {
         let now = self.recorder.now();
         let Some(Some(flow)) = self.flows.get_mut(token.key()) else { return };
         flow.state = State::Open;
-        self.recorder.connected(flow.began, now);
+        if flow.connected.is_none() {
+            self.recorder.connected(flow.began, now);
+        }
         self.open += 1;
         self.opened += 1;
         let is_idle = flow.role == Role::Idle;
@@ -505,6 +533,9 @@ impl Protocol for Load {
     fn opened(&mut self, token: Token, _: &Ends, out: &mut Output) -> Result<(), Refusal> {
         let now = self.recorder.now();
         let Some(Some(flow)) = self.flows.get_mut(token.key()) else { return Ok(()) };
+        if let Some(connected) = flow.connected {
+            self.handshake = Some(now.saturating_sub(connected));
+        }
         let Wire::Ws { host } = &self.wire else {
             self.established(token, out);
             return Ok(());

@@ -9,7 +9,10 @@ use std::{
 
 use resound::{Config, Lane, Reactor};
 
+#[cfg(feature = "tls")]
+use super::secured::Secured;
 use super::{
+    carrier::Carrier,
     pace::Pace,
     plan::Plan,
     refusal::why_not,
@@ -56,7 +59,13 @@ pub(crate) struct Job {
 /// Runs until the plan is done, and sends the results as messages.
 pub(crate) fn run(job: Job) {
     let sender = job.sender.clone();
-    let done = Worker::new(job).and_then(Worker::work);
+    let done = match job.plan.tls.clone() {
+        None => Worker::new(job, |load| load).and_then(Worker::work),
+        #[cfg(feature = "tls")]
+        Some(tls) => Worker::new(job, |load| Secured::new(tls, load)).and_then(Worker::work),
+        #[cfg(not(feature = "tls"))]
+        Some(tls) => match *tls {},
+    };
     if let Err(text) = done {
         // This fails only if the whole run has failed.
         let _ = sender.send(Message::Failed(text));
@@ -81,10 +90,10 @@ struct Vacancy {
 }
 
 #[derive(Debug)]
-struct Worker {
+struct Worker<P> {
     plan: Arc<Plan>,
     thread: u32,
-    reactor: Reactor<Load>,
+    reactor: Reactor<P>,
     lane: Lane,
     timer: Timer,
     timeout: Nanos,
@@ -108,14 +117,15 @@ struct Worker {
     next_expiry: Nanos,
 }
 
-impl Worker {
-    fn new(job: Job) -> Result<Self, String> {
+impl<P: Carrier> Worker<P> {
+    fn new(job: Job, carry: impl FnOnce(Load) -> P) -> Result<Self, String> {
         let Job { plan, thread, control, sender } = job;
         let config = Config {
             max_connections: u32::MAX as usize,
             max_memory: usize::MAX >> 8,
             idle_timeout: None,
             frame_timeout: None,
+            handshake_timeout: Some(plan.timeout),
             write_timeout: Some(plan.timeout),
             ..Config::default()
         };
@@ -127,7 +137,7 @@ impl Worker {
         let discipline = plan.discipline(tape.mean());
         let recorder = Recorder::new(control, sender, nanos(plan.window()));
         let load = Load::new(plan.wire().clone(), tape, recorder, discipline, plan.churn);
-        let lane = reactor.outbound(load).map_err(cannot)?;
+        let lane = reactor.outbound(carry(load)).map_err(cannot)?;
         let busy = plan.part(plan.connections, thread);
         let idle = plan.part(plan.hold, thread);
         let vacancy = |role| Vacancy { role, not_before: 0 };
@@ -156,7 +166,7 @@ impl Worker {
     }
 
     fn load(&mut self) -> &mut Load {
-        self.reactor.protocol_mut(self.lane)
+        self.reactor.protocol_mut(self.lane).load()
     }
 
     fn now(&mut self) -> Nanos {
@@ -280,6 +290,7 @@ impl Worker {
         for token in condemned {
             self.reactor.close(token);
         }
+        self.report_failure()?;
         let now = self.now();
         let slots = self.plan.part(self.plan.connections + self.plan.hold, self.thread) as u64;
         let load = self.load();
@@ -299,6 +310,9 @@ impl Worker {
                     Fault::Closed | Fault::Truncated => ErrorKind::UnexpectedEof,
                     _ => ErrorKind::HostUnreachable,
                 };
+                if let Some(hint) = self.reactor.protocol_mut(self.lane).hint() {
+                    return Err(format!("cannot connect to {}: {hint}", self.plan.target));
+                }
                 return Err(why_not(&self.plan.endpoint, &kind.into(), &self.plan));
             }
             if let Some(fault) = fault {
@@ -336,6 +350,16 @@ impl Worker {
         load.recorder.tell(Message::Filled { missing });
     }
 
+    /// Fails if TLS does not work, and never has.
+    fn report_failure(&mut self) -> Result<(), String> {
+        let Some(failure) = self.reactor.protocol_mut(self.lane).failure() else { return Ok(()) };
+        if !self.load().has_heard() {
+            return Err(format!("cannot connect to {}: {failure}", self.plan.target));
+        }
+        self.load().recorder.difference(|| format!("{}: {failure}\n", Fault::Tls.name()));
+        Ok(())
+    }
+
     /// Sends the first frames, once the barrier lets them go.
     fn begin_when_let_go(&mut self, now: Nanos) {
         let load = self.load();
@@ -346,7 +370,7 @@ impl Worker {
         load.sending = true;
         self.stage = Stage::Loading;
         for token in self.load().tokens(Role::Busy) {
-            self.reactor.speak(token, |load, out| load.begin(token, out));
+            self.reactor.speak(token, |carrier, out| carrier.load().begin(token, out));
         }
         if let Some(rate) = self.plan.rate {
             let (thread, threads) = (self.thread, self.plan.threads);
@@ -375,7 +399,7 @@ impl Worker {
             if !starved {
                 times.iter().for_each(|&due| load.recorder.lag(due, now));
             }
-            self.reactor.speak(token, |load, out| load.send(token, &times, now, out));
+            self.reactor.speak(token, |carrier, out| carrier.load().send(token, &times, now, out));
             self.load().relist(token);
         }
         self.times = times;
@@ -401,7 +425,8 @@ impl Worker {
 
     /// Counts bytes that came after the last frame of a connection. Only with churn connections end that way.
     fn behind_the_end(&mut self) {
-        if self.plan.churn.is_none() {
+        // Inside TLS nobody can tell them from the server's close_notify.
+        if self.plan.churn.is_none() || self.plan.tls.is_some() {
             return;
         }
         let received = self.reactor.stats().total().received.value();
@@ -466,15 +491,28 @@ impl Worker {
         let held = idle.len();
         for chunk in idle.chunks(256) {
             for &token in chunk {
-                self.reactor.speak(token, |load, out| load.begin(token, out));
+                self.reactor.speak(token, |carrier, out| carrier.load().begin(token, out));
             }
             self.wait_for_all()?;
         }
         self.listen_on()?;
+        self.say_goodbye();
         let lost = held - self.load().tokens(Role::Idle).len().min(held);
         let outages = std::mem::take(&mut self.outages).until(now);
         self.load().recorder.finish(unsent, (held - lost) as u64, outages);
         Ok(())
+    }
+
+    /// Ends the open connections with `close_notify`, if there is TLS: otherwise the server would take them for cut.
+    fn say_goodbye(&mut self) {
+        if self.plan.tls.is_none() {
+            return;
+        }
+        for role in [Role::Busy, Role::Idle] {
+            for token in self.load().tokens(role) {
+                self.reactor.speak(token, |_, out| out.finish());
+            }
+        }
     }
 
     /// Runs the reactor for a while longer, for bytes that the server sends with nothing in flight.

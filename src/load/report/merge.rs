@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 
 use super::{
     Configuration, Connections, Histograms, Latency, Part, Report, ServerUsage, WindowReport,
-    distribution, microseconds, warnings,
+    distribution, handshakes::HandshakeReport, microseconds, warnings,
 };
 use crate::load::{
     check::fault::Fault,
@@ -77,6 +77,7 @@ pub(crate) fn merge(reports: &[Named]) -> Result<Merged, String> {
             cycles_per_s: all().map(|report| report.connections.cycles_per_s).sum(),
             held: all().map(|report| report.connections.held).sum(),
         },
+        handshakes: HandshakeReport::merged(all().filter_map(|report| report.handshakes.as_ref()))?,
         client_cpu_share: all().map(|report| report.client_cpu_share).fold(0.0, f64::max),
         server: server(reports, frames),
         windows: if aligned { windows(reports, &added.windows) } else { Vec::new() },

@@ -2,6 +2,7 @@
 
 pub(crate) mod chart;
 pub(crate) mod condition;
+pub(crate) mod handshakes;
 pub(crate) mod html;
 pub(crate) mod live;
 pub(crate) mod merge;
@@ -13,6 +14,7 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use self::handshakes::HandshakeReport;
 use super::{
     check::fault::{Fault, Faults},
     engine::plan::Plan,
@@ -64,6 +66,9 @@ pub(crate) struct Report {
     /// Open loop: by how much the client itself was late.
     pub(crate) send_lag_us: Option<Latency>,
     pub(crate) connections: Connections,
+    /// With TLS.
+    #[serde(default)]
+    pub(crate) handshakes: Option<HandshakeReport>,
     /// Of one CPU, the busiest thread.
     pub(crate) client_cpu_share: f64,
     pub(crate) server: Option<ServerUsage>,
@@ -104,6 +109,9 @@ pub(crate) struct Configuration {
     pub(crate) sources: usize,
     pub(crate) threads: u32,
     pub(crate) timeout_s: f64,
+    /// With TLS: no session was resumed.
+    #[serde(default)]
+    pub(crate) full_handshakes: bool,
 }
 
 impl From<&Plan> for Configuration {
@@ -123,6 +131,7 @@ impl From<&Plan> for Configuration {
             sources: plan.sources,
             threads: plan.threads,
             timeout_s: plan.timeout.as_secs_f64(),
+            full_handshakes: plan.full_handshakes,
         }
     }
 }
@@ -147,6 +156,7 @@ impl Configuration {
                 ("--hold", config.hold.to_string()),
                 ("--threads", config.threads.to_string()),
                 ("--timeout", format!("{}s", config.timeout_s)),
+                ("--full-handshakes", config.full_handshakes.to_string()),
             ]
         };
         let pairs = settings(self).into_iter().zip(settings(other));

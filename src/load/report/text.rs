@@ -33,6 +33,9 @@ pub(crate) fn text(report: &Report) -> Result<String, fmt::Error> {
     line(&mut out, "rate", rate)?;
     latency(&mut out, report)?;
     of_connections(&mut out, report)?;
+    if let Some(handshakes) = &report.handshakes {
+        line(&mut out, "handshakes", handshakes)?;
+    }
     errors(&mut out, report)?;
     let cpu = format!("client {:.0} % of a CPU", report.client_cpu_share * 100.0);
     match &report.server {

@@ -27,6 +27,33 @@ fn record(histogram: &mut Histogram<u64>, time: Nanos, times: u64) {
     let _ = histogram.record_n(time.max(1), times);
 }
 
+/// How long TLS handshakes took, from the first byte sent until both sides may send.
+#[derive(Debug, Clone)]
+pub(crate) struct Handshakes {
+    pub(crate) full: Histogram<u64>,
+    pub(crate) resumed: Histogram<u64>,
+    /// Those that were completed while it was measured.
+    pub(crate) measured: u64,
+}
+
+impl Handshakes {
+    pub(crate) fn new() -> Self {
+        Self { full: histogram(), resumed: histogram(), measured: 0 }
+    }
+
+    pub(crate) fn record(&mut self, took: Nanos, is_resumed: bool, is_measured: bool) {
+        record(if is_resumed { &mut self.resumed } else { &mut self.full }, took, 1);
+        self.measured += u64::from(is_measured);
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        // It fails only for values that the sum cannot hold, and the sum grows.
+        let _ = self.full.add(&other.full);
+        let _ = self.resumed.add(&other.resumed);
+        self.measured += other.measured;
+    }
+}
+
 /// The measurements of one window of time, in one thread.
 #[derive(Debug, Clone)]
 pub(crate) struct Window {
@@ -43,6 +70,7 @@ pub(crate) struct Window {
     pub(crate) lag: Histogram<u64>,
     /// From the first attempt to connect until it was done.
     pub(crate) connecting: Histogram<u64>,
+    pub(crate) handshakes: Handshakes,
     pub(crate) faults: Faults,
     /// Churn: connections that had all their round trips.
     pub(crate) cycles: u64,
@@ -60,6 +88,7 @@ impl Window {
             unanswered: 0,
             lag: histogram(),
             connecting: histogram(),
+            handshakes: Handshakes::new(),
             faults: Faults::default(),
             cycles: 0,
             in_flight: 0,
@@ -170,6 +199,12 @@ impl Recorder {
 
     pub(crate) fn connected(&mut self, began: Nanos, now: Nanos) {
         record(&mut self.window.connecting, now.saturating_sub(began), 1);
+    }
+
+    /// A TLS handshake is complete, and took so long.
+    pub(crate) fn handshake(&mut self, took: Nanos, is_resumed: bool) {
+        let is_measured = self.control.counts(self.now());
+        self.window.handshakes.record(took, is_resumed, is_measured);
     }
 
     pub(crate) fn cycle(&mut self, now: Nanos) {

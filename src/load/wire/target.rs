@@ -20,6 +20,9 @@ impl FromStr for Target {
     fn from_str(text: &str) -> Result<Self, String> {
         let place: Place = text.parse()?;
         let wire = match place.protocol() {
+            "udp" if place.listen().tls => {
+                return Err("udp has no TLS; write udp://HOST:PORT".to_owned());
+            }
             "frames" => Wire::Frames(protocols::dialect(&place.0, protocols::DEFAULT_MAX_FRAME)?),
             "lines" => Wire::Lines,
             "raw" => Wire::Raw,
@@ -102,6 +105,8 @@ mod tests {
             ("ws://localhost:80/", "ws://localhost:80", "ws"),
             ("ws+unix:///x", "ws+unix:///x", "ws"),
             ("ws://", "ws://127.0.0.1:0", "ws"),
+            ("https://localhost:443/", "https://localhost:443", "http"),
+            ("frames+tls+unix:///x", "frames+tls+unix:///x", "frames"),
             ("raw://", "raw://127.0.0.1:0", "raw"),
             ("http://", "http://127.0.0.1:0", "http"),
             ("frames://,length=u16be", "frames://127.0.0.1:0,length=u16be", "frames"),
@@ -113,6 +118,7 @@ mod tests {
             ("gopher://:1", "gopher"),
             ("http://:1/path", "not a port"),
             ("udp+unix:///x", "no load for udp+unix"),
+            ("udp+tls://:1", "udp has no TLS"),
             ("raw://:1,max=3", "raw has no keys"),
             (":1,length=u17", "length takes one of"),
             ("127.0.0.1", "no port"),

@@ -20,6 +20,7 @@ use rustls::{
 
 use super::{
     certificates,
+    handshakes::Handshakes,
     server_failure::TlsFailure,
     session::{Engine, Session},
     verifier::Verifier,
@@ -66,6 +67,7 @@ pub struct Connector {
     config: Arc<ClientConfig>,
     server: ServerName<'static>,
     shown: Arc<Shown>,
+    handshakes: Handshakes,
 }
 
 impl Connector {
@@ -104,7 +106,13 @@ impl Connector {
         if !terms.resumes {
             config.resumption = Resumption::disabled();
         }
-        Ok(Self { config: Arc::new(config), server, shown })
+        Ok(Self { config: Arc::new(config), server, shown, handshakes: Handshakes::default() })
+    }
+
+    /// How the handshakes of the layer [`Tls`](super::Tls) ended.
+    #[must_use]
+    pub const fn handshakes(&self) -> &Handshakes {
+        &self.handshakes
     }
 
     /// A session with the server, and its first bytes in `out`.

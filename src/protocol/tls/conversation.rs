@@ -10,6 +10,7 @@
 //! only then they are encrypted. Records that are not decrypted yet stay in the connection's own input.
 
 use log::debug;
+use rustls::Error;
 
 use super::{
     failure,
@@ -86,6 +87,15 @@ pub(super) struct Work<'a, P> {
     /// How many bytes of `out` are in its schedule, if there is one.
     pub(super) scheduled: usize,
     pub(super) frames: u64,
+    /// Why the session failed, if it did.
+    pub(super) failed: &'a mut Option<Error>,
+}
+
+impl<P: Protocol> Work<'_, P> {
+    /// Whether the peer has to read before more is answered. A client's protocol bounds what it sends, and reads on.
+    fn is_full(&self) -> bool {
+        self.out.is_full() && !self.inner.reads_while_owed()
+    }
 }
 
 /// How far the decrypted bytes are answered.
@@ -115,6 +125,11 @@ impl Conversation {
             inner_holds: 0,
             told: 0,
         }
+    }
+
+    /// Whether it goes on with an earlier session.
+    pub(super) fn is_resumed(&self) -> bool {
+        self.session.is_resumed()
     }
 
     /// Whether the protocol inside knows of it.
@@ -171,14 +186,14 @@ impl Conversation {
             if records.is_empty() {
                 return Ok(Answered::Waits);
             }
-            if work.out.is_full() {
+            if work.is_full() {
                 return Ok(Answered::Full);
             }
             *rest = behind;
             let plain = self.plain.appendable(self.next.need());
             let out = work.out.as_mut_vec();
-            let stage = self.session.receive(records, work.scratch, plain, out);
-            let stage = stage.map_err(|error| self.has_failed(&error, work))?;
+            let received = self.session.receive(records, work.scratch, plain, out);
+            let stage = received.map_err(|error| self.has_failed(error, work))?;
             if stage == Stage::PeerClosed {
                 self.phase = Phase::PeerClosed;
                 *rest = &[];
@@ -192,14 +207,16 @@ impl Conversation {
     }
 
     /// TLS has failed with the last records: the alert that tells the peer so is in the output.
-    fn has_failed<P>(&self, error: &rustls::Error, work: &Work<'_, P>) -> Refusal {
-        let sent = failure::sent(error, work.out.bytes());
+    fn has_failed<P>(&self, error: Error, work: &mut Work<'_, P>) -> Refusal {
+        let sent = failure::sent(&error, work.out.bytes());
         let and_sent = sent.map(|alert| format!("; sent the alert {alert}")).unwrap_or_default();
         debug!("{}: TLS: {error}{and_sent}", work.token);
         if !self.is_open() {
-            work.handshakes.has_failed(failure::of_handshake(error, sent));
+            work.handshakes.has_failed(failure::of_handshake(&error, sent));
         }
-        failure::refusal(error, sent)
+        let refusal = failure::refusal(&error, sent);
+        *work.failed = Some(error);
+        refusal
     }
 
     /// The handshake is complete: the protocol inside is told.
@@ -228,7 +245,7 @@ impl Conversation {
             if self.ends.is_some() || length <= self.seen || length < self.next.need() {
                 return Ok(Answered::Waits);
             }
-            if work.out.is_full() {
+            if work.is_full() {
                 return Ok(Answered::Full);
             }
             work.said.clear();
@@ -525,7 +542,9 @@ fn seal<P>(session: &mut Session, plain: &[u8], work: &mut Work<'_, P>) -> Resul
     }
     session.seal(plain, work.out.as_mut_vec()).map_err(|error| {
         debug!("{}: TLS: {error}", work.token);
-        failure::refusal(&error, None)
+        let refusal = failure::refusal(&error, None);
+        *work.failed = Some(error);
+        refusal
     })
 }
 

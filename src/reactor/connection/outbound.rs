@@ -37,7 +37,8 @@ impl<S: Stream> Connection<S> {
                 return Outcome::Closed(Reason::of_connecting(&error));
             }
         }
-        self.state = State::Open(Begun::Nothing);
+        let is_handshake = cx.protocol.begins_with_handshake();
+        self.state = State::Open(if is_handshake { Begun::Handshake } else { Begun::Nothing });
         cx.counts.opened.add(1);
         cx.shared.events.tell(cx.token, Event::Connected { peer: *peer });
         match self.open(&Ends::new(*peer, None), cx) {
