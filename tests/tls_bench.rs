@@ -87,6 +87,7 @@ fn every_protocol_is_loaded_over_tcp_and_unix_sockets() {
         format!("lines+tls://127.0.0.1:0,min=1.3,{keys}"),
         format!("https://127.0.0.1:0,{keys}"),
         format!("raw+tls+unix://{},{keys}", path.display()),
+        format!("wss://127.0.0.1:0,{keys}"),
     ];
     let listen: Vec<&str> = listen.iter().map(String::as_str).collect();
     let daemon = Daemon::start(&listen, &[]);
@@ -98,6 +99,7 @@ fn every_protocol_is_loaded_over_tcp_and_unix_sockets() {
         (0, &["--depth", "16"][..]),
         (1, &["--hold", "5"]),
         (2, &["--depth", "4"]),
+        (4, &["--depth", "2"]),
         (3, &["--size", "1-3000"]),
         (0, &["--rate", "500"]),
     ] {

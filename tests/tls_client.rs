@@ -11,7 +11,7 @@ mod servers;
 mod support;
 
 use std::{
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
     process::{Command, Output, Stdio},
     sync::Arc,
@@ -411,6 +411,27 @@ fn flags_for_tls_need_tls() {
         let output = resound().arg("client").args(arguments).output().unwrap();
         assert_fails(&output, 2, &[says]);
     }
+}
+
+#[test]
+fn replies_are_typed_inside_tls() {
+    let folder = Folder::new("client-answer");
+    let ca = folder.path("made.pem");
+    let listen = format!("lines+tls://127.0.0.1:0,tls=self-signed,save-cert={}", ca.display());
+    let mut command = resound();
+    command.args(["answer", &listen]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut answer = command.spawn().unwrap();
+    answer.stdin.take().unwrap().write_all(b"yes\n").unwrap();
+    let mut said = BufReader::new(answer.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let place = said.next().unwrap();
+    let place = place.strip_prefix("listening on ").unwrap().split(',').next().unwrap();
+    let output = pipe(client(place, &["--no-check", "--ca", ca.to_str().unwrap()]), b"anybody?\n");
+    assert_eq!(output.stdout, b"yes\n", "{}", stderr(&output));
+    assert!(said.any(|line| line == "[1] anybody?"));
+    // Its standard input is at its end.
+    assert!(answer.wait().unwrap().success());
+    let output = resound().args(["answer", &format!("{listen},proxy=v1")]).output().unwrap();
+    assert_fails(&output, 2, &["proxy= is for resound serve only"]);
 }
 
 #[test]

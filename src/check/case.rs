@@ -39,7 +39,7 @@ pub(crate) enum When {
     HeadOfSeveralBytes,
     /// There are bytes before the length.
     BytesBeforeLength,
-    /// Over TCP: Unix sockets have nothing of the kind.
+    /// Over TCP without TLS: Unix sockets have nothing of the kind, and inside TLS it would be a damaged record.
     Tcp,
     /// The server was started by `--server`, so that its process can be watched and signalled. Otherwise skipped.
     OwnServer,
@@ -67,7 +67,7 @@ impl When {
             Self::LengthIsVarint => Some("if lengths are varints"),
             Self::HeadOfSeveralBytes => Some("if a head has several bytes"),
             Self::BytesBeforeLength => Some("if bytes come before the length"),
-            Self::Tcp => Some("over TCP"),
+            Self::Tcp => Some("over TCP without TLS"),
             Self::OwnServer => Some("with --server"),
             Self::OwnServerAndLongMessages => Some("with --server, if messages can have 4 MiB"),
         }
@@ -86,7 +86,7 @@ impl When {
                 target.head(&target.message(&payload), &payload) > 1
             }
             Self::BytesBeforeLength => target.dialect.offset() > 0,
-            Self::Tcp => !target.place.is_unix(),
+            Self::Tcp => !target.place.is_unix() && !target.place.listen().tls,
             Self::OwnServerAndLongMessages => {
                 target.longest() >= LONG && target.announced(target.longest()).is_some()
             }

@@ -8,6 +8,7 @@ pub(crate) mod case;
 pub(crate) mod cases;
 mod diagram;
 mod http;
+mod link;
 mod peer;
 pub(crate) mod report;
 pub(crate) mod run;

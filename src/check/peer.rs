@@ -16,6 +16,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::{
     http::{self, Answer},
+    link::Link,
     script::{Script, shown},
     target::{Kind, Target},
     verdict::{Fail, Verdict},
@@ -27,7 +28,7 @@ use crate::common::units::Time;
 #[derive(Debug)]
 pub(super) struct Peer {
     name: String,
-    socket: Socket,
+    link: Link,
     target: Arc<Target>,
     timeout: Duration,
     script: Script,
@@ -54,6 +55,8 @@ pub(super) struct Dial<'d> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     Fin,
+    /// FIN, and no `close_notify` before it.
+    CutOff,
     Reset,
 }
 
@@ -90,7 +93,7 @@ impl Peer {
 
     /// Connects, and sends nothing.
     pub(super) fn connect_only(name: &str, dial: &Dial<'_>) -> Result<Self, Fail> {
-        let socket = open(dial).map_err(|error| {
+        let link = open(dial).map_err(|error| {
             dial.script.note(format!("{name} cannot connect: {error}"));
             Fail::wrong("the connection to be accepted", format!("cannot connect: {error}"))
         })?;
@@ -99,7 +102,7 @@ impl Peer {
         }
         Ok(Self {
             name: name.to_owned(),
-            socket,
+            link,
             target: Arc::clone(dial.target),
             timeout: dial.timeout,
             script: dial.script.clone(),
@@ -111,9 +114,22 @@ impl Peer {
         })
     }
 
-    /// Completes the handshake, if the protocol has one: for a peer that only connected.
+    /// Completes the handshakes, of TLS and of the protocol, if there are any: for a peer that only connected.
     pub(super) fn greet(&mut self) -> Verdict {
+        self.secure()?;
         if self.target.kind == Kind::WebSocket { self.shake_hands() } else { Ok(()) }
+    }
+
+    /// Completes the handshake of TLS, if there is TLS.
+    pub(super) fn secure(&mut self) -> Verdict {
+        let Some(connector) = &self.target.connector else { return Ok(()) };
+        let socket = self.link.socket().try_clone().map_err(not_duplicated)?;
+        self.link = Link::secured(socket, connector).map_err(|error| {
+            self.script.note(format!("{}: {error}", self.name));
+            Fail::wrong("the TLS handshake to be completed", error)
+        })?;
+        self.script.note(format!("{} and the server have completed the TLS handshake", self.name));
+        Ok(())
     }
 
     fn shake_hands(&mut self) -> Verdict {
@@ -147,7 +163,7 @@ impl Peer {
     /// Sends all of it.
     pub(super) fn send(&mut self, sent: &[u8]) -> Verdict {
         self.script.sent(&self.name, shown(sent));
-        write_all(&self.socket, sent).map_err(|(written, error)| {
+        write_all(&self.link, sent).map_err(|(written, error)| {
             let expected = format!("{} to be taken", bytes(sent.len() as u64));
             Fail::wrong(expected, self.not_taken(written, &error))
         })
@@ -169,7 +185,7 @@ impl Peer {
     /// Sends one byte out of band: "urgent data".
     pub(super) fn send_urgent(&mut self, byte: u8) -> Verdict {
         self.script.sent(&self.name, format!("urgent byte {byte:02x}"));
-        let sent = self.socket.send_out_of_band(&[byte]);
+        let sent = self.link.socket().send_out_of_band(&[byte]);
         sent.map(drop).map_err(|error| Fail::wrong("an urgent byte to be taken", error.to_string()))
     }
 
@@ -197,9 +213,9 @@ impl Peer {
     ) -> Verdict {
         let script = self.script.clone();
         let name = self.name.clone();
-        let finish = move |socket: &Socket| {
+        let finish = move |link: &Link| {
             script.sent(&name, "FIN".to_owned());
-            let _ = socket.shutdown(Shutdown::Write);
+            let _ = link.finish();
         };
         self.beside_writer(sent, finish, expect)
     }
@@ -207,21 +223,21 @@ impl Peer {
     fn beside_writer(
         &mut self,
         sent: &[u8],
-        finish: impl FnOnce(&Socket) + Send,
+        finish: impl FnOnce(&Link) + Send,
         expect: impl FnOnce(&mut Self) -> Verdict,
     ) -> Verdict {
         self.script.sent(&self.name, shown(sent));
-        let socket = self.socket.try_clone().map_err(not_duplicated)?;
+        let link = self.link.try_clone().map_err(not_duplicated)?;
         thread::scope(|scope| {
             let writer = scope.spawn(move || {
-                if write_all(&socket, sent).is_ok() {
-                    finish(&socket);
+                if write_all(&link, sent).is_ok() {
+                    finish(&link);
                 }
             });
             let verdict = expect(self);
             if verdict.is_err() {
                 // So that the writer ends; it fails only if the connection has ended.
-                let _ = self.socket.shutdown(Shutdown::Both);
+                let _ = self.link.socket().shutdown(Shutdown::Both);
             }
             let _ = writer.join();
             verdict
@@ -232,14 +248,14 @@ impl Peer {
     pub(super) fn firehose(&mut self, payloads: &[Vec<u8>], enough: &AtomicBool) -> Verdict {
         let sent: Vec<u8> =
             payloads.iter().flat_map(|payload| self.target.message(payload)).collect();
-        let socket = self.socket.try_clone().map_err(not_duplicated)?;
+        let link = self.link.try_clone().map_err(not_duplicated)?;
         let begun = AtomicU64::new(0);
         self.script.sent(&self.name, "messages without a pause".to_owned());
         thread::scope(|scope| {
             let writer = scope.spawn(|| {
                 while !enough.load(Relaxed) {
                     begun.fetch_add(1, Relaxed);
-                    if write_all(&socket, &sent).is_err() {
+                    if write_all(&link, &sent).is_err() {
                         break;
                     }
                 }
@@ -257,7 +273,7 @@ impl Peer {
                 }
             }
             if verdict.is_err() {
-                let _ = self.socket.shutdown(Shutdown::Both);
+                let _ = self.link.socket().shutdown(Shutdown::Both);
             }
             let _ = writer.join();
             verdict
@@ -270,10 +286,10 @@ impl Peer {
         let piece = message.repeat(FLOOD_PIECE.div_ceil(message.len()));
         self.script.sent(&self.name, "messages, until no more are taken".to_owned());
         // It cannot fail: the time is not zero.
-        let _ = self.socket.set_write_timeout(Some(STALL));
+        let _ = self.link.socket().set_write_timeout(Some(STALL));
         let (mut taken, mut at) = (0, self.flooded);
         while taken < most {
-            match (&self.socket).write(&piece[at..]) {
+            match (&self.link).write(&piece[at..]) {
                 Ok(count) => {
                     taken += count as u64;
                     at = (at + count) % piece.len();
@@ -282,7 +298,7 @@ impl Peer {
                 Err(_) => break,
             }
         }
-        let _ = self.socket.set_write_timeout(Some(self.timeout));
+        let _ = self.link.socket().set_write_timeout(Some(self.timeout));
         self.flooded = at;
         self.script.note(format!("{} of {}'s were taken", bytes(taken), self.name));
         taken
@@ -293,7 +309,10 @@ impl Peer {
         let message = self.target.message(payload);
         self.script.sent(&self.name, shown(&message));
         // Held back until FIN goes with it (send(2)); other sockets know no such flag. What is not taken goes without it.
-        let taken = self.socket.send_with_flags(&message, libc::MSG_MORE).unwrap_or(0);
+        let taken = match &self.link {
+            Link::Plain(socket) => socket.send_with_flags(&message, libc::MSG_MORE).unwrap_or(0),
+            Link::Tls(_) => 0,
+        };
         if taken < message.len() {
             self.send(&message[taken..])?;
         }
@@ -304,14 +323,14 @@ impl Peer {
     pub(super) fn half_close(&mut self) -> Verdict {
         self.script.sent(&self.name, "FIN".to_owned());
         // Where the server has closed already, what it sent says whether that was right.
-        let _ = self.socket.shutdown(Shutdown::Write);
+        let _ = self.link.finish();
         Ok(())
     }
 
     /// Closes with RST. On a Unix socket, which has none, it closes.
     pub(super) fn reset(self) {
         self.script.sent(&self.name, "RST".to_owned());
-        let _ = self.socket.set_linger(Some(Duration::ZERO));
+        let _ = self.link.socket().set_linger(Some(Duration::ZERO));
     }
 
     /// Closes.
@@ -544,7 +563,7 @@ impl Peer {
         // Whoever was refused finds the connection ended, or cannot send any more.
         let is_refused = served.is_err() && (self.end.is_some() || self.await_end().is_ok());
         // Only now, so that a descriptor of the server's is free for the next one. It fails if it has ended.
-        let _ = self.socket.shutdown(Shutdown::Both);
+        let _ = self.link.socket().shutdown(Shutdown::Both);
         if is_refused { Ok(()) } else { served }
     }
 
@@ -552,8 +571,8 @@ impl Peer {
     pub(super) fn expect_nothing(&mut self, when: &str) -> Verdict {
         let expected = format!("nothing {when}");
         let mut piece = [0; 64];
-        let set = |non_blocking| self.socket.set_nonblocking(non_blocking).is_ok();
-        let read = if set(true) { (&self.socket).read(&mut piece) } else { Ok(0) };
+        let set = |non_blocking| self.link.socket().set_nonblocking(non_blocking).is_ok();
+        let read = if set(true) { (&self.link).read(&mut piece) } else { Ok(0) };
         set(false);
         match read {
             Err(error) if error.kind() == ErrorKind::WouldBlock && self.inbox().is_empty() => {
@@ -567,7 +586,7 @@ impl Peer {
 
     /// The local address, as /proc/net/tcp writes ports: for a check of what the kernel still holds.
     pub(super) fn local_port(&self) -> Option<u16> {
-        Some(self.socket.local_addr().ok()?.as_socket()?.port())
+        Some(self.link.socket().local_addr().ok()?.as_socket()?.port())
     }
 
     fn compare(&self, text: &str, expected: &[u8], come: &[u8]) -> Verdict {
@@ -613,10 +632,11 @@ impl Peer {
             self.inbox.drain(..self.start);
             self.start = 0;
         }
+        self.link.send_rest();
         let held = self.inbox.len();
         self.inbox.resize(held + READ, 0);
         let read = loop {
-            match (&self.socket).read(&mut self.inbox[held..]) {
+            match (&self.link).read(&mut self.inbox[held..]) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 read => break read,
             }
@@ -631,6 +651,7 @@ impl Peer {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 Came::Nothing
             }
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => self.ended(End::CutOff),
             Err(_) => self.ended(End::Reset),
         }
     }
@@ -638,8 +659,9 @@ impl Peer {
     fn ended(&mut self, end: End) -> Came {
         let what = match (self.target.kind, end) {
             (Kind::Udp, End::Fin) => "an empty datagram",
-            (Kind::Udp, End::Reset) => "port unreachable",
+            (Kind::Udp, End::CutOff | End::Reset) => "port unreachable",
             (_, End::Fin) => "FIN",
+            (_, End::CutOff) => CUT_OFF,
             (_, End::Reset) => "RST",
         };
         self.script.came(&self.name, what.to_owned());
@@ -652,17 +674,20 @@ impl Peer {
         match came {
             Came::Nothing => format!("nothing more for {}", Time(self.timeout)),
             Came::End(End::Fin) => "FIN".to_owned(),
+            Came::End(End::CutOff) => CUT_OFF.to_owned(),
             Came::End(End::Reset) => "RST".to_owned(),
             Came::Bytes => "more bytes".to_owned(),
         }
     }
 }
 
+const CUT_OFF: &str = "FIN without close_notify";
+
 fn not_duplicated(error: io::Error) -> Fail {
     Fail::Skipped(format!("a socket cannot be duplicated here: {error}"))
 }
 
-fn open(dial: &Dial<'_>) -> io::Result<Socket> {
+fn open(dial: &Dial<'_>) -> io::Result<Link> {
     let endpoint = dial.target.endpoint().map_err(io::Error::other)?;
     let (address, kind) = match (&endpoint, dial.target.kind) {
         (Endpoint::Tcp(address), Kind::Udp) => (SockAddr::from(*address), Type::DGRAM),
@@ -688,21 +713,21 @@ fn open(dial: &Dial<'_>) -> io::Result<Socket> {
         socket.connect_timeout(&address, dial.timeout)?;
         socket.set_tcp_nodelay(true)?;
     }
-    Ok(socket)
+    Ok(Link::Plain(socket))
 }
 
 /// Writes all of `sent`, or says how much was written until it failed.
-fn write_all(mut socket: &Socket, sent: &[u8]) -> Result<(), (usize, io::Error)> {
+fn write_all(mut link: &Link, sent: &[u8]) -> Result<(), (usize, io::Error)> {
     let mut written = 0;
     // Once at least: a datagram can be empty.
     loop {
-        match socket.write(&sent[written..]) {
+        match link.write(&sent[written..]) {
             Ok(count) => written += count,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err((written, error)),
         }
         if written == sent.len() {
-            return Ok(());
+            return link.flush().map_err(|error| (written, error));
         }
     }
 }

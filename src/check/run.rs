@@ -10,7 +10,13 @@ use super::{
     case::Case, diagram::diagram, scene::Scene, script::Script, subject::Subject, target::Target,
     verdict::Fail,
 };
-use crate::{common::place::Place, load::server::stop::Stop};
+use crate::{
+    common::{
+        place::Place,
+        tls::{self, ClientTerms},
+    },
+    load::server::stop::Stop,
+};
 
 /// What is to be checked, and how.
 #[derive(Debug)]
@@ -20,6 +26,8 @@ pub(crate) struct Run {
     pub(crate) timeout: Duration,
     /// How many descriptors this process may open.
     pub(crate) descriptors: u64,
+    /// How TLS is spoken, if the target has it.
+    tls: ClientTerms,
     subject: Option<RefCell<Subject>>,
     stop: Stop,
 }
@@ -46,8 +54,14 @@ pub(crate) enum CaseResult {
 
 impl Run {
     /// `server` is the command that starts the server, if it is to be started; `given`: the address is the user's.
-    pub(crate) fn new(target: Target, timeout: Duration, descriptors: u64, stop: Stop) -> Self {
-        Self { target, timeout, descriptors, subject: None, stop }
+    pub(crate) fn new(
+        target: Target,
+        tls: ClientTerms,
+        timeout: Duration,
+        descriptors: u64,
+        stop: Stop,
+    ) -> Self {
+        Self { target, timeout, descriptors, tls, subject: None, stop }
     }
 
     /// Starts the server with this command, here and whenever it has ended; `given`: at the target's address.
@@ -62,14 +76,22 @@ impl Run {
         Ok(())
     }
 
+    /// The target at `place`. The files for TLS are read each time: a server that is started may make a new certificate.
+    fn target_at(&self, place: &Place) -> Result<Target, String> {
+        let connector = tls::connector(place.listen(), &self.tls)?;
+        Ok(self.target.at(place).secured(connector))
+    }
+
     /// Connects once, so that a wrong address is one error and not one for each case.
     ///
     /// # Errors
     ///
     /// Text.
     pub(crate) fn connect(&self) -> Result<(), String> {
-        let scene = self.scene(&self.target, Script::new());
-        match scene.bare_peer("first") {
+        let target = self.target_at(&self.target.place)?;
+        let scene = self.scene(&target, Script::new());
+        let secured = scene.bare_peer("first").and_then(|mut peer| peer.secure().map(|()| peer));
+        match secured {
             Ok(peer) => {
                 peer.close();
                 Ok(())
@@ -105,14 +127,14 @@ impl Run {
                     .to_owned(),
             );
         }
-        let place = match self.place() {
-            Ok(place) => place,
+        let target = match self.place().and_then(|place| self.target_at(&place)) {
+            Ok(target) => target,
             Err(error) => {
                 let expected = "the server to start again".to_owned();
                 return CaseResult::Failed { expected, got: error, diagram: String::new() };
             }
         };
-        let scene = self.scene(&self.target.at(&place), Script::new());
+        let scene = self.scene(&target, Script::new());
         match (case.run)(&scene) {
             Ok(()) => CaseResult::Passed,
             Err(Fail::Skipped(reason)) => CaseResult::Skipped(reason),

@@ -1,6 +1,6 @@
 //! The server under test: where it is, what it speaks, how its messages are written, and what it must refuse.
 
-use std::str::FromStr;
+use std::{str::FromStr, sync::Arc};
 
 use resound::{
     Endpoint,
@@ -8,7 +8,7 @@ use resound::{
 };
 
 use super::{http, websocket};
-use crate::common::{place::Place, protocols};
+use crate::common::{place::Place, protocols, tls::Connector};
 
 /// A protocol, without its parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +46,8 @@ pub(crate) struct Target {
     pub(super) limit: u64,
     /// Whether that is what the server refuses more than: a dialect's limit, or what `max=` says.
     limit_is_known: bool,
+    /// How TLS is spoken, if it is.
+    pub(super) connector: Option<Arc<Connector>>,
 }
 
 /// What is taken for the limit of a server that does not say: small enough for all servers that were looked at.
@@ -59,10 +61,8 @@ impl FromStr for Target {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let place: Place = text.parse()?;
-        if place.listen().tls {
-            return Err(format!(
-                "{place}: check connects without TLS; put a program that adds it in between, like socat"
-            ));
+        if place.listen().tls && place.protocol() == "udp" {
+            return Err("udp has no TLS; write udp://HOST:PORT".to_owned());
         }
         let kind = match place.protocol() {
             "frames" => Kind::Frames,
@@ -91,6 +91,7 @@ impl FromStr for Target {
             dialect: Dialect::default(),
             limit: USUAL_LIMIT,
             limit_is_known: kind == Kind::Frames || !keys.is_empty(),
+            connector: None,
             place,
         };
         if kind == Kind::Frames {
@@ -111,6 +112,11 @@ impl Target {
     /// The same protocol at another place.
     pub(crate) fn at(&self, place: &Place) -> Self {
         Self { place: place.clone(), ..self.clone() }
+    }
+
+    /// The same target, with which TLS is spoken as `connector` says.
+    pub(super) fn secured(self, connector: Option<Arc<Connector>>) -> Self {
+        Self { connector, ..self }
     }
 
     pub(super) fn endpoint(&self) -> Result<Endpoint, String> {

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Failure, cannot, descriptors, output::print};
+use super::{Failure, cannot, descriptors, output::print, tls_args::TlsArgs};
 use crate::{
     check::{
         case::Case,
@@ -51,6 +51,9 @@ pub(crate) struct CheckArgs {
 
     #[command(flatten)]
     format: FormatArgs,
+
+    #[command(flatten)]
+    tls: TlsArgs,
 }
 
 /// At most one of them. What people read then goes to standard error.
@@ -75,6 +78,7 @@ Examples:
   resound check 127.0.0.1:30000,length=u16be
   resound check --server './yours {port}' raw://
   resound check --server 'resound serve --listen ws://:{port}' ws:// --only websocket
+  resound check --insecure frames+tls://127.0.0.1:30443 --only half-close
   resound check --list
   resound check lines://127.0.0.1:30008,max=64KiB --junit >report.xml
 
@@ -133,11 +137,19 @@ impl CheckArgs {
                 target.place
             )));
         }
+        self.tls.check(target.place.listen()).map_err(Failure::Usage)?;
         let stop = Stop::on_signals().map_err(|error| cannot("catch signals", &error))?;
-        let mut run = Run::new(target, self.timeout.0, descriptors::raise_limit(), stop);
+        let mut run = Run::new(
+            target,
+            self.tls.terms(true),
+            self.timeout.0,
+            descriptors::raise_limit(),
+            stop,
+        );
         if let Some(command) = &self.server {
             run.start(command, given).map_err(Failure::Failed)?;
         }
+        self.tls.warn(run.target.place.listen());
         run.connect().map_err(|error| Failure::Failed(format!("{}: {error}", run.target.place)))?;
         let format = self.format.format();
         let outcomes = run.run(&cases, |outcome| show(format, &report::line(outcome)));

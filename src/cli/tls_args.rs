@@ -44,14 +44,23 @@ impl TlsArgs {
         resumes: bool,
     ) -> Result<Option<Arc<Connector>>, Failure> {
         self.check(listen).map_err(Failure::Usage)?;
-        let terms = ClientTerms {
+        let connector = tls::connector(listen, &self.terms(resumes)).map_err(Failure::Failed)?;
+        self.warn(listen);
+        Ok(connector)
+    }
+
+    pub(super) fn terms(&self, resumes: bool) -> ClientTerms {
+        ClientTerms {
             ca: self.ca.clone(),
             insecure: self.insecure,
             identity: self.cert.clone().zip(self.key.clone()),
             sni: self.sni.clone(),
             resumes,
-        };
-        let connector = tls::connector(listen, &terms).map_err(Failure::Failed)?;
+        }
+    }
+
+    /// Says loudly if nobody knows who the server is.
+    pub(super) fn warn(&self, listen: &Listen) {
         if self.insecure {
             // Where standard error is closed, nobody can be warned.
             let _ = writeln!(
@@ -61,7 +70,6 @@ impl TlsArgs {
                 listen.address
             );
         }
-        Ok(connector)
     }
 
     /// Fails if there are flags for TLS, and `listen` has none.

@@ -41,7 +41,7 @@ pub struct Config {
     /// while replies wait to be sent, it starts once more when they are sent, because the server did not read meanwhile.
     /// Default 60 s.
     pub frame_timeout: Option<Duration>,
-    /// A handshake before the first frame must be complete within this time after the connection was accepted: a PROXY
+    /// A handshake before the first frame must be complete within this time after the connection was accepted or made: a PROXY
     /// header, a WebSocket handshake, the head of the first HTTP request. Default 10 s.
     pub handshake_timeout: Option<Duration>,
     /// While bytes wait to be sent, the kernel must accept some of them within this time, which means that the peer reads.

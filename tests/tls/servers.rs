@@ -62,6 +62,15 @@ impl Foreign {
 
     /// Python's `ssl`, which echoes until the end of the input; then it says `close_notify` with `unwrap`.
     pub(crate) fn python(certificate: &Files) -> Option<Self> {
+        Self::python_that_ends(certificate, "unwrap")
+    }
+
+    /// As [`python`](Self::python), without `close_notify`.
+    pub(crate) fn python_that_cuts(certificate: &Files) -> Option<Self> {
+        Self::python_that_ends(certificate, "cut")
+    }
+
+    fn python_that_ends(certificate: &Files, how: &str) -> Option<Self> {
         const PROGRAM: &str = r#"
 import socket, ssl, sys, threading
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -73,7 +82,10 @@ def echo(client):
         with context.wrap_socket(client, server_side=True) as stream:
             while received := stream.recv(65536):
                 stream.sendall(received)
-            stream.unwrap()
+            if sys.argv[3] == "unwrap":
+                stream.unwrap()
+            else:
+                stream.shutdown(socket.SHUT_WR)
     except OSError as error:
         print(error, flush=True)
 while True:
@@ -81,7 +93,7 @@ while True:
     threading.Thread(target=echo, args=[client], daemon=True).start()
 "#;
         let mut command = Command::new(tool("python3")?);
-        command.args(["-c", PROGRAM, certificate.chain(), certificate.key()]);
+        command.args(["-c", PROGRAM, certificate.chain(), certificate.key(), how]);
         Some(Self::run(command, "listening "))
     }
 }

@@ -34,7 +34,7 @@ use super::{
 use crate::common::{
     printable::printable,
     protocols::{self, Service},
-    resolve,
+    resolve, tls,
 };
 
 /// Answer by hand: each message is shown, and the line that you type is the reply
@@ -55,6 +55,7 @@ macro_rules! examples {
 Examples:
   resound answer
   resound answer lines://127.0.0.1:7007
+  resound answer lines+tls://127.0.0.1:7007,tls=self-signed,save-cert=echo.pem
   printf 'first reply\\nsecond reply\\n' | resound answer ws://127.0.0.1:8080"
     };
 }
@@ -108,7 +109,13 @@ enum Event {
 impl AnswerArgs {
     pub(crate) fn run(&self) -> Result<ExitCode, Failure> {
         let (tell, inbox) = mpsc::sync_channel(EVENTS);
+        let acceptor = tls::acceptor(&self.listen)
+            .map_err(|error| Failure::Usage(format!("{}: {error}", self.listen)))?;
         let (protocol, units) = self.protocol(&tell).map_err(Failure::Usage)?;
+        let protocol = match &acceptor {
+            None => protocol,
+            Some(acceptor) => tls::around(acceptor, protocol),
+        };
         let mut reactor = Reactor::new(Config::default()).map_err(|e| cannot("start", &e))?;
         let endpoint = self.endpoint()?;
         let bound = reactor.listen(endpoint.clone(), protocol).map_err(|error| {
@@ -116,7 +123,15 @@ impl AnswerArgs {
         })?;
         let handle = reactor.handle();
         let replies = Replies::start(&tell)?;
-        println!("listening on {}", Listen { address: bound.into(), ..self.listen.clone() });
+        let place = Listen { address: bound.into(), ..self.listen.clone() };
+        if let Some(acceptor) = &acceptor {
+            tls::announce(&self.listen, &place, acceptor).map_err(Failure::Failed)?;
+        }
+        if let Some(acceptor) = acceptor {
+            tls::watch(vec![(place.to_string(), acceptor)])
+                .map_err(|error| Failure::no_thread("the thread for certificates", &error))?;
+        }
+        println!("listening on {place}");
         if matches!(replies, Replies::Typed(_)) {
             println!("type replies; @2 TEXT goes to connection 2; exit or Ctrl-D to end");
         }
@@ -155,12 +170,13 @@ impl AnswerArgs {
                 "{listen}: {key}= is for resound serve; here you type the replies"
             ));
         }
-        if listen.tls {
-            return Err(format!("{listen}: replies cannot be typed inside TLS; leave out +tls"));
+        if listen.tls && listen.keys.iter().any(|(key, _)| key == "proxy") {
+            return Err(format!("{listen}: with TLS, proxy= is for resound serve only"));
         }
         let wrong = |error| format!("{listen}: {error}");
-        let units = protocols::units(listen).map_err(wrong)?;
-        match protocols::service(listen, &Terms::default()).map_err(wrong)? {
+        let inside = inside(listen);
+        let units = protocols::units(&inside).map_err(wrong)?;
+        match protocols::service(&inside, &Terms::default()).map_err(wrong)? {
             Service::Connections(echo) => {
                 Ok((Box::new(Heard::new(echo, units, tell.clone())), units))
             }
@@ -187,6 +203,16 @@ impl AnswerArgs {
     fn cannot_listen(&self, why: &str) -> Failure {
         Failure::Failed(format!("cannot listen on {}: {why}", self.listen))
     }
+}
+
+/// What is spoken inside TLS.
+fn inside(listen: &Listen) -> Listen {
+    let mut inside = listen.clone();
+    if inside.tls {
+        inside.tls = false;
+        inside.keys.retain(|(key, _)| tls::KEYS.iter().all(|(of_tls, _)| of_tls != key));
+    }
+    inside
 }
 
 /// Where replies come from.

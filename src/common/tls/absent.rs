@@ -4,7 +4,7 @@ use std::{io, marker::PhantomData, sync::Arc};
 
 use resound::{
     listen::Listen,
-    protocol::{Key, Terms},
+    protocol::{Key, Protocol, Terms},
 };
 
 use super::ClientTerms;
@@ -63,6 +63,10 @@ impl<S> Stream<S> {
         match self.never {}
     }
 
+    pub(crate) fn flush_now(&self, _: impl Fn(bool) -> bool) {
+        match self.never {}
+    }
+
     pub(crate) fn flush(&self) -> io::Result<()> {
         match self.never {}
     }
@@ -74,6 +78,10 @@ impl<S> Stream<S> {
 
 pub(crate) fn put(_: &mut Terms, acceptor: Option<Arc<Acceptor>>) {
     debug_assert!(acceptor.is_none());
+}
+
+pub(crate) fn around(acceptor: &Acceptor, _: Box<dyn Protocol + Send>) -> Box<dyn Protocol + Send> {
+    match *acceptor {}
 }
 
 pub(crate) fn complete(_: &mut Terms, listen: &Listen) -> Result<(), String> {

@@ -13,8 +13,8 @@ pub(crate) use resound::protocol::tls::KEYS;
 use resound::{
     listen::{Address, Listen},
     protocol::{
-        Terms,
-        tls::{Acceptor, Failure, Identity, TlsTerms, TlsVersion},
+        Protocol, Terms,
+        tls::{Acceptor, Failure, Identity, Tls, TlsTerms, TlsVersion},
     },
 };
 
@@ -55,6 +55,14 @@ pub(crate) fn acceptor(listen: &Listen) -> Result<Option<Arc<Acceptor>>, String>
 /// Makes `acceptor` the one of `terms`.
 pub(crate) fn put(terms: &mut Terms, acceptor: Option<Arc<Acceptor>>) {
     terms.tls = acceptor;
+}
+
+/// `inner`, inside TLS.
+pub(crate) fn around(
+    acceptor: &Arc<Acceptor>,
+    inner: Box<dyn Protocol + Send>,
+) -> Box<dyn Protocol + Send> {
+    Box::new(Tls::new(Arc::clone(acceptor), inner))
 }
 
 /// Makes an acceptor for `listen` if it has TLS and `terms` have none.

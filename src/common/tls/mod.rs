@@ -30,13 +30,13 @@ mod terms;
 
 #[cfg(not(feature = "tls"))]
 pub(crate) use absent::{
-    Acceptor, Connector, KEYS, Stream, acceptor, announce, complete, connector, handshakes, put,
-    watch,
+    Acceptor, Connector, KEYS, Stream, acceptor, announce, around, complete, connector, handshakes,
+    put, watch,
 };
 #[cfg(feature = "tls")]
 pub(crate) use client::{connector, explain};
 #[cfg(feature = "tls")]
-pub(crate) use listener::{KEYS, acceptor, announce, complete, handshakes, put, watch};
+pub(crate) use listener::{KEYS, acceptor, announce, around, complete, handshakes, put, watch};
 #[cfg(feature = "tls")]
 pub(crate) use resound::protocol::tls::{Acceptor, Connector};
 #[cfg(feature = "tls")]

@@ -176,6 +176,17 @@ where
         }
     }
 
+    /// Sends what earlier writes have left, as far as there is room now. `set_nonblocking` says whether it could be done.
+    /// Where another thread writes, it is left to that thread.
+    pub(crate) fn flush_now(&self, set_nonblocking: impl Fn(bool) -> bool) {
+        let Ok(mut unsent) = self.shared.unsent.try_lock() else { return };
+        if !unsent.is_empty() && set_nonblocking(true) {
+            // Where it fails, the next read says why.
+            let _ = self.send(&mut unsent);
+            set_nonblocking(false);
+        }
+    }
+
     /// Sends what earlier writes have left.
     pub(crate) fn flush(&self) -> io::Result<()> {
         self.send(&mut lock(&self.shared.unsent))
