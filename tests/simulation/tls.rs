@@ -104,6 +104,11 @@ const FINALES: [Finale; 8] = [
     Finale::Damage,
 ];
 
+/// From 0 to `most`; all of it once a script has come to its end, so that the run does, too.
+fn some(choices: &mut Choices, most: usize) -> usize {
+    if choices.is_exhausted() { most } else { choices.length(most) }
+}
+
 /// A peer.
 struct Client {
     wire: usize,
@@ -208,8 +213,8 @@ impl Client {
     }
 
     fn receive(&mut self, kernel: &mut Kernel) {
-        self.is_deaf &= !kernel.choices.chance(5);
-        let most = if self.is_deaf { 0 } else { kernel.choices.length(100_000) };
+        self.is_deaf &= !kernel.choices.chance(5) && !kernel.choices.is_exhausted();
+        let most = if self.is_deaf { 0 } else { some(&mut kernel.choices, 100_000) };
         kernel.deliver(self.wire, most);
         let bytes: Vec<u8> = kernel.wire_mut(self.wire).delivered.drain(..).collect();
         let mut rest = &bytes[..];
@@ -249,7 +254,7 @@ impl Client {
             {
                 self.tls.refresh_traffic_keys().unwrap();
             }
-            let count = kernel.choices.length(60_000).min(left);
+            let count = some(&mut kernel.choices, 60_000).min(left);
             self.tls.writer().write_all(&self.input[self.said..self.said + count]).unwrap();
             self.said += count;
         } else if !self.has_said_goodbye {
@@ -265,7 +270,7 @@ impl Client {
 
     fn send(&mut self, kernel: &mut Kernel) {
         let window = kernel.wire(self.wire).window();
-        let mut count = kernel.choices.length(40_000).min(self.ciphertext.len()).min(window);
+        let mut count = some(&mut kernel.choices, 40_000).min(self.ciphertext.len()).min(window);
         if self.finale == Finale::Stall {
             count = count.min(usize::try_from(self.mishap_at - self.sent).unwrap());
         }
@@ -418,7 +423,7 @@ impl Run {
             let is_stalled = client.finale == Finale::Stall && client.sent == client.mishap_at;
             wire.closed.is_some() || is_stalled || (wire.fin && !client.is_deaf)
         };
-        let everyone_waits = self.clients.iter().all(waits);
+        let everyone_waits = self.clients.iter().all(waits) || kernel.choices.is_exhausted();
         if is_quiet && everyone_waits && !kernel.has_events() {
             kernel.now += wait;
         } else if kernel.choices.chance(20) {
@@ -535,6 +540,15 @@ fn tls_holds_every_invariant_whatever_the_kernel_and_the_peers_do() {
         if let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) {
             eprintln!("to run this again: RESOUND_SEED={seed} cargo test --test simulation tls");
             std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+#[test]
+fn a_script_comes_to_its_end_however_short_it_is() {
+    for length in [0, 1, 10, 100, 1_000] {
+        for byte in [0, 7, 99, 255] {
+            run(Choices::Script { bytes: vec![byte; length], next: 0 });
         }
     }
 }
