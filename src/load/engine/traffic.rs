@@ -215,6 +215,7 @@ impl Load {
     }
 
     /// The connection is there, and TLS has to be agreed upon before it is open.
+    #[cfg(feature = "tls")]
     pub(crate) fn connected(&mut self, token: Token) {
         let now = self.recorder.now();
         if let Some(Some(flow)) = self.flows.get_mut(token.key()) {
@@ -224,6 +225,7 @@ impl Load {
     }
 
     /// Whether TLS is being agreed upon.
+    #[cfg(feature = "tls")]
     pub(crate) fn is_shaking_hands(&self, token: Token) -> bool {
         let flow = self.flows.get(token.key()).and_then(Option::as_ref);
         flow.is_some_and(|flow| flow.connected.is_some() && flow.state == State::Connecting)

@@ -41,6 +41,7 @@ impl Handshakes {
         Self { full: histogram(), resumed: histogram(), measured: 0 }
     }
 
+    #[cfg(feature = "tls")]
     pub(crate) fn record(&mut self, took: Nanos, is_resumed: bool, is_measured: bool) {
         record(if is_resumed { &mut self.resumed } else { &mut self.full }, took, 1);
         self.measured += u64::from(is_measured);
@@ -202,6 +203,7 @@ impl Recorder {
     }
 
     /// A TLS handshake is complete, and took so long.
+    #[cfg(feature = "tls")]
     pub(crate) fn handshake(&mut self, took: Nanos, is_resumed: bool) {
         let is_measured = self.control.counts(self.now());
         self.window.handshakes.record(took, is_resumed, is_measured);
