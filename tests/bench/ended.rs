@@ -101,7 +101,7 @@ fn a_server_of_datagrams_that_was_killed_or_hangs_is_an_error_too() {
         let harm: fn(&Daemon, &mut dyn Iterator<Item = String>) =
             if name == "ENDED" { kill } else { pause };
         let daemon = Daemon::start(&["udp://127.0.0.1:0,rate=0"], &[]);
-        let run = harmed(&daemon, harm, &["-z", "5s", "-c", "4", "--timeout", "200ms"]);
+        let run = harmed(&daemon, harm, &["-z", "5s", "-c", "4", "--timeout", "1s"]);
         assert_eq!(run.code, Some(1), "{run:?}");
         assert_eq!(run.errors(name), 1.0, "{run:?}");
         assert!(run.number("/unanswered") >= 4.0 && run.number("/down_s") > 0.0, "{run:?}");

@@ -86,7 +86,7 @@ fn each_fault_on_demand_has_its_name() {
     {
         let daemon = super::Daemon::start(&[&format!("frames://127.0.0.1:0,fault={fault}#1")], &[]);
         let address = &daemon.listening[0];
-        let run = bench(address, &["-z", "2s", "-c", "4", "--timeout", "500ms", "--size", "60"]);
+        let run = bench(address, &["-z", "2s", "-c", "4", "--timeout", "2s", "--size", "60"]);
         assert!(run.errors("TIMEOUT") >= 1.0, "{fault} is a TIMEOUT: {run:?}");
         assert_eq!(run.errors("TIMEOUT"), run.number("/errors"), "{fault}: nothing else: {run:?}");
     }
