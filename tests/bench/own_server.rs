@@ -114,9 +114,11 @@ fn sighup_ends_the_server_too() {
     let number = File::new("hung-up");
     let server =
         format!("echo $$ > {}; exec {PROGRAM} serve --listen frames://127.0.0.1:0", number.path());
-    let arguments =
-        ["bench", "--server", &server, "frames://", "-z", "1h", "-c", "2", "--json", "-"];
-    let child = started(resound().args(arguments));
+    // Also where the tests themselves run under nohup(1).
+    let mut command = Command::new("env");
+    command.args(["--default-signal=HUP", PROGRAM]);
+    command.args(["bench", "--server", &server, "frames://", "-z", "1h", "-c", "2", "--json", "-"]);
+    let child = started(&mut command);
     kill_process(Pid::from_child(&child), Signal::HUP).unwrap();
     let run = ended(child);
     assert_eq!(run.code, Some(0), "{run:?}");
