@@ -8,7 +8,6 @@ pub(crate) mod case;
 pub(crate) mod cases;
 mod diagram;
 mod http;
-mod link;
 mod peer;
 pub(crate) mod report;
 pub(crate) mod run;

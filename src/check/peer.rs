@@ -16,13 +16,12 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::{
     http::{self, Answer},
-    link::Link,
     script::{Script, shown},
     target::{Kind, Target},
     verdict::{Fail, Verdict},
     websocket::{self, Frame},
 };
-use crate::common::units::Time;
+use crate::common::{tls::Link, units::Time};
 
 /// A connection, or a socket for datagrams.
 #[derive(Debug)]
@@ -124,7 +123,7 @@ impl Peer {
     pub(super) fn secure(&mut self) -> Verdict {
         let Some(connector) = &self.target.connector else { return Ok(()) };
         let socket = self.link.socket().try_clone().map_err(not_duplicated)?;
-        self.link = Link::secured(socket, connector).map_err(|error| {
+        self.link = Link::secured(socket, Arc::clone(connector), "").map_err(|error| {
             self.script.note(format!("{}: {error}", self.name));
             Fail::wrong("the TLS handshake to be completed", error)
         })?;

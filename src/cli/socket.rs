@@ -1,14 +1,15 @@
 //! A blocking connection to a server, over TCP or a Unix socket, and the messages when connecting fails.
 
 use std::{
-    io::{self, ErrorKind, Read, Write},
-    net::{Shutdown, SocketAddr, TcpStream},
+    io::{self, ErrorKind},
+    net::{SocketAddr, TcpStream},
     os::unix::net::UnixStream,
     time::Duration,
 };
 
 use log::debug;
 use resound::listen::Address;
+use socket2::Socket;
 
 use super::Failure;
 use crate::common::{resolve, units::Time};
@@ -41,71 +42,34 @@ impl Server {
     }
 }
 
-#[derive(Debug)]
-pub(crate) enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
+/// Connects. If a name has several addresses, to the first that accepts. `server` is what should listen there.
+pub(crate) fn connect(
+    address: &Address,
+    timeout: Option<Duration>,
+    server: Server,
+) -> Result<Socket, Failure> {
+    let connected = match address {
+        Address::Ip(address) => connect_tcp(*address, timeout),
+        Address::Name { host, port } => {
+            let addresses = resolve::look_up(host, *port).map_err(|error| {
+                Failure::Failed(format!("cannot connect to {address}: {error}"))
+            })?;
+            connect_to_first(&addresses, timeout)
+        }
+        Address::Unix(path) => UnixStream::connect(path).map(Socket::from),
+        Address::Passed(_) => {
+            return Err(Failure::Usage(format!(
+                "cannot connect to {address}: a server listens on such sockets; write HOST:PORT or unix:PATH"
+            )));
+        }
+    };
+    connected.map_err(|error| Failure::Failed(explain(address, &error, timeout, server)))
 }
 
-impl Socket {
-    /// Connects. If a name has several addresses, to the first that accepts. `server` is what should listen there.
-    pub(crate) fn connect(
-        address: &Address,
-        timeout: Option<Duration>,
-        server: Server,
-    ) -> Result<Self, Failure> {
-        let connected = match address {
-            Address::Ip(address) => connect_tcp(*address, timeout),
-            Address::Name { host, port } => {
-                let addresses = resolve::look_up(host, *port).map_err(|error| {
-                    Failure::Failed(format!("cannot connect to {address}: {error}"))
-                })?;
-                connect_to_first(&addresses, timeout)
-            }
-            Address::Unix(path) => UnixStream::connect(path).map(Self::Unix),
-            Address::Passed(_) => {
-                return Err(Failure::Usage(format!(
-                    "cannot connect to {address}: a server listens on such sockets; write HOST:PORT or unix:PATH"
-                )));
-            }
-        };
-        connected.map_err(|error| Failure::Failed(explain(address, &error, timeout, server)))
-    }
-
-    pub(crate) fn try_clone(&self) -> io::Result<Self> {
-        match self {
-            Self::Tcp(stream) => stream.try_clone().map(Self::Tcp),
-            Self::Unix(stream) => stream.try_clone().map(Self::Unix),
-        }
-    }
-
-    pub(crate) fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.set_read_timeout(timeout),
-            Self::Unix(stream) => stream.set_read_timeout(timeout),
-        }
-    }
-
-    pub(crate) fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.set_write_timeout(timeout),
-            Self::Unix(stream) => stream.set_write_timeout(timeout),
-        }
-    }
-
-    /// For each read and each write.
-    pub(crate) fn set_timeouts(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.set_read_timeout(timeout)?;
-        self.set_write_timeout(timeout)
-    }
-
-    /// Sends FIN: the server sees the end of the input.
-    pub(crate) fn finish(&self) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
-            Self::Unix(stream) => stream.shutdown(Shutdown::Write),
-        }
-    }
+/// Bounds each read and each write.
+pub(crate) fn set_timeouts(socket: &Socket, timeout: Option<Duration>) -> io::Result<()> {
+    socket.set_read_timeout(timeout)?;
+    socket.set_write_timeout(timeout)
 }
 
 fn connect_to_first(addresses: &[SocketAddr], timeout: Option<Duration>) -> io::Result<Socket> {
@@ -127,7 +91,7 @@ fn connect_tcp(address: SocketAddr, timeout: Option<Duration>) -> io::Result<Soc
     // Send each line at once, without waiting for the answer to the previous one.
     stream.set_nodelay(true)?;
     debug!("connected to {address}");
-    Ok(Socket::Tcp(stream))
+    Ok(stream.into())
 }
 
 fn explain(
@@ -151,42 +115,4 @@ fn explain(
         _ => return format!("cannot connect to {address}: {error}"),
     };
     format!("cannot connect to {address}: {cause}")
-}
-
-impl Read for &Socket {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Socket::Tcp(stream) => { stream }.read(buffer),
-            Socket::Unix(stream) => { stream }.read(buffer),
-        }
-    }
-}
-
-impl Write for &Socket {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Socket::Tcp(stream) => { stream }.write(bytes),
-            Socket::Unix(stream) => { stream }.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Read for Socket {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        { &*self }.read(buffer)
-    }
-}
-
-impl Write for Socket {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        { &*self }.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

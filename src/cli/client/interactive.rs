@@ -11,16 +11,13 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    connection::Connection,
-    wire::{Cut, Decoder, Encoder, Piece, Wire},
-};
+use super::wire::{Cut, Decoder, Encoder, Piece, Wire};
 use crate::{
     cli::{
         Failure,
         prompt::{Prompt, Typed},
     },
-    common::{printable::printable, units::TimeLimit},
+    common::{printable::printable, tls::Link, units::TimeLimit},
 };
 
 #[derive(Debug)]
@@ -36,21 +33,19 @@ enum Event {
 pub(super) fn run(
     wire: Wire,
     timeout: Option<Duration>,
-    mut connection: Connection,
+    link: Link,
     server: &str,
 ) -> Result<ExitCode, Failure> {
     let (events, inbox) = mpsc::channel();
     let typed = events.clone();
     let prompt = Prompt::new(move |what| typed.send(Event::Typed(what)).is_ok())?;
     let cannot = |error| Failure::Failed(format!("cannot use the connection: {error}"));
-    let receiving = connection.try_clone().map_err(cannot)?;
-    if let Some(timeout) = timeout {
-        connection.set_write_timeout(timeout).map_err(cannot)?;
-    }
+    let receiving = link.try_clone().map_err(cannot)?;
+    link.socket().set_write_timeout(timeout).map_err(cannot)?;
     println!("connected to {server}; exit, quit, q or Ctrl-D to end");
     thread::spawn(move || receive(wire, receiving, &events));
     let encoder = Encoder::new(wire, Cut::Lines);
-    Session { encoder, timeout, prompt, owed: 0, untouched: true }.run(&mut connection, &inbox)
+    Session { encoder, timeout, prompt, owed: 0, untouched: true }.run(&link, &inbox)
 }
 
 /// The state of the main thread.
@@ -66,11 +61,7 @@ struct Session {
 }
 
 impl Session {
-    fn run(
-        &mut self,
-        connection: &mut Connection,
-        inbox: &Receiver<Event>,
-    ) -> Result<ExitCode, Failure> {
+    fn run(&mut self, link: &Link, inbox: &Receiver<Event>) -> Result<ExitCode, Failure> {
         loop {
             // The next prompt waits for the reply, so that it is shown below the reply.
             if self.owed == 0 {
@@ -80,10 +71,10 @@ impl Session {
                 Ok(Event::Typed(typed)) => {
                     self.prompt.is_done();
                     match typed {
-                        Typed::Line(line) => self.send(&line, connection)?,
+                        Typed::Line(line) => self.send(&line, link)?,
                         Typed::Leave => {
-                            // It fails only where the server has ended the connection.
-                            let _ = connection.finish();
+                            // It fails only where the server has ended the link.
+                            let _ = link.finish();
                             return Ok(ExitCode::SUCCESS);
                         }
                         Typed::NoPrompt(error) => {
@@ -116,7 +107,7 @@ impl Session {
         }
     }
 
-    fn send(&mut self, line: &str, connection: &mut Connection) -> Result<(), Failure> {
+    fn send(&mut self, line: &str, mut link: &Link) -> Result<(), Failure> {
         let mut bytes = Vec::new();
         let wire = self.encoder.wire();
         if let Err(error) = self.encoder.push(format!("{line}\n").as_bytes(), &mut bytes) {
@@ -125,7 +116,7 @@ impl Session {
         }
         self.untouched = false;
         self.owed = if wire == Wire::Raw { bytes.len() } else { 1 };
-        let sent = connection.write_all(&bytes).and_then(|()| connection.flush());
+        let sent = link.write_all(&bytes).and_then(|()| link.flush());
         sent.map_err(|error| match error.kind() {
             ErrorKind::WouldBlock | ErrorKind::TimedOut => Failure::Failed(format!(
                 "the server does not read: nothing could be sent for {}",
@@ -145,13 +136,13 @@ impl Session {
 }
 
 /// Reads until the server closes the connection. Passes on whole items, or raw bytes as they arrive.
-fn receive(wire: Wire, mut connection: Connection, events: &Sender<Event>) {
+fn receive(wire: Wire, link: Link, events: &Sender<Event>) {
     let raw = wire == Wire::Raw;
     let mut decoder = Decoder::new(wire);
     let mut block = vec![0; 64 << 10];
     let mut item = Vec::new();
     let why = loop {
-        let length = match connection.read(&mut block) {
+        let length = match { &link }.read(&mut block) {
             Ok(0) => break "the server closed the connection".to_owned(),
             Ok(length) => length,
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,

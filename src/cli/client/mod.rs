@@ -1,6 +1,5 @@
 //! `resound client`: talks to a server from a terminal, or pipes through it and checks what comes back.
 
-mod connection;
 mod interactive;
 mod pipe;
 mod window;
@@ -10,19 +9,23 @@ use std::{
     io::{self, IsTerminal},
     process::ExitCode,
     str::FromStr,
+    sync::Arc,
     time::Duration,
 };
 
 use clap::ValueEnum;
 use resound::listen::Listen;
+use socket2::Socket;
 
-use self::{
-    connection::Connection,
-    wire::{Cut, Wire},
+use self::wire::{Cut, Wire};
+use super::{
+    Failure,
+    socket::{self, Server},
+    tls_args::TlsArgs,
 };
-use super::{Failure, tls_args::TlsArgs};
 use crate::common::{
     protocols,
+    tls::{Connector, Link},
     units::{Size, TimeLimit},
 };
 
@@ -140,12 +143,28 @@ impl ClientArgs {
         let interactive =
             self.chunk.is_none() && io::stdin().is_terminal() && io::stdout().is_terminal();
         let connector = self.tls.connector(&self.address.listen, true)?;
-        let connection = Connection::connect(address, self.timeout.0, connector)?;
+        let link = self.connect(connector)?;
         if interactive {
-            return interactive::run(wire, self.timeout.0, connection, &address.to_string());
+            return interactive::run(wire, self.timeout.0, link, &address.to_string());
         }
         let job = pipe::Job { wire, cut, check: !self.no_check, timeout: self.timeout.0 };
-        pipe::run(job, connection)
+        pipe::run(job, link)
+    }
+
+    /// Connects, and makes the handshake of TLS.
+    fn connect(&self, connector: Option<Arc<Connector>>) -> Result<Link, Failure> {
+        let (address, timeout) = (&self.address.listen.address, self.timeout.0);
+        let socket = socket::connect(address, timeout, Server::Echo)?;
+        let Some(connector) = connector else { return Ok(Link::Plain(socket)) };
+        let failed = |cause| Failure::Failed(format!("cannot connect to {address}: {cause}"));
+        let limited = |socket: &Socket, timeout| {
+            socket::set_timeouts(socket, timeout).map_err(|error| failed(error.to_string()))
+        };
+        limited(&socket, timeout)?;
+        let within = format!(" within {}", self.timeout);
+        let link = Link::secured(socket, connector, within).map_err(failed)?;
+        limited(link.socket(), None)?;
+        Ok(link)
     }
 
     fn wire(&self) -> Result<Wire, String> {

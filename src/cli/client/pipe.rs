@@ -20,11 +20,13 @@ use log::{debug, warn};
 use resound::plural::bytes;
 
 use super::{
-    connection::Connection,
     window::{Difference, Window},
     wire::{Cut, Decoder, Encoder, Piece, Wire},
 };
-use crate::{cli::Failure, common::units::Time};
+use crate::{
+    cli::Failure,
+    common::{tls::Link, units::Time},
+};
 
 /// Size of one read and one write at most, in bytes.
 const BLOCK: usize = 128 << 10;
@@ -65,7 +67,7 @@ struct Sender {
     failure: OnceLock<String>,
 }
 
-pub(super) fn run(job: Job, mut connection: Connection) -> Result<ExitCode, Failure> {
+pub(super) fn run(job: Job, link: Link) -> Result<ExitCode, Failure> {
     let failed = |error: io::Error| Failure::Failed(format!("cannot set up the pipe: {error}"));
     let chunk = match job.cut {
         Cut::Chunks(length) => length,
@@ -82,8 +84,8 @@ pub(super) fn run(job: Job, mut connection: Connection) -> Result<ExitCode, Fail
     // As files, they are neither buffered nor searched for newlines.
     let input = File::from(io::stdin().as_fd().try_clone_to_owned().map_err(failed)?);
     let output = File::from(io::stdout().as_fd().try_clone_to_owned().map_err(failed)?);
-    connection.set_read_timeout(TICK).map_err(failed)?;
-    let sending = connection.try_clone().map_err(failed)?;
+    link.socket().set_read_timeout(Some(TICK)).map_err(failed)?;
+    let sending = link.try_clone().map_err(failed)?;
     thread::spawn({
         let sender = Arc::clone(&sender);
         move || sender.run(job, input, sending)
@@ -99,7 +101,7 @@ pub(super) fn run(job: Job, mut connection: Connection) -> Result<ExitCode, Fail
         received: 0,
     };
     // The sender may be blocked in a read of standard input. It ends with the process.
-    match receiver.run(&mut connection) {
+    match receiver.run(&link) {
         // The reader of standard output has closed it: that is no failure.
         Err(Stop::OutputClosed) => Ok(ExitCode::SUCCESS),
         Err(Stop::Failed(text)) => Err(Failure::Failed(text)),
@@ -109,21 +111,16 @@ pub(super) fn run(job: Job, mut connection: Connection) -> Result<ExitCode, Fail
 
 impl Sender {
     /// Sends all of `input`, then FIN.
-    fn run(&self, job: Job, input: File, mut connection: Connection) {
-        if let Err(text) = self.send_all(job, input, &mut connection) {
+    fn run(&self, job: Job, input: File, link: Link) {
+        if let Err(text) = self.send_all(job, input, &link) {
             // Set before the FIN: the server then closes the connection, and the receiver looks at this.
             let _ = self.failure.set(text);
         }
-        let _ = connection.finish();
+        let _ = link.finish();
     }
 
     /// A failure of the connection is not reported here: the receiver sees it too, after what came back.
-    fn send_all(
-        &self,
-        job: Job,
-        mut input: File,
-        connection: &mut Connection,
-    ) -> Result<(), String> {
+    fn send_all(&self, job: Job, mut input: File, link: &Link) -> Result<(), String> {
         let mut encoder = Encoder::new(job.wire, job.cut);
         let mut block = vec![0; BLOCK];
         let mut batch = Vec::new();
@@ -139,7 +136,7 @@ impl Sender {
             if job.check {
                 self.window.send(&batch);
             }
-            if self.write(&batch, connection).is_err() {
+            if self.write(&batch, link).is_err() {
                 return Ok(());
             }
             pushed.map_err(|error| error.to_string())?;
@@ -152,14 +149,14 @@ impl Sender {
         }
         // Set before the last bytes can come back, because then everything has come back.
         self.finished.store(true, SeqCst);
-        let _ = self.write(&batch, connection);
+        let _ = self.write(&batch, link);
         Ok(())
     }
 
-    fn write(&self, mut bytes: &[u8], connection: &mut Connection) -> io::Result<()> {
+    fn write(&self, mut bytes: &[u8], mut link: &Link) -> io::Result<()> {
         while !bytes.is_empty() {
             self.writing.store(true, SeqCst);
-            let written = connection.write(bytes);
+            let written = link.write(bytes);
             self.writing.store(false, SeqCst);
             match written {
                 Ok(length) => {
@@ -207,12 +204,12 @@ enum Stop {
 }
 
 impl Receiver<'_> {
-    fn run(&mut self, connection: &mut Connection) -> Result<(), Stop> {
+    fn run(&mut self, mut link: &Link) -> Result<(), Stop> {
         let mut block = vec![0; BLOCK];
         let mut quiet_since = Instant::now();
         let mut sent_before = 0;
         loop {
-            match connection.read(&mut block) {
+            match link.read(&mut block) {
                 Ok(0) => return self.closed("closed the connection"),
                 Ok(length) => {
                     self.receive(&block[..length])?;
@@ -271,7 +268,7 @@ impl Receiver<'_> {
         )))
     }
 
-    /// The server has closed the connection.
+    /// The server has closed the link.
     fn closed(&self, how: &str) -> Result<(), Stop> {
         if let Some(text) = self.sender.failure.get() {
             return Err(Stop::Failed(text.clone()));

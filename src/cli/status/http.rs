@@ -7,12 +7,13 @@ use std::{
 
 use resound::listen::Address;
 use serde_json::Value;
+use socket2::Socket;
 
 use crate::{
     admin::Token,
     cli::{
         Failure,
-        socket::{Server, Socket},
+        socket::{self, Server},
     },
     common::units::TimeLimit,
 };
@@ -39,7 +40,7 @@ pub(super) enum Answer {
 impl AdminPort {
     /// Asks for `path`.
     pub(super) fn get(&self, path: &str) -> Result<Answer, Failure> {
-        let mut socket = Socket::connect(&self.address, self.timeout, Server::Admin)?;
+        let mut socket = socket::connect(&self.address, self.timeout, Server::Admin)?;
         let response = self.exchange(&mut socket, path).map_err(|error| {
             let why = match error.kind() {
                 ErrorKind::WouldBlock | ErrorKind::TimedOut => {
@@ -54,7 +55,7 @@ impl AdminPort {
 
     /// Sends a request, and reads until the other side closes: HTTP/1.0 has no chunks and no second request.
     fn exchange(&self, socket: &mut Socket, path: &str) -> std::io::Result<Vec<u8>> {
-        socket.set_timeouts(self.timeout)?;
+        socket::set_timeouts(socket, self.timeout)?;
         // The port takes no other names than localhost.
         let host = match &self.address {
             Address::Ip(address) => address.to_string(),

@@ -1,11 +1,12 @@
 //! What there is without the feature `tls`: an error.
 
-use std::{io, marker::PhantomData, sync::Arc};
+use std::{io, sync::Arc};
 
 use resound::{
     listen::Listen,
     protocol::{Key, Protocol, Terms},
 };
+use socket2::Socket;
 
 use super::ClientTerms;
 
@@ -37,21 +38,20 @@ pub(crate) fn connector(
 
 /// There is none.
 #[derive(Debug)]
-pub(crate) struct Stream<S> {
+pub(crate) struct Stream {
     never: Connector,
-    of: PhantomData<S>,
 }
 
-impl<S> Stream<S> {
-    pub(crate) fn connect(_: S, connector: Arc<Connector>) -> io::Result<Self> {
+impl Stream {
+    pub(crate) fn connect(_: Socket, connector: Arc<Connector>) -> io::Result<Self> {
         match *connector {}
     }
 
-    pub(crate) const fn socket(&self) -> &S {
+    pub(crate) const fn socket(&self) -> &Socket {
         match self.never {}
     }
 
-    pub(crate) fn with(&self, _: S) -> Self {
+    pub(crate) fn with(&self, _: Socket) -> Self {
         match self.never {}
     }
 
@@ -63,7 +63,7 @@ impl<S> Stream<S> {
         match self.never {}
     }
 
-    pub(crate) fn flush_now(&self, _: impl Fn(bool) -> bool) {
+    pub(crate) fn flush_now(&self) {
         match self.never {}
     }
 

@@ -22,6 +22,7 @@ pub(crate) struct Failed {
 mod absent;
 #[cfg(feature = "tls")]
 mod client;
+mod link;
 #[cfg(feature = "tls")]
 mod listener;
 #[cfg(feature = "tls")]
@@ -35,6 +36,9 @@ pub(crate) use absent::{
 };
 #[cfg(feature = "tls")]
 pub(crate) use client::{connector, explain};
+pub(crate) use link::Link;
+#[cfg(feature = "tls")]
+pub(crate) use link::{CUT_OFF, unanswered};
 #[cfg(feature = "tls")]
 pub(crate) use listener::{KEYS, acceptor, announce, around, complete, handshakes, put, watch};
 #[cfg(feature = "tls")]

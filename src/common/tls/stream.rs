@@ -8,6 +8,7 @@ use std::{
 
 use log::debug;
 use resound::protocol::tls::{ClientSession, Connector, Stage, TlsFailure};
+use socket2::Socket;
 
 use super::client::explain;
 
@@ -19,8 +20,8 @@ const AT_ONCE: usize = 64 << 10;
 
 /// A client's end of a connection. Copies share it.
 #[derive(Debug)]
-pub(crate) struct Stream<S> {
-    socket: S,
+pub(crate) struct Stream {
+    socket: Socket,
     shared: Arc<Shared>,
 }
 
@@ -60,17 +61,14 @@ enum End {
     Failed(TlsFailure),
 }
 
-impl<S> Stream<S>
-where
-    for<'s> &'s S: Read + Write,
-{
+impl Stream {
     /// Makes the handshake. The timeouts of `socket` bound each wait.
     ///
     /// # Errors
     ///
     /// As read(2) and write(2); `InvalidData` with the cause and the remedy, if TLS failed; `UnexpectedEof`, if the server closed
     /// the connection meanwhile.
-    pub(crate) fn connect(socket: S, connector: Arc<Connector>) -> io::Result<Self> {
+    pub(crate) fn connect(socket: Socket, connector: Arc<Connector>) -> io::Result<Self> {
         let mut out = Vec::new();
         let mut tls = ClientSession::new(connector, &mut out).map_err(failed)?;
         let mut incoming =
@@ -104,12 +102,12 @@ where
         Ok(Self { socket, shared: Arc::new(shared) })
     }
 
-    pub(crate) const fn socket(&self) -> &S {
+    pub(crate) const fn socket(&self) -> &Socket {
         &self.socket
     }
 
     /// The same connection, with another `socket` of it.
-    pub(crate) fn with(&self, socket: S) -> Self {
+    pub(crate) fn with(&self, socket: Socket) -> Self {
         Self { socket, shared: Arc::clone(&self.shared) }
     }
 
@@ -176,14 +174,14 @@ where
         }
     }
 
-    /// Sends what earlier writes have left, as far as there is room now. `set_nonblocking` says whether it could be done.
-    /// Where another thread writes, it is left to that thread.
-    pub(crate) fn flush_now(&self, set_nonblocking: impl Fn(bool) -> bool) {
+    /// Sends what earlier writes have left, as far as there is room now. Where another thread writes, it is left to that
+    /// thread.
+    pub(crate) fn flush_now(&self) {
         let Ok(mut unsent) = self.shared.unsent.try_lock() else { return };
-        if !unsent.is_empty() && set_nonblocking(true) {
+        if !unsent.is_empty() && self.socket.set_nonblocking(true).is_ok() {
             // Where it fails, the next read says why.
             let _ = self.send(&mut unsent);
-            set_nonblocking(false);
+            let _ = self.socket.set_nonblocking(false);
         }
     }
 
@@ -233,12 +231,9 @@ where
     }
 }
 
-fn read<S>(socket: &S, block: &mut [u8]) -> io::Result<usize>
-where
-    for<'s> &'s S: Read,
-{
+fn read(mut socket: &Socket, block: &mut [u8]) -> io::Result<usize> {
     loop {
-        match { socket }.read(block) {
+        match socket.read(block) {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             read => return read,
         }

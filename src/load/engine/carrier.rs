@@ -15,7 +15,7 @@ pub(crate) trait Carrier: Protocol {
     }
 
     /// Why a connection was lost before it was open, if more is known than the load knows.
-    fn hint(&self) -> Option<&'static str> {
+    fn hint(&self) -> Option<&str> {
         None
     }
 }

@@ -11,14 +11,14 @@ use resound::{
 };
 
 use super::{carrier::Carrier, traffic::Load};
-use crate::common::tls::explain;
+use crate::common::tls::{CUT_OFF, explain, unanswered};
 
 /// The load inside TLS.
 #[derive(Debug)]
 pub(crate) struct Secured {
     tls: Tls<Load>,
     failure: Option<String>,
-    hint: Option<&'static str>,
+    hint: Option<String>,
 }
 
 impl Secured {
@@ -36,8 +36,8 @@ impl Carrier for Secured {
         self.failure.take()
     }
 
-    fn hint(&self) -> Option<&'static str> {
-        self.hint
+    fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
     }
 }
 
@@ -81,13 +81,8 @@ impl Protocol for Secured {
             self.failure = Some(explain(&failure));
         } else if self.load().is_shaking_hands(token) {
             self.hint = Some(match reason {
-                Reason::SlowHandshake => {
-                    "no answer to the TLS handshake within --timeout; does the server speak TLS there?"
-                }
-                _ => {
-                    "the server ended the connection in the TLS handshake; its log gives the reason, perhaps that it speaks \
-                     no TLS there"
-                }
+                Reason::SlowHandshake => unanswered(" within --timeout"),
+                _ => CUT_OFF.to_owned(),
             });
         }
         self.tls.closed(token, reason);

@@ -1,6 +1,7 @@
-//! A client's connection, with TLS or without.
+//! A client's blocking connection, with TLS or without.
 
 use std::{
+    fmt,
     io::{self, ErrorKind, Read, Write},
     net::Shutdown,
     sync::Arc,
@@ -8,39 +9,49 @@ use std::{
 
 use socket2::Socket;
 
-use crate::common::tls::{Connector, Stream};
+use super::{Connector, Stream};
 
+/// Where a handshake gets no answer, or the connection ends in it, clients say the same.
+pub(crate) const CUT_OFF: &str = "the server ended the connection in the TLS handshake; its log gives the reason, perhaps \
+                                  that it speaks no TLS there";
+
+/// `within` says how long the client has waited, as in ` within 5s`.
+pub(crate) fn unanswered(within: impl fmt::Display) -> String {
+    format!("no answer to the TLS handshake{within}; does the server speak TLS there?")
+}
+
+/// One thread may read from it while another one writes to a copy.
 #[derive(Debug)]
-pub(super) enum Link {
+pub(crate) enum Link {
     Plain(Socket),
-    Tls(Stream<Socket>),
+    Tls(Stream),
 }
 
 impl Link {
-    /// Makes the handshake on `socket`, whose timeouts bound each wait.
-    pub(super) fn secured(socket: Socket, connector: &Arc<Connector>) -> Result<Self, String> {
-        let secured = Stream::connect(socket, Arc::clone(connector));
-        secured.map(Self::Tls).map_err(|error| match error.kind() {
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => {
-                "no answer to the TLS handshake; does the server speak TLS there?".to_owned()
-            }
+    /// Makes the handshake on `socket`, whose timeouts bound each wait. An error is for the user; `within` is as for
+    /// [`unanswered`].
+    pub(crate) fn secured(
+        socket: Socket,
+        connector: Arc<Connector>,
+        within: impl fmt::Display,
+    ) -> Result<Self, String> {
+        Stream::connect(socket, connector).map(Self::Tls).map_err(|error| match error.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => unanswered(within),
             ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
-                "the server ended the connection in the TLS handshake; its log gives the reason, perhaps that it speaks no \
-                 TLS there"
-                    .to_owned()
+                CUT_OFF.to_owned()
             }
             _ => error.to_string(),
         })
     }
 
-    pub(super) const fn socket(&self) -> &Socket {
+    pub(crate) const fn socket(&self) -> &Socket {
         match self {
             Self::Plain(socket) => socket,
             Self::Tls(stream) => stream.socket(),
         }
     }
 
-    pub(super) fn try_clone(&self) -> io::Result<Self> {
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
         let socket = self.socket().try_clone()?;
         Ok(match self {
             Self::Plain(_) => Self::Plain(socket),
@@ -49,14 +60,14 @@ impl Link {
     }
 
     /// Sends what the last write has left, as far as there is room now.
-    pub(super) fn send_rest(&self) {
+    pub(crate) fn send_rest(&self) {
         if let Self::Tls(stream) = self {
-            stream.flush_now(|non_blocking| self.socket().set_nonblocking(non_blocking).is_ok());
+            stream.flush_now();
         }
     }
 
-    /// Sends FIN, behind `close_notify` where there is TLS.
-    pub(super) fn finish(&self) -> io::Result<()> {
+    /// Sends FIN, behind `close_notify` where there is TLS: the server sees the end of the input.
+    pub(crate) fn finish(&self) -> io::Result<()> {
         let said = match self {
             Self::Plain(_) => Ok(()),
             Self::Tls(stream) => stream.finish(),
