@@ -1,18 +1,14 @@
 //! WebSocket as a client speaks it (RFC 6455): the handshake, frames out, and the frames at the start of what was received.
 
+use crate::load::wire::websocket;
+pub(super) use crate::load::wire::websocket::{BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT};
+
 /// The key of the RFC's own example (section 1.3), and what accepts it.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 pub(super) const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 /// The mask of the RFC's own example (section 5.7). It hides nothing here; a client must mask.
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
-
-pub(super) const CONTINUATION: u8 = 0;
-pub(super) const TEXT: u8 = 1;
-pub(super) const BINARY: u8 = 2;
-pub(super) const CLOSE: u8 = 8;
-pub(super) const PING: u8 = 9;
-pub(super) const PONG: u8 = 10;
 
 /// One frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,11 +19,7 @@ pub(super) struct Frame {
 }
 
 pub(super) fn request(host: &str) -> Vec<u8> {
-    format!(
-        "GET / HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: {KEY}\r\n\
-         Sec-WebSocket-Version: 13\r\n\r\n"
-    )
-    .into_bytes()
+    websocket::request(host, KEY).into_bytes()
 }
 
 impl Frame {
@@ -52,12 +44,8 @@ impl Frame {
     /// The head of a masked frame with this one's opcode that announces `length` bytes.
     pub(super) fn head(&self, length: u64) -> Vec<u8> {
         let first = u8::from(self.last) << 7 | self.opcode;
-        let mut head = match (u8::try_from(length), u16::try_from(length)) {
-            (Ok(short @ ..=125), _) => vec![first, 0x80 | short],
-            (_, Ok(medium)) => [&[first, 0x80 | 126][..], &medium.to_be_bytes()].concat(),
-            _ => [&[first, 0x80 | 127][..], &length.to_be_bytes()].concat(),
-        };
-        head.extend_from_slice(&MASK);
+        let mut head = Vec::new();
+        websocket::head(first, length, MASK, &mut head);
         head
     }
 

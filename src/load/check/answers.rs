@@ -13,7 +13,7 @@ use httparse::{ParserConfig, Status};
 use resound::plural::bytes;
 
 use super::{
-    comparison::{Followed, How, Wrong, beginning},
+    comparison::{Followed, How, Wrong, compare_payload, shown},
     fault::Fault,
 };
 use crate::load::wire::tape::Tape;
@@ -74,9 +74,7 @@ impl Answers {
             let index = tape.index(followed.next);
             let echo = tape.echo(index);
             let wrong = |how| Wrong { frames: followed.frames, how };
-            let answer = |fault, what: String| {
-                wrong(How::Otherwise(fault, format!("{what}; it begins\n{}", beginning(rest))))
-            };
+            let answer = |fault, what: String| wrong(How::Otherwise(fault, shown(&what, rest)));
             let length = match self.place {
                 Place::Head if followed.frames == u64::from(in_flight) => {
                     let (from, offset) = (followed.consumed, followed.next);
@@ -84,18 +82,9 @@ impl Answers {
                 }
                 Place::Length(left) | Place::Data(left) => {
                     let length = rest.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-                    let expected = &tape.bytes()[echo.clone()][self.body..];
-                    let common = length.min(expected.len());
-                    if rest[..common] != expected[..common] {
-                        let alike = rest.iter().zip(expected).take_while(|(a, b)| a == b).count();
-                        let (from, offset) = (followed.consumed, echo.start + self.body);
-                        return Err(wrong(How::Differs { from, offset, alike }));
-                    }
-                    if length > expected.len() {
-                        let sent = echo.len();
-                        let what = format!("a body is longer than the {} sent", bytes(sent));
-                        return Err(answer(Fault::Surplus, what));
-                    }
+                    let piece = followed.consumed..followed.consumed + length;
+                    compare_payload(tape, index, self.body, input, piece, "a body")
+                        .map_err(wrong)?;
                     self.body += length;
                     self.take(left, length);
                     Some(length)

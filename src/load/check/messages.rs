@@ -12,7 +12,7 @@
 use resound::plural::bytes;
 
 use super::{
-    comparison::{Followed, How, Wrong, beginning},
+    comparison::{Followed, How, Wrong, compare_payload, shown},
     fault::Fault,
     upgrade,
 };
@@ -148,18 +148,9 @@ impl Messages {
                 },
                 Place::Payload(left) => {
                     let length = rest.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-                    let expected = &tape.bytes()[echo.clone()][self.body..];
-                    let common = length.min(expected.len());
-                    if rest[..common] != expected[..common] {
-                        let alike = rest.iter().zip(expected).take_while(|(a, b)| a == b).count();
-                        let (from, offset) = (followed.consumed, echo.start + self.body);
-                        return Err(Wrong { frames, how: How::Differs { from, offset, alike } });
-                    }
-                    if length > expected.len() {
-                        let sent = bytes(echo.len());
-                        let what = format!("a message is longer than the {sent} sent");
-                        return Err(surplus(frames, what, rest));
-                    }
+                    let piece = followed.consumed..followed.consumed + length;
+                    compare_payload(tape, index, self.body, input, piece, "a message")
+                        .map_err(|how| Wrong { frames, how })?;
                     self.body += length;
                     self.place = Place::Payload(left - length as u64);
                     Some(length)
@@ -257,10 +248,6 @@ fn surplus(frames: u64, what: String, rest: &[u8]) -> Wrong {
     Wrong { frames, how: How::Otherwise(Fault::Surplus, shown(&what, rest)) }
 }
 
-fn shown(what: &str, rest: &[u8]) -> String {
-    format!("{what}; it begins\n{}", beginning(rest))
-}
-
 /// How many bytes are in front of the message with this payload, if it is in `rest`.
 fn before_the_message(rest: &[u8], payload: &[u8]) -> Option<usize> {
     let key = payload.get(..ENOUGH_TO_RECOGNISE)?;
@@ -340,9 +327,8 @@ mod tests {
     /// A server's frame.
     fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
         let mut head = Vec::new();
-        websocket::head(first & 0x0F, payload.len() as u64, &mut head);
+        websocket::head(first, payload.len() as u64, [0; 4], &mut head);
         head.truncate(head.len() - 4);
-        head[0] = first;
         head[1] &= 0x7F;
         [&head, payload].concat()
     }

@@ -81,7 +81,9 @@ impl Wire {
                 dialect.encode_head(size, out).map_err(|error| error.to_string())?;
             }
             Self::Http { host } => request(host, size, out),
-            Self::Ws { .. } => websocket::head(websocket::BINARY, size, out),
+            Self::Ws { .. } => {
+                websocket::head(websocket::FIN | websocket::BINARY, size, websocket::NO_KEY, out);
+            }
             Self::Lines | Self::Raw | Self::Udp => {}
         }
         for _ in 0..size {

@@ -18,24 +18,28 @@ pub(crate) const PONG: u8 = 0xA;
 /// A Close frame that ends a connection in order (section 7.4.1).
 const NORMAL: u16 = 1000;
 
-/// The bytes of a mask's key.
-const KEY: usize = 4;
+/// In place of a mask's key until [`mask_payload`] chooses one.
+pub(crate) const NO_KEY: [u8; 4] = [0; 4];
 
 /// A request for the upgrade, and the `Sec-WebSocket-Accept` that answers it.
 pub(crate) fn handshake(host: &str, random: &mut Random) -> (String, [u8; 28]) {
     let nonce = [random.next().to_le_bytes(), random.next().to_le_bytes()].concat();
     let key = BASE64_STANDARD.encode(nonce);
-    let request = format!(
-        "GET / HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: {key}\r\n\
-         Sec-WebSocket-Version: 13\r\n\r\n"
-    );
-    (request, accept(key.as_bytes()))
+    (request(host, &key), accept(key.as_bytes()))
 }
 
-/// Appends the head of a masked frame with `payload` bytes. The key is still to be filled in: see [`mask_payload`].
-pub(crate) fn head(opcode: u8, payload: u64, out: &mut Vec<u8>) {
+/// A request for the upgrade, with this `Sec-WebSocket-Key`.
+pub(crate) fn request(host: &str, key: &str) -> String {
+    format!(
+        "GET / HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: {key}\r\n\
+         Sec-WebSocket-Version: 13\r\n\r\n"
+    )
+}
+
+/// Appends the head of a masked frame with `payload` bytes. `first` is its first byte, and `key` that of the mask.
+pub(crate) fn head(first: u8, payload: u64, key: [u8; 4], out: &mut Vec<u8>) {
     const MASKED: u8 = 0x80;
-    out.push(FIN | opcode);
+    out.push(first);
     match (u8::try_from(payload), u16::try_from(payload)) {
         (Ok(short @ ..=125), _) => out.push(MASKED | short),
         (_, Ok(medium)) => {
@@ -47,7 +51,7 @@ pub(crate) fn head(opcode: u8, payload: u64, out: &mut Vec<u8>) {
             out.extend_from_slice(&payload.to_be_bytes());
         }
     }
-    out.extend_from_slice(&[0; KEY]);
+    out.extend_from_slice(&key);
 }
 
 /// Masks the payload that begins at `at`, with a new key, which goes into the head in front of it. The key has to be new for
@@ -55,14 +59,14 @@ pub(crate) fn head(opcode: u8, payload: u64, out: &mut Vec<u8>) {
 pub(crate) fn mask_payload(frame: &mut [u8], at: usize, random: &mut Random) {
     let [a, b, c, d, ..] = random.next().to_le_bytes();
     let (head, payload) = frame.split_at_mut(at);
-    head[at - KEY..].copy_from_slice(&[a, b, c, d]);
+    head[at - NO_KEY.len()..].copy_from_slice(&[a, b, c, d]);
     mask([a, b, c, d], payload);
 }
 
 /// Appends a control frame.
 pub(crate) fn control(opcode: u8, payload: &[u8], random: &mut Random, out: &mut Vec<u8>) {
     let begin = out.len();
-    head(opcode, payload.len() as u64, out);
+    head(FIN | opcode, payload.len() as u64, NO_KEY, out);
     let at = out.len() - begin;
     out.extend_from_slice(payload);
     mask_payload(&mut out[begin..], at, random);
