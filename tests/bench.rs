@@ -21,32 +21,8 @@ mod common;
 
 use std::{path::PathBuf, process::Output, time::Duration};
 
-use common::{Daemon, resound};
-use serde_json::Value;
+use common::{Daemon, load::Run, resound};
 use servers::{Manner, SIZE};
-
-/// What a run said.
-#[derive(Debug)]
-struct Run {
-    code: Option<i32>,
-    report: Value,
-    stderr: String,
-}
-
-impl Run {
-    fn number(&self, pointer: &str) -> f64 {
-        let number = self.report.pointer(pointer).and_then(Value::as_f64);
-        number.unwrap_or_else(|| panic!("no {pointer} in {self:?}"))
-    }
-
-    fn errors(&self, name: &str) -> f64 {
-        self.number(&format!("/errors_by_name/{name}"))
-    }
-
-    fn warnings(&self) -> String {
-        self.report["warnings"].to_string()
-    }
-}
 
 fn output(arguments: &[&str]) -> Output {
     resound().arg("bench").args(arguments).output().unwrap()
@@ -54,14 +30,8 @@ fn output(arguments: &[&str]) -> Output {
 
 /// Runs a short load against `address`, and reads its report.
 fn bench(address: &str, arguments: &[&str]) -> Run {
-    let mut all = vec![address, "--json", "-", "--quiet", "--warm-up", "0s"];
-    if !arguments.contains(&"--size") {
-        all.extend(["--size", SIZE]);
-    }
-    all.extend(arguments);
-    let Output { status, stdout, stderr } = output(&all);
-    let report = serde_json::from_slice(&stdout).unwrap_or(Value::Null);
-    Run { code: status.code(), report, stderr: String::from_utf8(stderr).unwrap() }
+    let size: &[&str] = if arguments.contains(&"--size") { &[] } else { &["--size", SIZE] };
+    Run::new(address, &[size, arguments].concat())
 }
 
 fn against(manner: Manner, arguments: &[&str]) -> Run {

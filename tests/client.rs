@@ -10,13 +10,18 @@ use std::{
     ops::{Deref, DerefMut},
     os::unix::net::UnixListener,
     path::PathBuf,
-    process::{Command, Output, Stdio},
+    process::Output,
     sync::mpsc,
     thread::{self, JoinHandle},
     time::Duration,
 };
 
-use common::{PATIENCE, Random, deserted, resound, terminal::Terminal};
+use common::{
+    PATIENCE, Random,
+    client::{client, pipe},
+    deserted,
+    terminal::Terminal,
+};
 
 /// A server for one connection, which `serve` makes the most of.
 struct Server<T> {
@@ -62,28 +67,6 @@ fn echo_changed(mut stream: TcpStream, change: impl Fn(usize, u8) -> u8) {
             return;
         }
     }
-}
-
-/// The client for the server at `address`.
-fn client(address: &str, arguments: &[&str]) -> Command {
-    let mut command = resound();
-    command.arg("client").arg(address).args(arguments);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-/// Runs it with that input.
-fn pipe(mut command: Command, input: &[u8]) -> Output {
-    let mut child = command.spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let input = input.to_vec();
-    let writer = thread::spawn(move || {
-        // A client that has failed does not read the rest.
-        let _ = stdin.write_all(&input);
-    });
-    let output = child.wait_with_output().unwrap();
-    writer.join().unwrap();
-    output
 }
 
 fn text(bytes: &[u8]) -> &str {

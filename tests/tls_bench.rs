@@ -10,46 +10,16 @@ mod servers;
 #[path = "tls/support.rs"]
 mod support;
 
-use std::{io::Read, net::TcpListener, process::Output, thread};
+use std::{io::Read, net::TcpListener, thread};
 
-use common::{Daemon, resound};
-use serde_json::Value;
-use servers::{Files, Foreign, authority_file};
+use common::{Daemon, load::Run};
+use servers::{Files, Foreign, local};
 use support::{Authority, Folder};
 
-/// What a run said.
-#[derive(Debug)]
-struct Run {
-    code: Option<i32>,
-    report: Value,
-    stderr: String,
-}
-
-impl Run {
-    fn number(&self, pointer: &str) -> f64 {
-        let number = self.report.pointer(pointer).and_then(Value::as_f64);
-        number.unwrap_or_else(|| panic!("no {pointer} in {self:?}"))
-    }
-
-    /// Handshakes of this kind.
-    fn handshakes(&self, kind: &str) -> f64 {
-        self.number(&format!("/handshakes/{kind}_us/count"))
-    }
-}
-
-/// Runs a load against `address`, and reads its report.
-fn bench(address: &str, arguments: &[&str]) -> Run {
-    let all =
-        [&["bench", address, "--json", "-", "--quiet", "--warm-up", "0s"], arguments].concat();
-    let Output { status, stdout, stderr } = resound().args(all).output().unwrap();
-    let report = serde_json::from_slice(&stdout).unwrap_or(Value::Null);
-    Run { code: status.code(), report, stderr: String::from_utf8(stderr).unwrap() }
-}
-
-/// As [`bench`], for longer and longer until it is `enough`: on a slow machine little happens in a short time.
+/// Runs a load for longer and longer until it is `enough`: on a slow machine little happens in a short time.
 fn until(enough: impl Fn(&Run) -> bool, address: &str, arguments: &[&str]) -> Run {
     for duration in ["500ms", "3s", "20s"] {
-        let run = bench(address, &[arguments, &["-z", duration]].concat());
+        let run = Run::new(address, &[arguments, &["-z", duration]].concat());
         if run.code != Some(0) || enough(&run) {
             return run;
         }
@@ -78,9 +48,8 @@ fn came(run: &Run) -> bool {
 
 #[test]
 fn every_protocol_is_loaded_over_tcp_and_unix_sockets() {
-    let (folder, authority) = (Folder::new("bench-protocols"), Authority::new());
-    let (keys, ca) =
-        (Files::local(&folder, &authority).keys(), authority_file(&folder, &authority));
+    let (folder, _, files, ca) = local("bench-protocols");
+    let keys = files.keys();
     let path = folder.path("socket");
     let listen = [
         format!("frames+tls://127.0.0.1:0,{keys}"),
@@ -117,9 +86,8 @@ fn every_protocol_is_loaded_over_tcp_and_unix_sockets() {
 
 #[test]
 fn more_in_flight_than_the_sockets_hold_does_not_make_both_wait_for_each_other() {
-    let (folder, authority) = (Folder::new("bench-large"), Authority::new());
-    let (keys, ca) =
-        (Files::local(&folder, &authority).keys(), authority_file(&folder, &authority));
+    let (_folder, _, files, ca) = local("bench-large");
+    let keys = files.keys();
     let daemon = Daemon::start(&[&format!("frames+tls://127.0.0.1:0,{keys}")], &[]);
     let place = format!("frames+tls://{}", daemon.address(0).split(',').next().unwrap());
     let load = ["-c", "2", "--depth", "8", "--size", "2MiB", "--timeout", "60s", "--ca", &ca];
@@ -128,9 +96,8 @@ fn more_in_flight_than_the_sockets_hold_does_not_make_both_wait_for_each_other()
 
 #[test]
 fn sessions_are_resumed_unless_full_handshakes_are_asked_for() {
-    let (folder, authority) = (Folder::new("bench-churn"), Authority::new());
-    let (keys, ca) =
-        (Files::local(&folder, &authority).keys(), authority_file(&folder, &authority));
+    let (_folder, _, files, ca) = local("bench-churn");
+    let keys = files.keys();
     let daemon = Daemon::start(&[&format!("frames+tls://127.0.0.1:0,{keys}")], &[]);
     let place = format!("frames+tls://{}", daemon.address(0).split(',').next().unwrap());
     let churn = ["-c", "2", "--churn", "2", "--ca", &ca];
@@ -151,8 +118,7 @@ fn sessions_are_resumed_unless_full_handshakes_are_asked_for() {
 
 #[test]
 fn servers_of_others_are_loaded() {
-    let (folder, authority) = (Folder::new("bench-others"), Authority::new());
-    let (files, ca) = (Files::local(&folder, &authority), authority_file(&folder, &authority));
+    let (_folder, _, files, ca) = local("bench-others");
     for (protocol, server) in [("raw", Foreign::socat(&files)), ("frames", Foreign::python(&files))]
     {
         let Some(server) = server else { continue };
@@ -171,7 +137,7 @@ fn what_a_server_gets_wrong_inside_tls_is_found() {
     let place = format!("frames+tls://{}", daemon.address(0).split(',').next().unwrap());
     for duration in ["500ms", "3s", "20s"] {
         let load = ["-c", "1", "--depth", "8", "--insecure", "-z", duration];
-        let run = bench(&place, &load);
+        let run = Run::new(&place, &load);
         if run.number("/errors_by_name/DROPPED") > 0.0 {
             assert_eq!(run.code, Some(1), "{run:?}");
             assert!(run.stderr.contains("warning: --insecure"), "{}", run.stderr);
@@ -183,8 +149,7 @@ fn what_a_server_gets_wrong_inside_tls_is_found() {
 
 #[test]
 fn a_server_that_cannot_be_loaded_is_told_with_the_cause_and_the_remedy() {
-    let (folder, authority) = (Folder::new("bench-wrong"), Authority::new());
-    let (files, ca) = (Files::local(&folder, &authority), authority_file(&folder, &authority));
+    let (folder, authority, files, ca) = local("bench-wrong");
     let listen = [
         format!("raw+tls://127.0.0.1:0,{}", files.keys()),
         format!("raw+tls://127.0.0.1:0,client-ca={ca},{}", files.keys()),
@@ -204,7 +169,7 @@ fn a_server_that_cannot_be_loaded_is_told_with_the_cause_and_the_remedy() {
         (2, &["--insecure"], "it echoes without TLS"),
         (3, &["--insecure"], "what it sent looks like an HTTP response"),
     ] {
-        let run = bench(&place(index), &[&["-c", "2", "-z", "60s"], trust].concat());
+        let run = Run::new(&place(index), &[&["-c", "2", "-z", "60s"], trust].concat());
         assert_fails(&run, 1, &[&format!("cannot connect to {}: ", place(index)), says]);
     }
     let own = Files::put(&folder, "own", &authority.sign(&["client"]));
@@ -220,13 +185,13 @@ fn a_server_that_does_not_answer_the_handshake_is_told() {
         let _ = listener.accept().unwrap().0.read_to_end(&mut Vec::new());
     });
     let place = format!("raw+tls://{address}");
-    let run = bench(&place, &["-c", "1", "--insecure", "--timeout", "300ms", "-z", "60s"]);
+    let run = Run::new(&place, &["-c", "1", "--insecure", "--timeout", "300ms", "-z", "60s"]);
     assert_fails(&run, 1, &["no answer to the TLS handshake within --timeout"]);
     silent.join().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let closing = thread::spawn(move || listener.accept().unwrap().0.read_exact(&mut [0; 100]));
-    let run = bench(&format!("raw+tls://{address}"), &["-c", "1", "--insecure", "-z", "60s"]);
+    let run = Run::new(&format!("raw+tls://{address}"), &["-c", "1", "--insecure", "-z", "60s"]);
     assert_fails(&run, 1, &["the server ended the connection in the TLS handshake"]);
     closing.join().unwrap().unwrap();
 }
@@ -255,6 +220,6 @@ fn flags_for_tls_need_tls() {
         ("raw://:1", &["--insecure"], "write raw+tls://127.0.0.1:1"),
         ("udp+tls://:1", &[], "udp has no TLS"),
     ] {
-        assert_fails(&bench(address, flag), 2, &[says]);
+        assert_fails(&Run::new(address, flag), 2, &[says]);
     }
 }

@@ -12,7 +12,7 @@ mod support;
 
 use common::{Daemon, resound};
 use serde_json::Value;
-use servers::{Files, Foreign, authority_file};
+use servers::{Foreign, authority_file, local};
 use support::{Authority, Folder};
 
 /// The exit code, the report of a check with `--json`, and what was said besides.
@@ -73,8 +73,7 @@ fn resound_passes_on_a_unix_socket() {
 
 #[test]
 fn servers_of_others_are_judged() {
-    let (folder, authority) = (Folder::new("check-others"), Authority::new());
-    let (files, ca) = (Files::local(&folder, &authority), authority_file(&folder, &authority));
+    let (_folder, _, files, ca) = local("check-others");
     let Some(server) = Foreign::python(&files) else { return };
     let place = format!("raw+tls://{}", server.address);
     let (code, report, stderr) = check(&[&place, "--ca", &ca, "--only", "echo"]);

@@ -18,36 +18,19 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use common::{Daemon, PATIENCE, Random, resound, terminal::Terminal};
+use common::{
+    Daemon, PATIENCE, Random,
+    client::{client, pipe},
+    resound,
+    terminal::Terminal,
+};
 use rustls::{
     ServerConfig, ServerConnection, StreamOwned,
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
-use servers::{Files, Foreign, authority_file};
+use servers::{Files, Foreign, authority_file, local};
 use support::{Authority, Folder};
-
-/// The client for the server at `address`.
-fn client(address: &str, arguments: &[&str]) -> Command {
-    let mut command = resound();
-    command.arg("client").arg(address).args(arguments);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-/// Runs it with that input.
-fn pipe(mut command: Command, input: &[u8]) -> Output {
-    let mut child = command.spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let input = input.to_vec();
-    let writer = thread::spawn(move || {
-        // A client that has failed does not read the rest.
-        let _ = stdin.write_all(&input);
-    });
-    let output = child.wait_with_output().unwrap();
-    writer.join().unwrap();
-    output
-}
 
 fn stderr(output: &Output) -> &str {
     std::str::from_utf8(&output.stderr).unwrap()
@@ -111,9 +94,8 @@ fn plain(serve: impl FnOnce(TcpStream) + Send + 'static) -> (String, JoinHandle<
 
 #[test]
 fn every_input_comes_back_exactly_over_tcp_and_unix_sockets() {
-    let (folder, authority) = (Folder::new("client-echo"), Authority::new());
-    let (keys, ca) =
-        (Files::local(&folder, &authority).keys(), authority_file(&folder, &authority));
+    let (folder, _, files, ca) = local("client-echo");
+    let keys = files.keys();
     let path = folder.path("socket");
     let listen = [
         format!("frames+tls://127.0.0.1:0,{keys}"),
@@ -139,9 +121,8 @@ fn every_input_comes_back_exactly_over_tcp_and_unix_sockets() {
 
 #[test]
 fn a_large_file_goes_both_ways_at_once() {
-    let (folder, authority) = (Folder::new("client-large"), Authority::new());
-    let (keys, ca) =
-        (Files::local(&folder, &authority).keys(), authority_file(&folder, &authority));
+    let (_folder, _, files, ca) = local("client-large");
+    let keys = files.keys();
     let daemon = Daemon::start(&[&format!("frames+tls://127.0.0.1:0,{keys}")], &[]);
     let input = Random(1).bytes(20 << 20);
     let place = format!("frames+tls://{}", daemon.address(0));
@@ -191,8 +172,7 @@ fn after_close_notify_of_the_client_the_rest_is_read() {
 
 #[test]
 fn servers_of_others_are_understood() {
-    let (folder, authority) = (Folder::new("client-others"), Authority::new());
-    let (files, ca) = (Files::local(&folder, &authority), authority_file(&folder, &authority));
+    let (_folder, _, files, ca) = local("client-others");
     for version in ["-tls1_2", "-tls1_3"] {
         let Some(server) = Foreign::openssl(&files, &["-rev", version]) else { continue };
         let place = format!("lines+tls://{}", server.address);
@@ -215,8 +195,7 @@ fn servers_of_others_are_understood() {
 #[test]
 fn a_certificate_that_is_not_trusted_not_for_the_name_or_not_valid_now_is_refused_with_the_remedy()
 {
-    let (folder, authority) = (Folder::new("client-trust"), Authority::new());
-    let (files, ca) = (Files::local(&folder, &authority), authority_file(&folder, &authority));
+    let (folder, authority, files, ca) = local("client-trust");
     let expired = Files::put(&folder, "expired", &authority.sign_expired(&["localhost"]));
     let listen = [
         format!("raw+tls://127.0.0.1:0,{}", files.keys()),
@@ -297,8 +276,7 @@ fn a_certificate_that_is_itself_in_the_file_is_trusted_also_if_it_is_one_of_an_a
 
 #[test]
 fn a_server_that_wants_a_certificate_gets_it_or_the_client_says_so() {
-    let (folder, authority) = (Folder::new("client-mutual"), Authority::new());
-    let (files, ca) = (Files::local(&folder, &authority), authority_file(&folder, &authority));
+    let (folder, authority, files, ca) = local("client-mutual");
     let own = Files::put(&folder, "own", &authority.sign(&["client"]));
     let stranger = Files::put(&folder, "stranger", &Authority::new().sign(&["client"]));
     let listen = format!("raw+tls://127.0.0.1:0,client-ca={ca},{}", files.keys());
@@ -436,9 +414,8 @@ fn replies_are_typed_inside_tls() {
 
 #[test]
 fn on_a_terminal_lines_are_answered_and_the_end_is_close_notify() {
-    let (folder, authority) = (Folder::new("client-terminal"), Authority::new());
-    let (keys, ca) =
-        (Files::local(&folder, &authority).keys(), authority_file(&folder, &authority));
+    let (folder, _, files, ca) = local("client-terminal");
+    let keys = files.keys();
     let daemon = Daemon::start(&[&format!("frames+tls://127.0.0.1:0,{keys}")], &[]);
     let place = format!("frames+tls://{}", daemon.address(0));
     let mut command = client(&place, &["--ca", &ca, "--timeout", "60s"]);

@@ -218,7 +218,7 @@ fn a_loop_ends_whatever_its_round_trip_time_and_number_in_flight() {
         let case = format!("{in_flight} in flight, {milliseconds} ms: {forwarded} {ended:?}");
         assert!(forwarded < limit, "the loop goes on: {case}");
         let dropped = ended.iter().map(|ended| number_before(&ended.stdout, "of them by the loop"));
-        assert_eq!(dropped.sum::<u64>(), in_flight.into(), "{case}");
+        assert_eq!(dropped.sum::<u64>(), u64::from(in_flight), "{case}");
         let warnings = ended.iter().map(|ended| ended.stderr.matches("loop guard").count());
         assert!(warnings.sum::<usize>() <= 2, "once for each source: {case}");
     }

@@ -23,7 +23,9 @@ use std::{
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use socket2::{Domain, SockRef, Socket, Type};
 
+pub(crate) mod client;
 pub(crate) mod drive;
+pub(crate) mod load;
 pub(crate) mod terminal;
 
 /// How long a test waits before it fails; not how long anything should take.

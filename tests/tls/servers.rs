@@ -137,6 +137,13 @@ impl Files {
     }
 }
 
+/// A folder with the files of a new authority and of its certificate for localhost, and the path of the authority's own.
+pub(crate) fn local(name: &str) -> (Folder, Authority, Files, String) {
+    let (folder, authority) = (Folder::new(name), Authority::new());
+    let (files, ca) = (Files::local(&folder, &authority), authority_file(&folder, &authority));
+    (folder, authority, files, ca)
+}
+
 /// The file with the certificate of `authority`.
 pub(crate) fn authority_file(folder: &Folder, authority: &Authority) -> String {
     text_of(&folder.put("authority.pem", &authority.pem()))
