@@ -10,6 +10,8 @@
 
 #[path = "common/mod.rs"]
 mod common;
+#[path = "tls/mutations.rs"]
+mod mutations;
 #[path = "tls/steps.rs"]
 mod steps;
 #[path = "tls/support.rs"]
