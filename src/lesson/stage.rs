@@ -133,7 +133,11 @@ impl Stage {
         let port = self.address.port();
         let mut sockets = sockets::tcp();
         sockets.retain(|socket| socket.local == port || socket.remote == port);
-        State { context_switches: procfs::usage_of(processes).context_switches, sockets }
+        State {
+            context_switches: procfs::usage_of(processes)
+                .map_or(0, |(_, usage)| usage.context_switches),
+            sockets,
+        }
     }
 
     /// Bytes of the client with that port that the server's kernel holds and the server has not read.

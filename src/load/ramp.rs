@@ -7,7 +7,7 @@ use super::{
     engine::plan::Plan,
     report::{Ramp, Step, condition::Condition, live::Live},
     run::{self, Outcome},
-    server::{Server, stop::Stop},
+    server::{stop::Stop, watched::Watched},
     units::Rate,
 };
 
@@ -31,7 +31,7 @@ pub(crate) fn ramp(
     plan: &Plan,
     condition: &Condition,
     name: &str,
-    server: Option<&Server>,
+    server: Option<&dyn Watched>,
     live: &mut Live,
     stop: &Stop,
 ) -> Result<Outcome, String> {

@@ -21,12 +21,12 @@ use super::{
         WindowReport, handshakes::HandshakeReport, live::Live, merge::Merged, microseconds,
         warnings,
     },
-    server::{Server, procfs::Usage, stop::Stop},
+    server::{sampler::Sampler, stop::Stop, watched::Watched},
     statistics::{
         control::{Control, Phase},
         hdr,
         outage::{self, Outage},
-        record::{self, Message, Summary, Window},
+        record::{self, CpuTime, Message, Summary, Window},
     },
     wire::protocol::Wire,
 };
@@ -59,7 +59,7 @@ impl From<Merged> for Outcome {
     }
 }
 
-/// Runs `plan`, and watches `server` meanwhile, if bench started it.
+/// Runs `plan`, and watches `server` meanwhile, if its processes are known.
 ///
 /// # Errors
 ///
@@ -67,7 +67,7 @@ impl From<Merged> for Outcome {
 pub(crate) fn run(
     plan: &Plan,
     name: &str,
-    server: Option<&Server>,
+    server: Option<&dyn Watched>,
     live: &mut Live,
     stop: &Stop,
 ) -> Result<Outcome, String> {
@@ -122,7 +122,8 @@ enum Stage {
 struct Gathering<'a> {
     plan: &'a Plan,
     control: &'a Control,
-    server: Option<&'a Server>,
+    server: Option<&'a dyn Watched>,
+    sampler: Sampler<'a>,
     /// When measuring began and ended, by the system's clock.
     started: SystemTime,
     ended: Option<SystemTime>,
@@ -140,18 +141,18 @@ struct Gathering<'a> {
     stopped: bool,
     /// Whether measuring has begun.
     measuring: bool,
-    usage: [Option<(Instant, Usage)>; 2],
     /// When the server is looked after next, and how it has ended.
     next_look: Instant,
     server_end: Option<String>,
 }
 
 impl<'a> Gathering<'a> {
-    fn new(plan: &'a Plan, control: &'a Control, server: Option<&'a Server>) -> Self {
+    fn new(plan: &'a Plan, control: &'a Control, server: Option<&'a dyn Watched>) -> Self {
         Self {
             plan,
             control,
             server,
+            sampler: Sampler::new(server),
             started: SystemTime::now(),
             ended: None,
             windows: Vec::new(),
@@ -165,7 +166,6 @@ impl<'a> Gathering<'a> {
             difference: None,
             stopped: false,
             measuring: false,
-            usage: [None; 2],
             next_look: Instant::now(),
             server_end: None,
         }
@@ -179,7 +179,7 @@ impl<'a> Gathering<'a> {
         stop: &Stop,
     ) -> Result<(), String> {
         while self.summaries.len() < self.plan.threads as usize {
-            match messages.recv_timeout(TICK) {
+            match messages.recv_timeout(self.until_due()) {
                 Ok(Message::Filled { missing }) => {
                     self.filled += 1;
                     self.missing += missing;
@@ -239,6 +239,7 @@ impl<'a> Gathering<'a> {
     /// Reads the clock and the server's usage when measuring begins and when it ends.
     fn watch(&mut self) {
         let now = self.control.now();
+        self.sampler.look(now, self.control);
         let phase = self.control.phase(now);
         let due = [phase >= Phase::Measuring, phase == Phase::After];
         let ago = |time: Nanos| SystemTime::now() - Duration::from_nanos(now.saturating_sub(time));
@@ -249,12 +250,14 @@ impl<'a> Gathering<'a> {
         if due[1] && self.ended.is_none() {
             self.ended = Some(ago(self.control.end()));
         }
-        for (usage, due) in self.usage.iter_mut().zip(due) {
-            if due && usage.is_none() {
-                let used = self.server.and_then(Server::usage);
-                *usage = used.map(|used| (Instant::now(), used));
-            }
-        }
+    }
+
+    /// How long messages may be waited for: until measuring begins or ends, or for a tick.
+    fn until_due(&self) -> Duration {
+        let now = self.control.now();
+        let times = [self.control.start(), self.control.end()].into_iter();
+        let next = times.filter(|time| *time > now).map(|time| Duration::from_nanos(time - now));
+        next.fold(TICK, Duration::min)
     }
 
     /// Ends the run if the server has ended: nothing can be measured any more.
@@ -264,7 +267,7 @@ impl<'a> Gathering<'a> {
             return Ok(());
         }
         self.next_look = now + LOOK;
-        let Some(end) = self.server.and_then(Server::ended) else { return Ok(()) };
+        let Some(end) = self.server.and_then(Watched::ended) else { return Ok(()) };
         let since = self.control.now();
         if self.control.phase(since) == Phase::Before {
             return Err(format!("nothing could be measured, because the server {end}"));
@@ -364,7 +367,9 @@ impl<'a> Gathering<'a> {
         if self.server_end.is_some() && all.faults.of(Fault::Ended) == 0 {
             all.faults.count(Fault::Ended, 1);
         }
-        let busiest = self.summaries.iter().map(|summary| summary.cpu).max().unwrap_or(0);
+        let most = |of: fn(&CpuTime) -> Nanos| {
+            self.summaries.iter().map(|summary| of(&summary.cpu)).max().unwrap_or(0)
+        };
         let mut report = Report {
             schema: SCHEMA,
             tool: concat!("resound ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -397,7 +402,8 @@ impl<'a> Gathering<'a> {
             handshakes: plan.tls.as_ref().map(|_| {
                 HandshakeReport::new(&all.handshakes, all.handshakes.measured as f64 / duration_s)
             }),
-            client_cpu_share: seconds(busiest) / duration_s,
+            client_cpu_share: seconds(most(|cpu| cpu.ran)) / duration_s,
+            client_wait_share: seconds(most(|cpu| cpu.waited)) / duration_s,
             server: self.server_usage(all.frames),
             windows: self.window_reports(measured),
             histograms: Some(self.histograms(&all)),
@@ -442,11 +448,11 @@ impl<'a> Gathering<'a> {
     }
 
     fn server_usage(&self, frames: u64) -> Option<ServerUsage> {
-        let [Some((began, before)), Some((ended, after))] = self.usage else { return None };
+        let (time, [before, after]) = self.sampler.between()?;
         let cpu = after.cpu.saturating_sub(before.cpu);
         let connections = self.plan.connections + self.plan.hold;
         Some(ServerUsage {
-            cpu_share: cpu.as_secs_f64() / (ended - began).as_secs_f64().max(1e-9),
+            cpu_share: cpu.as_secs_f64() / time.as_secs_f64().max(1e-9),
             cpu_us_per_frame: cpu.as_secs_f64() * 1e6 / frames.max(1) as f64,
             peak_memory_bytes: after.peak_memory,
             memory_per_connection_bytes: after.memory as f64 / connections.max(1) as f64,

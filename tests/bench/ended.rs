@@ -60,6 +60,17 @@ fn a_server_that_was_killed_is_an_error_and_the_rate_says_for_how_long_it_was_do
 }
 
 #[test]
+fn a_process_whose_number_was_given_ends_the_run_when_it_ends() {
+    let daemon = Daemon::frames(&[]);
+    let pid = daemon.pid().to_string();
+    let run = harmed(&daemon, kill, &["-z", "1h", "-c", "4", "--server-pid", &pid]);
+    assert_eq!(run.code, Some(1), "{run:?}");
+    assert_eq!(run.errors("ENDED"), 1.0, "{run:?}");
+    assert_eq!(run.report["ended_early"], true, "{run:?}");
+    assert!(run.warnings().contains("because the server ended"), "{run:?}");
+}
+
+#[test]
 fn frames_that_were_due_while_the_server_was_down_count_in_every_percentile() {
     let daemon = Daemon::frames(&[]);
     let run = harmed(&daemon, kill, &["-z", "4s", "-c", "4", "--rate", "500"]);

@@ -13,9 +13,10 @@ use serde_json::Value;
 
 use super::{
     File, Run, bench,
-    common::{PATIENCE, eventually, resound, tool},
+    common::{Daemon, PATIENCE, eventually, resound, tool},
     output,
     servers::{self, Manner},
+    until_frames,
 };
 
 #[test]
@@ -107,6 +108,26 @@ fn all_processes_of_a_server_are_measured_and_ended() {
     let memory = |run: &Run| run.number("/server/peak_memory_bytes");
     assert!(memory(&run) > memory(&alone), "{run:?}");
     assert!(run.number("/server/cpu_us_per_frame") > 1.0, "{run:?}");
+}
+
+#[test]
+fn a_server_that_runs_already_is_measured_by_its_number() {
+    let daemon = Daemon::frames(&[]);
+    let pid = daemon.pid().to_string();
+    let address = &daemon.listening[0];
+    let run = until_frames(|time| bench(address, &["-z", time, "-c", "2", "--server-pid", &pid]));
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert!(run.number("/server/cpu_us_per_frame") > 0.0, "{run:?}");
+    let peak = run.number("/server/peak_memory_bytes");
+    assert!(peak > 0.0 && peak <= daemon.memory("VmHWM") as f64 * 1024.0, "{run:?}");
+
+    // The largest number that a process can have is below 2^22 (proc(5), pid_max).
+    for number in ["0", "4194304"] {
+        let output = output(&[address, "--server-pid", number, "-z", "1s"]);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains(&format!("--server-pid {number}")), "{stderr}");
+    }
 }
 
 #[test]

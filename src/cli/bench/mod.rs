@@ -21,7 +21,11 @@ use crate::load::{
     ramp,
     report::{condition::Condition, live::Live},
     run,
-    server::{Server, stop::Stop},
+    server::{
+        Server,
+        stop::Stop,
+        watched::{Running, Watched},
+    },
     wire::target::Target,
 };
 
@@ -52,6 +56,10 @@ pub(crate) struct BenchArgs {
     /// Start this server in a shell, measure all its processes, and end them all; {port} in it is a free port
     #[arg(long, value_name = "CMD", help_heading = "Server")]
     server: Option<String>,
+
+    /// Measure this process and its descendants, which are the server and run already
+    #[arg(long, value_name = "PID", help_heading = "Server", conflicts_with = "server")]
+    server_pid: Option<u32>,
 
     #[command(flatten)]
     barrier: BarrierArgs,
@@ -121,6 +129,11 @@ impl BenchArgs {
             .as_deref()
             .map(|command| Server::start(command, address.place(), given, &stop));
         let server = server.transpose().map_err(Failure::Failed)?;
+        let running = self.server_pid.map(Running::of).transpose().map_err(Failure::Failed)?;
+        let watched = match (&server, &running) {
+            (Some(server), _) => Some(server as &dyn Watched),
+            (None, running) => running.as_ref().map(|running| running as &dyn Watched),
+        };
         let plan = match &server {
             None => plan,
             Some(server) => load.plan(&address.at(&server.place)).map_err(Failure::Failed)?,
@@ -129,10 +142,8 @@ impl BenchArgs {
         let name =
             server.as_ref().map_or_else(|| plan.target.to_string(), |server| server.name.clone());
         let outcome = match &self.ramp {
-            None => run::run(&plan, &name, server.as_ref(), &mut live, &stop),
-            Some(condition) => {
-                ramp::ramp(&plan, condition, &name, server.as_ref(), &mut live, &stop)
-            }
+            None => run::run(&plan, &name, watched, &mut live, &stop),
+            Some(condition) => ramp::ramp(&plan, condition, &name, watched, &mut live, &stop),
         };
         drop(server);
         let outcome = outcome.map_err(Failure::Failed)?;

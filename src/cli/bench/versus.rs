@@ -20,7 +20,7 @@ use crate::{
         engine::plan::Plan,
         report::{Report, live::Live, text},
         run,
-        server::{Server, stop::Stop},
+        server::{Server, stop::Stop, watched::Watched},
         statistics::interval,
         units::{Bytes, Micros, Rate},
         wire::target::Target,
@@ -125,7 +125,8 @@ impl VersusArgs {
             for one in &mut *contestants {
                 let name = one.server.name.clone();
                 live.title(format!("{round}/{} {name}", self.rounds));
-                let outcome = run::run(&one.plan, &name, Some(&one.server), &mut live, stop);
+                let outcome =
+                    run::run(&one.plan, &name, Some(&one.server as &dyn Watched), &mut live, stop);
                 let outcome = outcome.map_err(Failure::Failed)?;
                 if let Some(end) = outcome.server_end {
                     return Err(Failure::Failed(format!("{name}: {end}")));

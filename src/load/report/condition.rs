@@ -215,6 +215,7 @@ pub(crate) mod tests {
             },
             handshakes: None,
             client_cpu_share: 0.5,
+            client_wait_share: 0.0,
             server: None,
             windows: Vec::new(),
             distribution: Vec::new(),

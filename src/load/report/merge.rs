@@ -79,6 +79,7 @@ pub(crate) fn merge(reports: &[Named]) -> Result<Merged, String> {
         },
         handshakes: HandshakeReport::merged(all().filter_map(|report| report.handshakes.as_ref()))?,
         client_cpu_share: all().map(|report| report.client_cpu_share).fold(0.0, f64::max),
+        client_wait_share: all().map(|report| report.client_wait_share).fold(0.0, f64::max),
         server: server(reports, frames),
         windows: if aligned { windows(reports, &added.windows) } else { Vec::new() },
         distribution: distribution(&added.latency),

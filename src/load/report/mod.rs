@@ -71,6 +71,9 @@ pub(crate) struct Report {
     pub(crate) handshakes: Option<HandshakeReport>,
     /// Of one CPU, the busiest thread.
     pub(crate) client_cpu_share: f64,
+    /// Of the time, how much a thread could have run while others had the CPU: the thread that waited most.
+    #[serde(default)]
+    pub(crate) client_wait_share: f64,
     pub(crate) server: Option<ServerUsage>,
     pub(crate) windows: Vec<WindowReport>,
     /// The latency distribution: points `[share of frames, microseconds]`.
@@ -237,7 +240,7 @@ pub(crate) struct Connections {
     pub(crate) held: u64,
 }
 
-/// What a server that was started for it used while it was measured.
+/// What a server whose processes are known used while it was measured.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ServerUsage {
     /// Of one CPU; more than 1 where it has threads.

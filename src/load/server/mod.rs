@@ -5,8 +5,10 @@
 
 pub(crate) mod descriptors;
 pub(crate) mod procfs;
+pub(crate) mod sampler;
 pub(crate) mod sockets;
 pub(crate) mod stop;
+pub(crate) mod watched;
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -147,7 +149,7 @@ impl Server {
 
     /// What its processes have used so far.
     pub(crate) fn usage(&self) -> Option<Usage> {
-        procfs::group_usage(self.leader.id())
+        procfs::usage_of(&self.processes()).map(|(_, usage)| usage)
     }
 
     /// How it has ended, if no process of it is left: `ended (exit status 1)`, and the last lines of its standard

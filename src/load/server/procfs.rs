@@ -1,11 +1,19 @@
 //! What the processes of a server have used so far, as proc(5) reports it.
 
-use std::{collections::BTreeSet, fs, iter::Sum, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    iter::Sum,
+    time::{Duration, Instant},
+};
+
+use nix::{time::clock_getcpuclockid, unistd::Pid};
 
 /// What a process, or a group of them, has used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
-    /// CPU time of all threads, and of the child processes that have ended and were waited for.
+    /// CPU time of all threads, those that have ended included, and of the child processes that have ended and were waited
+    /// for.
     pub(crate) cpu: Duration,
     /// The most memory that was resident, in bytes. Of several processes the sum, whether or not they had it at the same
     /// time.
@@ -39,26 +47,41 @@ impl Sum for Usage {
 /// Times in /proc/PID/stat are in units of 1/100 s: `USER_HZ`, part of the kernel's interface.
 const TICK: Duration = Duration::from_millis(10);
 
-/// The usage of process group `group`, if any process of it runs.
-pub(crate) fn group_usage(group: u32) -> Option<Usage> {
-    let members = members(group);
-    (!members.is_empty()).then(|| usage_of(&members))
-}
-
-/// The usage of these processes. One that has ended is not counted.
-pub(crate) fn usage_of(processes: &[u32]) -> Usage {
-    processes.iter().copied().filter_map(usage).sum()
+/// The usage of these processes, and when their CPU time was read. One that has ended is not counted; `None` if all have.
+pub(crate) fn usage_of(processes: &[u32]) -> Option<(Instant, Usage)> {
+    let cpu: Vec<Duration> = processes.iter().map(|process| cpu_time(*process)).collect();
+    let read = Instant::now();
+    let usages = processes.iter().zip(cpu).filter_map(|(process, cpu)| usage(*process, cpu));
+    let usages: Vec<Usage> = usages.collect();
+    (!usages.is_empty()).then(|| (read, usages.into_iter().sum()))
 }
 
 /// The processes of group `group` that have not ended.
 pub(crate) fn members(group: u32) -> Vec<u32> {
+    let of_the_group = |(process, stat): (u32, Stat)| (stat.group == group).then_some(process);
+    living().filter_map(of_the_group).collect()
+}
+
+/// Process `root` and all that descend from it and have not ended.
+pub(crate) fn descendants(root: u32) -> Vec<u32> {
+    let living: Vec<(u32, Stat)> = living().collect();
+    let mut found: Vec<u32> =
+        living.iter().map(|(process, _)| *process).filter(|process| *process == root).collect();
+    let mut next = 0;
+    while let Some(&parent) = found.get(next) {
+        let children = living.iter().filter(|(_, stat)| stat.parent == parent);
+        found.extend(children.map(|(process, _)| *process));
+        next += 1;
+    }
+    found
+}
+
+/// All processes of the machine that have not ended.
+fn living() -> impl Iterator<Item = (u32, Stat)> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let processes = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let is_member = |process: &u32| {
-        let Some(stat) = Stat::read(*process) else { return false };
-        stat.group == group && !matches!(stat.state, 'Z' | 'X')
-    };
-    processes.filter(is_member).collect()
+    let stats = processes.filter_map(|process| Some((process, Stat::read(process)?)));
+    stats.filter(|(_, stat)| !matches!(stat.state, 'Z' | 'X'))
 }
 
 /// The threads of these processes that run, or wait for a CPU to run on.
@@ -86,9 +109,8 @@ fn threads(processes: &[u32]) -> impl Iterator<Item = (u32, char)> {
 #[derive(Debug, PartialEq, Eq)]
 struct Stat {
     state: char,
+    parent: u32,
     group: u32,
-    /// Of its threads, those that have ended included.
-    own: Duration,
     /// Of its child processes that have ended and were waited for.
     children: Duration,
 }
@@ -105,23 +127,27 @@ impl Stat {
         let ticks = |index: usize| fields.get(index)?.parse::<u32>().ok();
         Some(Self {
             state: fields.first()?.chars().next()?,
+            parent: fields.get(1)?.parse().ok()?,
             group: fields.get(2)?.parse().ok()?,
-            own: TICK * (ticks(11)? + ticks(12)?),
             children: TICK * (ticks(13)? + ticks(14)?),
         })
     }
 }
 
-/// The usage of `process`, if there is such a process.
-fn usage(process: u32) -> Option<Usage> {
+/// The CPU time of all threads of `process` (`clock_getcpuclockid(3)`). A thread that is running was last counted at the
+/// system's last clock tick.
+fn cpu_time(process: u32) -> Duration {
+    let clock =
+        i32::try_from(process).ok().and_then(|pid| clock_getcpuclockid(Pid::from_raw(pid)).ok());
+    clock.and_then(|clock| clock.now().ok()).map_or(Duration::ZERO, Duration::from)
+}
+
+/// The usage of `process`, of which the CPU time is known; `None` if it has ended.
+fn usage(process: u32, cpu: Duration) -> Option<Usage> {
     let tasks = fs::read_dir(format!("/proc/{process}/task")).ok()?;
-    let (mut nanos, mut sleeps, mut preemptions, mut threads) = (0, 0, 0, 0);
+    let (mut sleeps, mut preemptions, mut threads) = (0, 0, 0);
     for task in tasks.flatten() {
-        let read = |name: &str| fs::read_to_string(task.path().join(name)).ok();
-        // Nanoseconds on a CPU come first (scheduler/sched-stats.rst).
-        let schedstat = read("schedstat").unwrap_or_default();
-        nanos += schedstat.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0_u64);
-        let status = read("status").unwrap_or_default();
+        let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
         sleeps += field(&status, "voluntary_ctxt_switches").unwrap_or(0);
         preemptions += field(&status, "nonvoluntary_ctxt_switches").unwrap_or(0);
         threads += 1;
@@ -129,8 +155,7 @@ fn usage(process: u32) -> Option<Usage> {
     let stat = Stat::read(process)?;
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     Some(Usage {
-        // The threads' sum is more precise, but lacks threads that have ended.
-        cpu: Duration::from_nanos(nanos).max(stat.own) + stat.children,
+        cpu: cpu + stat.children,
         peak_memory: field(&status, "VmHWM")? * 1024,
         memory: field(&status, "VmRSS")? * 1024,
         anonymous: field(&status, "RssAnon")? * 1024,
@@ -148,14 +173,37 @@ fn field(status: &str, name: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        process::{Command, Stdio},
+        thread,
+    };
+
     use super::*;
 
     #[test]
     fn this_process_has_used_something() {
-        let usage = usage(std::process::id()).unwrap();
+        let (_, usage) = usage_of(&[std::process::id()]).unwrap();
         assert!(usage.peak_memory >= usage.memory && usage.memory > 0, "{usage:?}");
         assert!(usage.cpu > Duration::ZERO, "{usage:?}");
-        assert_eq!(super::usage(u32::MAX), None);
+        assert_eq!(usage_of(&[u32::MAX]), None);
+    }
+
+    #[test]
+    fn descendants_are_found_until_they_end() {
+        let mut shell = Command::new("sh");
+        // The shell waits for the one that it starts: `cat` is not its last command.
+        let mut shell = shell.args(["-c", "cat; true"]).stdin(Stdio::piped()).spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while descendants(shell.id()).len() < 2 {
+            assert!(Instant::now() < deadline, "{:?}", descendants(shell.id()));
+            thread::sleep(Duration::from_millis(5));
+        }
+        let found = descendants(shell.id());
+        let all = descendants(std::process::id());
+        assert!(found[0] == shell.id() && found.iter().all(|one| all.contains(one)), "{all:?}");
+        drop(shell.stdin.take());
+        shell.wait().unwrap();
+        assert!(descendants(shell.id()).is_empty());
     }
 
     #[test]
@@ -163,7 +211,7 @@ mod tests {
         let numbers = "4 0 -1 0 1 2 3 4 150 50 7 3 20 0 1";
         let stat = Stat::parse(&format!("12 (a) R (b) S 1 77 {numbers}")).unwrap();
         let time = Duration::from_millis;
-        let expected = Stat { state: 'S', group: 77, own: time(2000), children: time(100) };
+        let expected = Stat { state: 'S', parent: 1, group: 77, children: time(100) };
         assert_eq!(stat, expected);
         assert_eq!(Stat::parse("12 (a) S 1"), None);
     }

@@ -1,6 +1,9 @@
 //! The measurements of one thread, and their messages to the main thread, window by window.
 
-use std::sync::{Arc, mpsc::Sender};
+use std::{
+    fs,
+    sync::{Arc, mpsc::Sender},
+};
 
 use hdrhistogram::Histogram;
 
@@ -117,7 +120,7 @@ pub(crate) enum Message {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Summary {
     /// Of the CPU, while measuring.
-    pub(crate) cpu: Nanos,
+    pub(crate) cpu: CpuTime,
     /// Frames that were due and never sent, because too many were in flight.
     pub(crate) unsent: u64,
     /// Idle connections that still echoed at the end.
@@ -138,8 +141,8 @@ pub(crate) struct Recorder {
     window_length: Nanos,
     told_of_a_difference: bool,
     guard_losses: u64,
-    cpu_at_start: Option<Nanos>,
-    cpu: Nanos,
+    cpu_at_start: Option<CpuTime>,
+    cpu: Option<CpuTime>,
 }
 
 impl Recorder {
@@ -156,7 +159,7 @@ impl Recorder {
             told_of_a_difference: false,
             guard_losses: 0,
             cpu_at_start: None,
-            cpu: 0,
+            cpu: None,
         }
     }
 
@@ -246,7 +249,7 @@ impl Recorder {
     pub(crate) fn tick(&mut self, now: Nanos, in_flight: u64) -> Phase {
         let phase = self.control.phase(now);
         if phase >= Phase::Measuring && self.cpu_at_start.is_none() {
-            self.cpu_at_start = Some(thread_cpu());
+            self.cpu_at_start = Some(CpuTime::of_this_thread());
         }
         if phase == Phase::Measuring && now >= self.window_end() {
             let past = (now - self.control.start()) / self.window_length.max(1);
@@ -254,10 +257,10 @@ impl Recorder {
             self.hand_on(index, in_flight);
         }
         if phase == Phase::After
-            && self.cpu == 0
+            && self.cpu.is_none()
             && let Some(before) = self.cpu_at_start
         {
-            self.cpu = thread_cpu() - before;
+            self.cpu = Some(CpuTime::of_this_thread().since(before));
         }
         phase
     }
@@ -272,14 +275,39 @@ impl Recorder {
     pub(crate) fn finish(&mut self, unsent: u64, held: u64, outages: Vec<Outage>) {
         self.hand_on(0, 0);
         let guard_losses = self.guard_losses;
-        let summary = Summary { cpu: self.cpu, unsent, held, guard_losses, outages };
+        let cpu = self.cpu.unwrap_or_default();
+        let summary = Summary { cpu, unsent, held, guard_losses, outages };
         self.tell(Message::Done(summary));
     }
 }
 
-/// How much of the CPU the calling thread has had.
-fn thread_cpu() -> Nanos {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    let (seconds, rest) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));
-    seconds.unwrap_or(0) * 1_000_000_000 + rest.unwrap_or(0)
+/// A thread's share of the CPUs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct CpuTime {
+    /// It ran.
+    pub(crate) ran: Nanos,
+    /// It could have run, and others had the CPU. 0 where the kernel does not count it.
+    pub(crate) waited: Nanos,
+}
+
+impl CpuTime {
+    /// Since the calling thread began.
+    fn of_this_thread() -> Self {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        let (seconds, rest) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));
+        // Nanoseconds on a CPU, and nanoseconds of waiting for one (scheduler/sched-stats.rst).
+        let schedstat = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+        let waited = schedstat.split_whitespace().nth(1).and_then(|waited| waited.parse().ok());
+        Self {
+            ran: seconds.unwrap_or(0) * 1_000_000_000 + rest.unwrap_or(0),
+            waited: waited.unwrap_or(0),
+        }
+    }
+
+    const fn since(self, before: Self) -> Self {
+        Self {
+            ran: self.ran.saturating_sub(before.ran),
+            waited: self.waited.saturating_sub(before.waited),
+        }
+    }
 }
