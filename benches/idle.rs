@@ -7,18 +7,10 @@
     clippy::cast_precision_loss,
     reason = "counts become ratios here, and none comes near 2^52"
 )]
-#![allow(dead_code, unreachable_pub, reason = "the modules are shared with the `versus` benchmark")]
+#![allow(dead_code, unreachable_pub, reason = "the modules are shared with other benchmarks")]
 
-#[path = "versus/load.rs"]
-mod load;
-#[path = "versus/machine.rs"]
-mod machine;
-#[path = "versus/pattern.rs"]
-mod pattern;
-#[path = "versus/peers.rs"]
-mod peers;
-#[path = "versus/server.rs"]
-mod server;
+#[path = "common/mod.rs"]
+mod common;
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -28,10 +20,14 @@ use std::time::Duration;
 use clap::Parser;
 use socket2::{Domain, Socket, Type};
 
-use load::Load;
-use machine::Place;
-use pattern::Pattern;
-use server::Server;
+use common::{
+    bench,
+    machine::{self, Place},
+    pattern::Pattern,
+    peers::{self, Peer},
+    protocol::Protocol,
+    server::{self, Server},
+};
 
 /// Measures what idle connections cost each server.
 #[derive(Debug, Parser)]
@@ -44,8 +40,8 @@ struct Options {
     #[arg(long = "server", value_name = "NAME")]
     servers: Vec<String>,
     /// Another server, such as another build: `NAME=COMMAND ARGUMENT ...`; repeatable.
-    #[arg(long = "also", value_name = "NAME=COMMAND", value_parser = peers::Peer::given)]
-    also: Vec<&'static peers::Peer>,
+    #[arg(long = "also", value_name = "NAME=COMMAND", value_parser = Peer::given)]
+    also: Vec<&'static Peer>,
     /// What cargo passes to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
@@ -62,7 +58,7 @@ const ACCEPT_ROUNDS: usize = 15;
 /// Connections from one source address: far below the number of ports.
 const PER_SOURCE: usize = 5_000;
 const PAYLOAD: usize = 64;
-const BUSY: usize = 50;
+const BUSY: &str = "-c 50 --depth 1 --size 64";
 const BUSY_SLICES: usize = 7;
 const BUSY_TIME: Duration = Duration::from_millis(150);
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -83,7 +79,8 @@ fn run(options: &Options) -> io::Result<()> {
     println!("{}\n", machine::processor());
     heading(stages);
     let mut broken = None;
-    let wanted = peers::ALL.iter().filter(|peer| {
+    let speak_frames = peers::all().filter(|peer| peer.speaks(Protocol::Frames) && !peer.spins);
+    let wanted = speak_frames.filter(|peer| {
         if options.servers.is_empty() {
             !options.quick || peer.quick
         } else {
@@ -91,7 +88,7 @@ fn run(options: &Options) -> io::Result<()> {
         }
     });
     for peer in wanted.chain(options.also.iter().copied()) {
-        let Some(server) = server::start(peer)? else {
+        let Some(server) = server::start(peer, Protocol::Frames)? else {
             continue;
         };
         match measure(&server, stages)? {
@@ -195,14 +192,12 @@ fn accept(server: &Server, already: usize) -> io::Result<f64> {
 /// Processor time per frame of a few busy connections, in microseconds, for each place the cores were in meanwhile.
 fn busy(server: &Server) -> io::Result<String> {
     let mut costs: [Vec<Duration>; 2] = [Vec::new(), Vec::new()];
-    let mut load = Load::connect(server.address, BUSY, PAYLOAD, 1)?;
     for _ in 0..BUSY_SLICES {
         let before = Place::of(machine::cache_line_round_trip()?);
-        let started = server.settled_processor_time()?;
-        let run = load.closed(1, BUSY_TIME)?;
-        let spent = server.settled_processor_time()?.saturating_sub(started);
+        let (report, _) = bench::run(server, BUSY, BUSY_TIME)?;
         if Place::of(machine::cache_line_round_trip()?) == before {
-            costs[before as usize].push(spent.div_f64(run.frames.max(1) as f64));
+            let cost = Duration::from_secs_f64(report.server.cpu_us_per_frame / 1e6);
+            costs[before as usize].push(cost);
         }
     }
     let places = [Place::Near, Place::Far].into_iter().zip(&costs);
@@ -253,7 +248,7 @@ fn advise(error: &io::Error, open: usize) -> io::Error {
 
 /// One frame there and back on each.
 fn exchange(batch: &mut [TcpStream]) -> io::Result<()> {
-    let mut pattern = Pattern::new(PAYLOAD, 1)?;
+    let pattern = Pattern::new(PAYLOAD, 1)?;
     for stream in &mut *batch {
         stream.write_all(pattern.at(0, pattern.frame))?;
     }

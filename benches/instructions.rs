@@ -8,18 +8,10 @@
     clippy::cast_precision_loss,
     reason = "counts become ratios here, and none comes near 2^52"
 )]
-#![allow(dead_code, unreachable_pub, reason = "the modules are shared with the `versus` benchmark")]
+#![allow(dead_code, unreachable_pub, reason = "the modules are shared with other benchmarks")]
 
-#[path = "versus/load.rs"]
-mod load;
-#[path = "versus/machine.rs"]
-mod machine;
-#[path = "versus/pattern.rs"]
-mod pattern;
-#[path = "versus/peers.rs"]
-mod peers;
-#[path = "versus/server.rs"]
-mod server;
+#[path = "common/mod.rs"]
+mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -28,8 +20,12 @@ use std::process::{Command, ExitCode, Stdio};
 
 use clap::Parser;
 
-use load::Load;
-use peers::Peer;
+use common::{
+    load::{self, Amount},
+    peers::{self, Peer},
+    protocol::Protocol,
+    server,
+};
 
 /// Counts instructions and system calls per frame.
 #[derive(Debug, Parser)]
@@ -83,7 +79,8 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> io::Result<bool> {
     println!("| server | load | instructions/frame | calls/frame |");
     println!("|---|---|--:|---|");
-    let wanted = peers::ALL.iter().chain([&peers::WITH_ADMIN]).filter(|peer| {
+    let speaks_frames = peers::all().filter(|peer| peer.speaks(Protocol::Frames));
+    let wanted = speaks_frames.chain([&peers::WITH_ADMIN]).filter(|peer| {
         if options.servers.is_empty() {
             peer.quick
         } else {
@@ -170,13 +167,12 @@ impl Tool {
             Self::Strace => format!("strace -c -f -q -I2 -o {file}"),
         };
         let watcher: Vec<String> = watcher.split(' ').map(str::to_owned).collect();
-        let Some(server) = server::start_under(peer, &watcher)? else {
+        let Some(server) = server::start_under(peer, Protocol::Frames, &watcher)? else {
             return Ok(None);
         };
-        let mut load = Load::connect(server.address, CONNECTIONS, PAYLOAD, depth)?;
-        load.exactly(depth, frames)
+        let amount = Amount { connections: CONNECTIONS, payload: PAYLOAD, depth, frames };
+        load::send(server.address, amount)
             .map_err(|error| io::Error::other(format!("{}: {error}", peer.name)))?;
-        drop(load);
         server.terminate()?;
         let report = fs::read_to_string(&path)?;
         Ok(Some(match self {

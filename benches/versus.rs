@@ -1,31 +1,23 @@
 //! `cargo bench --bench versus`: resound and its peers side by side, under the same load.
 //!
-//! Every server is a separate process on one core, the load runs on the other, and the servers take turns in short
-//! slices (A B C A B C ...), because what the machine does besides changes from second to second. The measure is
-//! the server's processor time per frame. `docs/performance.md` says how to read the tables.
+//! Every server is a separate process on one core, the load (`resound bench`) runs on the other, and the servers take
+//! turns in short slices (A B C A B C ...), because what the machine does besides changes from second to second. The
+//! measure is the server's CPU time per frame. `docs/performance.md` says how to read the tables.
 
 #![allow(
     clippy::cast_precision_loss,
     reason = "counts become ratios here, and none comes near 2^52"
 )]
-#![allow(dead_code, unreachable_pub, reason = "the modules are shared with the `idle` benchmark")]
+#![allow(dead_code, unreachable_pub, reason = "the modules are shared with other benchmarks")]
 
 #[path = "versus/cells.rs"]
 mod cells;
-#[path = "versus/churn.rs"]
-mod churn;
-#[path = "versus/load.rs"]
-mod load;
-#[path = "versus/machine.rs"]
-mod machine;
-#[path = "versus/pattern.rs"]
-mod pattern;
-#[path = "versus/peers.rs"]
-mod peers;
+#[path = "common/mod.rs"]
+mod common;
 #[path = "versus/report.rs"]
 mod report;
-#[path = "versus/server.rs"]
-mod server;
+#[path = "versus/slice.rs"]
+mod slice;
 
 use std::fs::File;
 use std::io::{self, BufWriter};
@@ -35,25 +27,33 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use cells::{Amount, Cell, Kind, Slice};
-use server::Server;
+use cells::Cell;
+use common::{
+    machine,
+    peers::{self, Peer},
+    protocol::Protocol,
+    server::{self, Server},
+};
+use slice::{Amount, Slice};
 
 /// Compares resound with its peers.
 #[derive(Debug, Parser)]
 #[command(name = "versus")]
 struct Options {
-    /// A short run with few servers and loads, for CI: it shows that all works, its numbers say little.
+    /// A short run with few servers and loads of each protocol, for CI: it shows that all works, its numbers say little.
     #[arg(long)]
     quick: bool,
     /// Only this load; repeatable.
     #[arg(long = "cell", value_name = "NAME", value_parser = names(cells::ALL.iter().map(|c| c.name)))]
     cells: Vec<String>,
-    /// Only this server, and the yardstick; repeatable.
-    #[arg(long = "server", value_name = "NAME", value_parser = names(peers::ALL.iter().map(|p| p.name)))]
+    /// Only this server, and the yardstick of each protocol; repeatable.
+    #[arg(long = "server", value_name = "NAME", value_parser = names(peers::all().map(|p| p.name)))]
     servers: Vec<String>,
-    /// Another server, such as another build: `NAME=COMMAND ARGUMENT ...`; repeatable.
-    #[arg(long = "also", value_name = "NAME=COMMAND", value_parser = peers::Peer::given)]
-    also: Vec<&'static peers::Peer>,
+    /// Another server, such as another build: `[PROTOCOL:]NAME=COMMAND ARGUMENT ...`, where the command prints where it
+    /// listens, or is given a free `{port}`. With `{protocol}` in it, it speaks all protocols; otherwise the one
+    /// named, or frames. Repeatable.
+    #[arg(long = "also", value_name = "NAME=COMMAND", value_parser = Peer::given)]
+    also: Vec<&'static Peer>,
     /// How often each server has its turn [default: 7, or 2 if quick].
     #[arg(long, value_name = "N")]
     rounds: Option<usize>,
@@ -73,11 +73,14 @@ fn names(all: impl Iterator<Item = &'static str>) -> clap::builder::PossibleValu
 }
 
 impl Options {
-    fn wants_server(&self, peer: &peers::Peer) -> bool {
+    fn wants_server(&self, peer: &Peer, protocol: Protocol) -> bool {
+        if !peer.speaks(protocol) {
+            return false;
+        }
         if self.servers.is_empty() {
             return !self.quick || peer.quick;
         }
-        peer.name == peers::YARDSTICK || self.servers.iter().any(|name| name == peer.name)
+        peer.name == protocol.yardstick() || self.servers.iter().any(|name| name == peer.name)
     }
 
     fn wants_cell(&self, cell: &Cell) -> bool {
@@ -100,28 +103,44 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> io::Result<()> {
-    let peers = peers::ALL.iter().filter(|peer| options.wants_server(peer));
-    let mut servers = Vec::new();
-    for peer in peers.chain(options.also.iter().copied()) {
-        servers.extend(server::start(peer)?);
-    }
     let rounds = options.rounds.unwrap_or(if options.quick { 2 } else { 7 });
     let length = options.slice.unwrap_or(if options.quick { 100 } else { 400 });
     let duration = Duration::from_millis(length);
-    let names: Vec<&str> = servers.iter().map(|server| server.peer.name).collect();
     println!("{}; {rounds} rounds of {duration:?}", machine::processor());
-    for server in &servers {
-        println!("- {}: {}", server.peer.name, server.peer.what);
-    }
     let mut slices = Vec::new();
-    for cell in cells::ALL.iter().filter(|cell| options.wants_cell(cell)) {
-        compare(cell, &servers, rounds, duration, &mut slices)?;
-        report::table(cell, &names, &slices);
+    for protocol in Protocol::ALL {
+        let cells = cells::ALL.iter().filter(|cell| cell.protocol == protocol);
+        let cells: Vec<&Cell> = cells.filter(|cell| options.wants_cell(cell)).collect();
+        if !cells.is_empty() {
+            let servers = start_all(options, protocol)?;
+            for cell in cells {
+                compare(cell, &servers, rounds, duration, &mut slices)?;
+                let names: Vec<&str> = servers.iter().map(|server| server.peer.name).collect();
+                report::table(cell, &names, &slices);
+            }
+        }
     }
     if let Some(path) = &options.json {
         report::json(BufWriter::new(File::create(path)?), &slices)?;
     }
     Ok(())
+}
+
+/// The servers of a protocol, those that can be had here.
+fn start_all(options: &Options, protocol: Protocol) -> io::Result<Vec<Server>> {
+    let wanted = peers::all().filter(|peer| options.wants_server(peer, protocol));
+    let given = options.also.iter().copied().filter(|peer| peer.speaks(protocol));
+    let mut servers = Vec::new();
+    println!("\n## {protocol}\n");
+    for peer in wanted.chain(given) {
+        let Some(server) = server::start(peer, protocol)? else { continue };
+        if peer.spins {
+            server.pause()?;
+        }
+        println!("- {}: {}", peer.name, peer.what);
+        servers.push(server);
+    }
+    Ok(servers)
 }
 
 /// All servers in turn, round after round. The first turn of each warms it up and is not kept.
@@ -132,37 +151,20 @@ fn compare(
     duration: Duration,
     slices: &mut Vec<Slice>,
 ) -> io::Result<()> {
-    let rate = match cell.kind {
-        Kind::Open => half_peak(cell, servers, duration)?,
-        _ => 0.0,
-    };
-    let amount = Amount { duration, rate };
+    let yardstick = servers
+        .iter()
+        .find(|server| server.peer.name == cell.protocol.yardstick())
+        .or_else(|| servers.first())
+        .ok_or_else(|| io::Error::other(format!("no server of {} to measure", cell.protocol)))?;
+    let amount = slice::amount(cell, yardstick, duration)?;
     for server in servers {
-        let warm_up = Amount { duration: duration * server.peer.warm_up(), rate };
-        cells::slice(cell, server, 0, warm_up).map_err(|error| named(server, cell.name, &error))?;
+        let duration = duration * server.peer.warm_up();
+        slice::take(cell, server, 0, Amount { duration, ..amount })?;
     }
     for round in 1..=rounds {
         for server in servers {
-            let slice = cells::slice(cell, server, round, amount)
-                .map_err(|error| named(server, cell.name, &error))?;
-            slices.push(slice);
+            slices.push(slice::take(cell, server, round, amount)?);
         }
     }
     Ok(())
-}
-
-/// Half the rate of the reference server (or the first server) with one frame in flight.
-fn half_peak(cell: &'static Cell, servers: &[Server], duration: Duration) -> io::Result<f64> {
-    let server = servers
-        .iter()
-        .find(|server| server.peer.name == peers::YARDSTICK)
-        .or_else(|| servers.first())
-        .ok_or_else(|| io::Error::other("no server to measure"))?;
-    let mut load = load::Load::connect(server.address, cell.connections, cell.payload, 1)?;
-    let run = load.closed(1, duration).map_err(|error| named(server, cell.name, &error))?;
-    Ok(run.frames as f64 / run.elapsed.as_secs_f64() / 2.0)
-}
-
-fn named(server: &Server, cell: &str, error: &io::Error) -> io::Error {
-    io::Error::other(format!("{} in {cell}: {error}", server.peer.name))
 }

@@ -2,9 +2,12 @@
 
 use std::io::{self, Write};
 
-use crate::cells::{Cell, Slice};
-use crate::machine::Place;
-use crate::peers::YARDSTICK;
+use serde_json::{Map, Value};
+
+use crate::cells::Cell;
+use crate::common::bench::Report;
+use crate::common::machine::Place;
+use crate::slice::Slice;
 
 /// The middle of some numbers, and the quarters on either side of it.
 #[derive(Debug, Clone, Copy)]
@@ -74,20 +77,21 @@ pub fn table(cell: &Cell, servers: &[&str], all: &[Slice]) {
         place.name(),
         cut(median(&here, nanoseconds), 0),
     );
-    let waited = median(&slices, |slice| Some(slice.client_wait_share() * 100.0));
+    let yardstick = cell.protocol.yardstick();
+    let waited = median(&slices, |slice| Some(slice.report.client_wait_share * 100.0));
     println!(
         "the load waited {} % of the time for its core (over 1 %: others use this machine);",
         cut(waited, 1)
     );
     println!(
-        "ratios to `{YARDSTICK}` beside it, slice by slice in the same place: median [quartiles].\n"
+        "ratios to `{yardstick}` beside it, slice by slice in the same place: median [quartiles].\n"
     );
     println!(
-        "| server | CPU µs/frame | CPU ratio | p99.9 ratio | frames/s | MB/s | p50 µs | p99 µs | p99.9 µs \
+        "| server | CPU µs/frame | CPU ratio | p99.9 ratio | frames/s | MB/s | p50 µs | p99 µs | p99.9 µs | max µs \
          | switches/frame | server busy | client busy |"
     );
-    println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
-    let yardstick = only(&slices, |slice| slice.server == YARDSTICK);
+    println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
+    let yardstick = only(&slices, |slice| slice.server == yardstick);
     for server in servers {
         let everywhere = only(&slices, |slice| slice.server == *server);
         let here = only(&here, |slice| slice.server == *server);
@@ -97,18 +101,22 @@ pub fn table(cell: &Cell, servers: &[&str], all: &[Slice]) {
 
 fn row(everywhere: &[&Slice], here: &[&Slice], yardstick: &[&Slice]) -> String {
     let percent = |share: Option<f64>| format!("{} %", cut(share.map(|share| share * 100.0), 0));
+    let middle = |of: fn(&Report) -> f64| median(here, |slice| Some(of(&slice.report)));
+    let ratio =
+        |of: fn(&Report) -> f64| ratios(everywhere, yardstick, |slice| Some(of(&slice.report)));
     [
-        cut(median(here, |slice| Some(slice.cost())), 3),
-        spread(ratios(everywhere, yardstick, |slice| Some(slice.cost()))),
-        spread(ratios(everywhere, yardstick, |slice| slice.latency(1))),
-        cut(median(here, |slice| Some(slice.frames_per_second())), 0),
-        cut(median(here, |slice| Some(slice.megabytes_per_second())), 0),
-        cut(median(here, |slice| slice.latency(500)), 0),
-        cut(median(here, |slice| slice.latency(10)), 0),
-        cut(median(here, |slice| slice.latency(1)), 0),
-        cut(median(here, |slice| Some(slice.switches_per_frame())), 4),
-        percent(median(here, |slice| Some(slice.server_share()))),
-        percent(median(here, |slice| Some(slice.client_share()))),
+        cut(middle(|report| report.server.cpu_us_per_frame), 3),
+        spread(ratio(|report| report.server.cpu_us_per_frame)),
+        spread(ratio(|report| report.latency_us.p99_9)),
+        cut(middle(|report| report.frames_per_s), 0),
+        cut(middle(|report| report.megabytes_per_s), 0),
+        cut(middle(|report| report.latency_us.p50), 0),
+        cut(middle(|report| report.latency_us.p99), 0),
+        cut(middle(|report| report.latency_us.p99_9), 0),
+        cut(middle(|report| report.latency_us.max), 0),
+        cut(middle(|report| report.server.context_switches as f64 / report.frames as f64), 4),
+        percent(middle(|report| report.server.cpu_share)),
+        percent(middle(|report| report.client_cpu_share)),
     ]
     .iter()
     .map(|field| format!(" {field} |"))
@@ -126,34 +134,19 @@ fn spread(spread: Option<Spread>) -> String {
     )
 }
 
-/// Writes every slice as one object of a JSON array.
-pub fn json(mut to: impl Write, slices: &[Slice]) -> io::Result<()> {
-    let objects: Vec<String> = slices.iter().map(object).collect();
-    writeln!(to, "[\n{}\n]", objects.join(",\n"))
+/// Writes the report of every slice, as an array that `resound bench compare` reads: each is named after its cell and its
+/// server, and has the round and the place of the cores besides.
+pub fn json(to: impl Write, slices: &[Slice]) -> io::Result<()> {
+    let reports: Vec<Value> = slices.iter().map(object).collect();
+    Ok(serde_json::to_writer_pretty(to, &reports)?)
 }
 
-fn object(slice: &Slice) -> String {
-    let latency = |per_mille| {
-        let known = slice.latency(per_mille);
-        known.map_or_else(|| "null".to_owned(), |known| format!("{known:.3}"))
-    };
-    // Names hold no character that JSON would have escaped.
-    format!(
-        "{{\"cell\":\"{}\",\"server\":\"{}\",\"round\":{},\"place\":\"{}\",\"round_trip_ns\":{},\
-         \"frames\":{},\"elapsed_s\":{:.6},\"server_cpu_s\":{:.9},\"client_cpu_s\":{:.9},\"switches\":{},\
-         \"p50_us\":{},\"p99_us\":{},\"p99_9_us\":{}}}",
-        slice.cell,
-        slice.server,
-        slice.round,
-        slice.place.map_or("moved", Place::name),
-        slice.round_trip.as_nanos(),
-        slice.frames,
-        slice.elapsed.as_secs_f64(),
-        slice.server_time.as_secs_f64(),
-        slice.client_time.as_secs_f64(),
-        slice.switches,
-        latency(500),
-        latency(10),
-        latency(1),
-    )
+fn object(slice: &Slice) -> Value {
+    let mut report: Map<String, Value> = slice.json.as_object().cloned().unwrap_or_default();
+    let place = slice.place.map_or("moved", Place::name);
+    report.insert("name".to_owned(), format!("{} {}", slice.cell, slice.server).into());
+    report.insert("round".to_owned(), slice.round.into());
+    report.insert("place".to_owned(), place.into());
+    report.insert("round_trip_us".to_owned(), (slice.round_trip.as_secs_f64() * 1e6).into());
+    report.into()
 }

@@ -1,4 +1,5 @@
-/* A level-triggered epoll loop that echoes whole frames: 4 bytes little-endian, then as many bytes of payload.
+/* A level-triggered epoll loop that echoes whole frames: 4 bytes little-endian, then as many bytes of payload. With
+ * -DLINES a frame is a line and its '\n'.
  *
  * One recv and one send per wake-up. All whole frames of one read go back in one send from where they lie. The part
  * of a frame at their end is kept with the connection and copied back in front of the next read; a frame too large
@@ -56,12 +57,36 @@ static void reserve(struct connection *c, unsigned capacity)
     c->capacity = capacity;
 }
 
+#ifdef LINES
+/* How large the frame may be whose first KEPT bytes are BYTES: its end has not been seen. */
+static unsigned frame_of(const char *bytes, unsigned kept)
+{
+    (void)bytes;
+    return 2 * kept;
+}
+
+/* How many of LENGTH bytes are whole lines; -1: a line over the limit. */
+static ssize_t whole_frames(const char *bytes, size_t length)
+{
+    size_t at = 0;
+    const char *end;
+    while ((end = memchr(bytes + at, '\n', length - at)) != NULL)
+        at = (size_t)(end - bytes) + 1;
+    return length - at > LIMIT ? -1 : (ssize_t)at;
+}
+#else
 static unsigned frame_length(const char *bytes)
 {
     uint32_t length;
     memcpy(&length, bytes, HEAD);
     length = le32toh(length);
     return length > LIMIT ? 0 : HEAD + length;
+}
+
+/* How large the frame is whose first KEPT bytes are BYTES; or its head, if that is not whole. */
+static unsigned frame_of(const char *bytes, unsigned kept)
+{
+    return kept >= HEAD ? frame_length(bytes) : HEAD;
 }
 
 /* How many of LENGTH bytes are whole frames; -1: a frame over the limit. */
@@ -78,6 +103,7 @@ static ssize_t whole_frames(const char *bytes, size_t length)
     }
     return (ssize_t)at;
 }
+#endif
 
 /* Sends the first WHOLE of LENGTH bytes and keeps the rest with the connection. */
 static void answer(struct connection *c, char *bytes, size_t length, size_t whole)
@@ -117,7 +143,7 @@ static void readable(struct connection *c)
     char *bytes = shared;
     size_t room = SHARED;
     if (c->kept > 0) {
-        unsigned frame = c->kept >= HEAD ? frame_length(c->bytes) : HEAD;
+        unsigned frame = frame_of(c->bytes, c->kept);
         if (frame <= SHARED) {
             memcpy(shared, c->bytes, c->kept);
         } else {

@@ -1,12 +1,15 @@
-//! The servers that are compared: what each is, and how it is built.
+//! The servers that are compared: what each is, what it speaks, and how it is built.
+
+pub mod frames;
+pub mod lines;
+pub mod udp;
 
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The server that all others are measured against.
-pub const YARDSTICK: &str = "bare-c";
+use super::protocol::Protocol;
 
 /// A server and where it comes from.
 #[derive(Debug)]
@@ -14,17 +17,32 @@ pub struct Peer {
     pub name: &'static str,
     /// What it does, for the table.
     pub what: &'static str,
+    /// What it speaks. It is started for each of them by itself.
+    pub protocols: &'static [Protocol],
     source: Source,
     /// Whether it is part of a `--quick` run.
     pub quick: bool,
+    /// Whether it never sleeps. It is stopped while others are measured.
+    pub spins: bool,
 }
+
+/// In the words of a command: the name of the protocol that a server is started for.
+const PROTOCOL: &str = "{protocol}";
+
+/// In the words of a command: a free port of 127.0.0.1. The server listens once it accepts a connection there; any
+/// other prints `listening on ADDRESS`.
+pub const PORT: &str = "{port}";
 
 #[derive(Debug)]
 enum Source {
     /// This crate's own command, with these arguments besides the usual ones.
     Resound(&'static [&'static str]),
-    /// A file in `c/`; the header that has to be there, or an empty string; the library to link with.
-    C(&'static str, &'static str, &'static str),
+    /// A file in `c/`, with flags for the compiler, and what has to be installed.
+    C {
+        file: &'static str,
+        flags: &'static [&'static str],
+        needs: Library,
+    },
     /// A binary of the crate in `rust/`.
     Rust(&'static str),
     /// A program in `go/` and its arguments.
@@ -32,44 +50,65 @@ enum Source {
     Netty,
     Uvloop,
     /// A command given when it was run.
-    Given(Vec<String>),
+    Given(&'static [String]),
 }
 
-const fn peer(name: &'static str, what: &'static str, source: Source) -> Peer {
-    Peer { name, what, source, quick: false }
+/// A library in C.
+#[derive(Debug, Clone, Copy)]
+enum Library {
+    /// None but libc.
+    Libc,
+    /// The header that has to be there, and the name to link with.
+    Named(&'static str, &'static str),
 }
 
-const fn quick(name: &'static str, what: &'static str, source: Source) -> Peer {
-    Peer { name, what, source, quick: true }
+/// A program in C that needs no library.
+const fn c(file: &'static str) -> Source {
+    Source::C { file, flags: &[], needs: Library::Libc }
 }
 
-/// All of them, in the order of the tables.
-pub static ALL: [Peer; 15] = [
-    quick(YARDSTICK, "C epoll, no parsing", Source::C("bare", "", "")),
-    quick("resound", "whole frames", Source::Resound(&[])),
-    quick("framed-c", "C epoll, whole frames", Source::C("framed", "", "")),
-    peer("uring", "C io_uring, no parsing", Source::C("uring", "liburing.h", "uring")),
-    peer("libuv", "no parsing, tuned", Source::C("libuv", "uv.h", "uv")),
-    peer(
-        "libevent",
-        "bufferevent, whole frames",
-        Source::C("libevent", "event2/event.h", "event_core"),
-    ),
-    peer("threads", "Rust std, a thread per connection, no parsing", Source::Rust("threads")),
-    peer("tokio-raw", "no parsing", Source::Rust("tokio_raw")),
-    peer("tokio-tuned", "LengthDelimitedCodec, feed all, flush once", Source::Rust("tokio_tuned")),
-    peer("tokio-tutorial", "LengthDelimitedCodec, send per frame", Source::Rust("tokio_tutorial")),
-    peer("go-raw", "no parsing", Source::Go("raw", &[])),
-    peer("go-tuned", "whole frames, bufio, flush once", Source::Go("framed", &["tuned"])),
-    peer("go-tutorial", "whole frames, a write per frame", Source::Go("framed", &["tutorial"])),
-    peer("netty", "NIO, whole frames", Source::Netty),
-    peer("uvloop", "Python on libuv, no parsing", Source::Uvloop),
-];
+const fn c_with(file: &'static str, header: &'static str, library: &'static str) -> Source {
+    Source::C { file, flags: &[], needs: Library::Named(header, library) }
+}
+
+impl Peer {
+    const fn new(
+        name: &'static str,
+        what: &'static str,
+        protocols: &'static [Protocol],
+        source: Source,
+    ) -> Self {
+        Self { name, what, protocols, source, quick: false, spins: false }
+    }
+
+    /// It is part of a `--quick` run.
+    const fn quick(self) -> Self {
+        Self { quick: true, ..self }
+    }
+
+    /// It never sleeps.
+    const fn spins(self) -> Self {
+        Self { spins: true, ..self }
+    }
+}
+
+/// This crate's own server, which speaks all of them.
+static RESOUND: Peer =
+    Peer::new("resound", "this crate", &Protocol::ALL, Source::Resound(&[])).quick();
 
 /// The same server with an admin port, which nothing asks for anything.
-#[allow(dead_code, reason = "`versus` compares servers, and this is none of its own")]
-pub static WITH_ADMIN: Peer =
-    quick("resound-admin", "whole frames, --admin", Source::Resound(&["--admin", ANY_PORT]));
+pub static WITH_ADMIN: Peer = Peer::new(
+    "resound-admin",
+    "this crate, --admin",
+    &[Protocol::Frames],
+    Source::Resound(&["--admin", ANY_PORT]),
+)
+.quick();
+
+/// All of them, in the order of the tables.
+pub fn all() -> impl Iterator<Item = &'static Peer> {
+    [&RESOUND].into_iter().chain(&frames::ALL).chain(&lines::ALL).chain(&udp::ALL)
+}
 
 /// What became of building a peer.
 #[derive(Debug)]
@@ -107,13 +146,20 @@ const NETTY: [&str; 6] = [
 const ANY_PORT: &str = "127.0.0.1:0";
 
 impl Peer {
-    /// A server that is not in the list: `NAME=COMMAND ARGUMENT ...`, where the command prints where it listens.
+    /// A server that is not in the list: `[PROTOCOL:]NAME=COMMAND ARGUMENT ...`. With `{protocol}` in its command it
+    /// speaks all protocols; otherwise the one that is named, or frames.
     pub fn given(text: &str) -> Result<&'static Self, String> {
-        let (name, words) = text.split_once('=').ok_or("expected NAME=COMMAND ARGUMENT ...")?;
-        let words = words.split_whitespace().map(str::to_owned).collect();
+        let (name, words) =
+            text.split_once('=').ok_or("expected [PROTOCOL:]NAME=COMMAND ARGUMENT ...")?;
+        let (protocols, name) = match name.split_once(':') {
+            Some((protocol, name)) => (vec![protocol.parse()?], name),
+            None if words.contains(PROTOCOL) => (Protocol::ALL.to_vec(), name),
+            None => (vec![Protocol::Frames], name),
+        };
+        let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
         // There are few, and they are needed to the end.
-        let name = Box::leak(name.to_owned().into_boxed_str());
-        Ok(Box::leak(Box::new(peer(name, "given", Source::Given(words)))))
+        let (protocols, name) = (protocols.leak(), name.to_owned().leak());
+        Ok(Box::leak(Box::new(Self::new(name, "given", protocols, Source::Given(words.leak())))))
     }
 
     /// How many slices it takes before its numbers mean something: more for what is compiled while it runs.
@@ -124,31 +170,44 @@ impl Peer {
         }
     }
 
-    /// Builds it, unless its toolchain is missing. An error is a build that failed.
-    pub fn build(&self) -> io::Result<Built> {
+    pub fn speaks(&self, protocol: Protocol) -> bool {
+        self.protocols.contains(&protocol)
+    }
+
+    /// Builds it, unless its toolchain is missing, and gives the command that runs it for `protocol`. An error is a build
+    /// that failed.
+    pub fn build(&self, protocol: Protocol) -> io::Result<Built> {
+        Ok(match self.built(protocol)? {
+            Built::Command(words) => {
+                let words = words.iter().map(|word| word.replace(PROTOCOL, protocol.name()));
+                Built::Command(words.collect())
+            }
+            missing @ Built::Missing(_) => missing,
+        })
+    }
+
+    fn built(&self, protocol: Protocol) -> io::Result<Built> {
         let directory = directory()?;
         let program = directory.join(self.name).display().to_string();
         match &self.source {
-            Source::Given(words) => Ok(command(words)),
+            Source::Given(words) => Ok(command(*words)),
             Source::Resound(arguments) => {
-                let listen = format!("frames://{ANY_PORT}");
+                let listen = format!("{protocol}://{ANY_PORT}{}", protocol.keys());
                 let usual = [env!("CARGO_BIN_EXE_resound"), "serve", "--listen", &listen];
                 let limit = ["--max-connections", "25000"];
                 Ok(command(usual.iter().chain(&limit).chain(*arguments)))
             }
-            Source::C(file, header, library) => {
+            Source::C { file, flags, needs } => {
                 if !works(Command::new("gcc").arg("--version")) {
                     return Ok(Built::Missing("gcc"));
                 }
-                let mut probe = Command::new("gcc");
-                probe.args(["-fsyntax-only", "-xc", "/dev/null", "-include", header]);
-                if !header.is_empty() && !works(&mut probe) {
-                    return Ok(Built::Missing(header));
-                }
                 let mut gcc = Command::new("gcc");
-                gcc.args(["-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-o", &program]);
+                gcc.args(["-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-o", &program]).args(*flags);
                 gcc.arg(sources().join(format!("c/{file}.c")));
-                if !library.is_empty() {
+                if let Library::Named(header, library) = needs {
+                    if !has_header(header) {
+                        return Ok(Built::Missing(header));
+                    }
                     gcc.arg(format!("-l{library}"));
                 }
                 succeed(&mut gcc)?;
@@ -204,6 +263,11 @@ where
     I::Item: ToString,
 {
     Built::Command(words.into_iter().map(|word| word.to_string()).collect())
+}
+
+fn has_header(header: &str) -> bool {
+    let mut probe = Command::new("gcc");
+    works(probe.args(["-fsyntax-only", "-xc", "/dev/null", "-include", header]))
 }
 
 /// Whether a command is there and content.

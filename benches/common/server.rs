@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -13,8 +13,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::time::{ClockId, clock_getcpuclockid};
 use nix::unistd::Pid;
 
-use crate::machine::{self, CLIENT_CORE, SERVER_CORE};
-use crate::peers::{self, Built, Peer};
+use super::machine::{self, CLIENT_CORE, SERVER_CORE};
+use super::peers::{self, Built, PORT, Peer};
+use super::protocol::Protocol;
 
 /// A JVM on a busy core is slow to say where it listens.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -27,6 +28,7 @@ const SETTLE_STEP: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub struct Server {
     pub peer: &'static Peer,
+    pub protocol: Protocol,
     pub address: SocketAddr,
     child: Child,
     pid: Pid,
@@ -34,10 +36,18 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts `command`, which prints `listening on ADDRESS` once it accepts. Its standard error goes to a file
-    /// beside the built peers.
-    pub fn start(peer: &'static Peer, command: &[String], logs: &Path) -> io::Result<Self> {
-        let log = logs.join(format!("{}.log", peer.name));
+    /// Starts `command`, which prints `listening on ADDRESS` once it accepts, or takes the place of `{port}` in it. Its
+    /// standard error goes to a file beside the built peers.
+    fn start(
+        peer: &'static Peer,
+        protocol: Protocol,
+        command: &[String],
+        logs: &Path,
+    ) -> io::Result<Self> {
+        let log = logs.join(format!("{}-{protocol}.log", peer.name));
+        let port = if command.iter().any(|word| word.contains(PORT)) { free_port()? } else { 0 };
+        let command: Vec<String> =
+            command.iter().map(|word| word.replace(PORT, &port.to_string())).collect();
         let (program, arguments) =
             command.split_first().ok_or_else(|| io::Error::other("an empty command"))?;
         // A child inherits where its parent's thread may run.
@@ -52,7 +62,7 @@ impl Server {
         let mut child = started.map_err(|error| {
             io::Error::other(format!("{}: cannot run {program}: {error}", peer.name))
         })?;
-        let address = match listening_address(&mut child) {
+        let address = match listening_address(&mut child, port) {
             Ok(address) => address,
             Err(error) => {
                 stop(&mut child);
@@ -62,7 +72,12 @@ impl Server {
         };
         let pid = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
         let processor_clock = clock_getcpuclockid(pid)?;
-        Ok(Self { peer, address, child, pid, processor_clock })
+        Ok(Self { peer, protocol, address, child, pid, processor_clock })
+    }
+
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// The processor time of all its threads, ended ones too, by the scheduler's own clock: exact to the nanosecond,
@@ -128,20 +143,6 @@ impl Server {
         PathBuf::from(format!("/proc/{}", self.pid))
     }
 
-    /// How often its living threads were switched out.
-    pub fn context_switches(&self) -> io::Result<u64> {
-        let mut switches = 0;
-        for task in fs::read_dir(self.proc().join("task"))? {
-            // A thread may end while its siblings are counted.
-            let Ok(status) = fs::read_to_string(task?.path().join("status")) else {
-                continue;
-            };
-            switches += field(&status, "voluntary_ctxt_switches:")
-                + field(&status, "nonvoluntary_ctxt_switches:");
-        }
-        Ok(switches)
-    }
-
     /// Resident memory in bytes.
     pub fn resident(&self) -> io::Result<u64> {
         let rollup = fs::read_to_string(self.proc().join("smaps_rollup"))?;
@@ -170,8 +171,14 @@ fn field(text: &str, name: &str) -> u64 {
         .unwrap_or(0)
 }
 
-/// Reads the child's first line. The thread goes on reading, so that the child never blocks on a full pipe.
-fn listening_address(child: &mut Child) -> io::Result<SocketAddr> {
+/// A port of 127.0.0.1 that nothing listens on.
+fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+/// Waits until the child accepts connections on `port`; where that is 0, reads the child's first line. The thread goes on
+/// reading, so that the child never blocks on a full pipe.
+fn listening_address(child: &mut Child, port: u16) -> io::Result<SocketAddr> {
     let stdout = child.stdout.take().ok_or_else(|| io::Error::other("no standard output"))?;
     let (sender, first_line) = mpsc::channel();
     thread::spawn(move || {
@@ -180,6 +187,17 @@ fn listening_address(child: &mut Child) -> io::Result<SocketAddr> {
             let _ = sender.send(line);
         }
     });
+    let known = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let limit = Instant::now() + START_LIMIT;
+    while port != 0 && Instant::now() < limit {
+        if let Some(status) = child.try_wait()? {
+            return Err(io::Error::other(format!("ended ({status})")));
+        }
+        if TcpStream::connect(known).is_ok() {
+            return Ok(known);
+        }
+        thread::sleep(SETTLE_STEP);
+    }
     let line = first_line
         .recv_timeout(START_LIMIT)
         .map_err(|_| io::Error::other("did not say where it listens"))?;
@@ -196,17 +214,21 @@ fn parse_announcement(line: &str) -> Option<SocketAddr> {
 
 /// Builds and starts a server, or says why that cannot be done here. With `RESOUND_REQUIRE_PEERS=1` in the environment
 /// nothing may be missing.
-pub fn start(peer: &'static Peer) -> io::Result<Option<Server>> {
-    start_under(peer, &[])
+pub fn start(peer: &'static Peer, protocol: Protocol) -> io::Result<Option<Server>> {
+    start_under(peer, protocol, &[])
 }
 
 /// The same, with the server run by another program, such as valgrind, which is given as command and arguments.
-pub fn start_under(peer: &'static Peer, watcher: &[String]) -> io::Result<Option<Server>> {
+pub fn start_under(
+    peer: &'static Peer,
+    protocol: Protocol,
+    watcher: &[String],
+) -> io::Result<Option<Server>> {
     let logs = peers::directory()?.join("logs");
-    let reason = match peer.build()? {
+    let reason = match peer.build(protocol)? {
         Built::Command(command) => {
             let command = [watcher, command.as_slice()].concat();
-            match Server::start(peer, &command, &logs) {
+            match Server::start(peer, protocol, &command, &logs) {
                 Ok(server) => return Ok(Some(server)),
                 Err(error) => format!("skipped: {error}"),
             }

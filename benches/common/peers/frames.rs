@@ -1,0 +1,53 @@
+//! Servers of length-prefixed frames. Those that parse nothing echo any bytes.
+
+use super::{Peer, Protocol, Source, c, c_with};
+
+const FRAMES: &[Protocol] = &[Protocol::Frames];
+const BYTES: &[Protocol] = &[Protocol::Frames, Protocol::Raw];
+
+pub static ALL: [Peer; 14] = [
+    Peer::new("bare-c", "C epoll, no parsing", BYTES, c("bare")).quick(),
+    Peer::new("framed-c", "C epoll, whole frames", FRAMES, c("framed")).quick(),
+    Peer::new("uring", "C io_uring, no parsing", BYTES, c_with("uring", "liburing.h", "uring")),
+    Peer::new("libuv", "no parsing, tuned", BYTES, c_with("libuv", "uv.h", "uv")),
+    Peer::new(
+        "libevent",
+        "bufferevent, whole frames",
+        FRAMES,
+        c_with("libevent", "event2/event.h", "event_core"),
+    ),
+    Peer::new(
+        "threads",
+        "Rust std, a thread per connection, no parsing",
+        BYTES,
+        Source::Rust("threads"),
+    ),
+    Peer::new("tokio-raw", "no parsing", BYTES, Source::Rust("tokio_raw")),
+    Peer::new(
+        "tokio-tuned",
+        "LengthDelimitedCodec, feed all, flush once",
+        FRAMES,
+        Source::Rust("tokio_tuned"),
+    ),
+    Peer::new(
+        "tokio-tutorial",
+        "LengthDelimitedCodec, send per frame",
+        FRAMES,
+        Source::Rust("tokio_tutorial"),
+    ),
+    Peer::new("go-raw", "no parsing", BYTES, Source::Go("raw", &[])),
+    Peer::new(
+        "go-tuned",
+        "whole frames, bufio, flush once",
+        FRAMES,
+        Source::Go("framed", &["tuned"]),
+    ),
+    Peer::new(
+        "go-tutorial",
+        "whole frames, a write per frame",
+        FRAMES,
+        Source::Go("framed", &["tutorial"]),
+    ),
+    Peer::new("netty", "NIO, whole frames", FRAMES, Source::Netty),
+    Peer::new("uvloop", "Python on libuv, no parsing", BYTES, Source::Uvloop),
+];
