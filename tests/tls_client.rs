@@ -375,6 +375,41 @@ fn fin_without_close_notify_is_told() {
 }
 
 #[test]
+fn only_the_ciphers_that_are_asked_for_are_offered() {
+    let (folder, authority) = (Folder::new("client-ciphers"), Authority::new());
+    let (keys, ca) =
+        (Files::local(&folder, &authority).keys(), authority_file(&folder, &authority));
+    let listen = format!("raw+tls://127.0.0.1:0,min=1.3,{keys}");
+    let mut daemon = Daemon::start(&[&listen], &["--log-level", "debug"]);
+    let mut log = daemon.take_stderr();
+    let place = format!("raw+tls://{}", daemon.address(0));
+    let (aes_128, aes_256) = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384");
+    for (names, logged) in [
+        (&[aes_128][..], "TLS13_AES_128_GCM_SHA256"),
+        (&[aes_256], "TLS13_AES_256_GCM_SHA384"),
+        (&["TLS_CHACHA20_POLY1305_SHA256"], "TLS13_CHACHA20_POLY1305_SHA256"),
+        // The server chooses.
+        (&[aes_256, aes_128], "TLS13_AES_128_GCM_SHA256"),
+        (&[], "TLS13_AES_128_GCM_SHA256"),
+    ] {
+        let ciphers = names.iter().flat_map(|name| ["--cipher", name]);
+        let arguments: Vec<&str> = ["--ca", &ca].into_iter().chain(ciphers).collect();
+        assert_echo(&pipe(client(&place, &arguments), b"hello"), b"hello");
+        let mut line = String::new();
+        while !line.contains(": TLSv1_3, ") {
+            line.clear();
+            assert!(log.read_line(&mut line).unwrap() > 0, "no line about {names:?}");
+        }
+        assert!(line.contains(logged), "{line}");
+    }
+    let old = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256";
+    let output = pipe(client(&place, &["--ca", &ca, "--cipher", old]), b"hello");
+    assert_fails(&output, 1, &["alert"]);
+    let output = pipe(client(&place, &["--ca", &ca, "--cipher", "AES"]), b"hello");
+    assert_fails(&output, 1, &["cipher=AES is none of TLS_AES_128_GCM_SHA256, "]);
+}
+
+#[test]
 fn flags_for_tls_need_tls() {
     for (arguments, says) in [
         (
@@ -382,6 +417,7 @@ fn flags_for_tls_need_tls() {
             "--ca is for TLS, and frames://127.0.0.1:1 has none; write frames+tls://127.0.0.1:1",
         ),
         (&["raw+unix:///x", "--insecure"], "write raw+tls+unix:///x"),
+        (&["raw://:1", "--cipher", "x"], "--cipher is for TLS"),
         (&["raw+tls://:1", "--cert", "x"], "--key <FILE>"),
         (&["raw+tls://:1", "--ca", "x", "--insecure"], "cannot be used with"),
         (&["https://:1"], "the client does not support http"),

@@ -34,6 +34,10 @@ pub(super) struct TlsArgs {
     /// The server's name, which its certificate must be for [default: the host in the address; localhost for Unix sockets]
     #[arg(long, value_name = "NAME")]
     sni: Option<String>,
+
+    /// Offer only the cipher suite of this name in the registry of IANA; repeatable [default: all]
+    #[arg(long = "cipher", value_name = "NAME")]
+    ciphers: Vec<String>,
 }
 
 impl TlsArgs {
@@ -56,6 +60,7 @@ impl TlsArgs {
             identity: self.cert.clone().zip(self.key.clone()),
             sni: self.sni.clone(),
             resumes,
+            ciphers: self.ciphers.clone(),
         }
     }
 
@@ -79,6 +84,7 @@ impl TlsArgs {
             ("--insecure", self.insecure),
             ("--cert", self.cert.is_some()),
             ("--sni", self.sni.is_some()),
+            ("--cipher", !self.ciphers.is_empty()),
         ];
         match given.iter().find(|(_, is_given)| *is_given) {
             Some((flag, _)) if !listen.tls => {

@@ -43,6 +43,7 @@ mod plain;
 mod record;
 mod server_failure;
 mod session;
+mod suites;
 mod verifier;
 
 use std::sync::Arc;
@@ -107,6 +108,7 @@ const KEPT_SCRATCH: usize = 128 << 10;
 ///     identity: None,
 ///     alpn: Vec::new(),
 ///     resumes: true,
+///     ciphers: Vec::new(),
 /// })?;
 /// let mut reactor = Reactor::new(Config::default())?;
 /// let lane = reactor.outbound(Tls::client(Arc::new(connector), Raw))?; // for Reactor::connect

@@ -36,6 +36,7 @@ pub(crate) fn connector(
             _ => Vec::new(),
         },
         resumes: terms.resumes,
+        ciphers: terms.ciphers.clone(),
     });
     connector
         .map(|connector| Some(Arc::new(connector)))

@@ -15,4 +15,6 @@ pub(crate) struct ClientTerms {
     pub(crate) sni: Option<String>,
     /// Whether sessions are resumed.
     pub(crate) resumes: bool,
+    /// The cipher suites to offer; all if it is empty.
+    pub(crate) ciphers: Vec<String>,
 }

@@ -25,6 +25,7 @@ use super::{
     certificates::{self, Certificates},
     handshakes::Handshakes,
     session::{Engine, Session},
+    suites,
 };
 use crate::protocol::BadTerms;
 
@@ -128,7 +129,7 @@ impl Acceptor {
     pub fn new(terms: TlsTerms) -> Result<Self, BadTerms> {
         // Before reading: what changes meanwhile is read again.
         let stamps = terms.stamps();
-        let provider = Arc::new(ring::default_provider());
+        let provider = suites::provider();
         let (certificates, self_signed) = match &terms.identity {
             Identity::Files(files) => (terms.read(files, &provider)?, None),
             Identity::SelfSigned(names) => {

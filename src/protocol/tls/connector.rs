@@ -12,7 +12,6 @@ use std::{
 use rustls::{
     ClientConfig, Error, SignatureScheme,
     client::{ResolvesClientCert, Resumption, UnbufferedClientConnection},
-    crypto::ring,
     pki_types::ServerName,
     sign::CertifiedKey,
     version::{TLS12, TLS13},
@@ -23,6 +22,7 @@ use super::{
     handshakes::Handshakes,
     server_failure::TlsFailure,
     session::{Engine, Session},
+    suites,
     verifier::Verifier,
 };
 use crate::protocol::BadTerms;
@@ -40,6 +40,8 @@ pub struct ConnectorTerms {
     pub alpn: Vec<Vec<u8>>,
     /// Whether sessions are resumed. Otherwise each handshake is a full one.
     pub resumes: bool,
+    /// The names of the cipher suites to offer, as IANA registers them (`TLS_AES_128_GCM_SHA256`); all if it is empty.
+    pub ciphers: Vec<String>,
 }
 
 /// Whose certificates a client accepts.
@@ -75,10 +77,10 @@ impl Connector {
     ///
     /// # Errors
     ///
-    /// [`BadTerms`], for a file that cannot be read or does not contain what it should, and for a name that no
-    /// certificate can be for. The text names the term and the file.
+    /// [`BadTerms`], for a file that cannot be read or does not contain what it should, for a name that no
+    /// certificate can be for, and for a cipher suite that is not known. The text names the term and the file.
     pub fn new(terms: &ConnectorTerms) -> Result<Self, BadTerms> {
-        let provider = Arc::new(ring::default_provider());
+        let provider = suites::provider_of(&terms.ciphers)?;
         let server = ServerName::try_from(terms.server.clone()).map_err(|_| {
             BadTerms(format!(
                 "{:?} is neither a host name nor an IP address, so no certificate can be for it",
