@@ -16,9 +16,10 @@ use crate::{
     },
 };
 
-/// Data of at least this many bytes goes back from where it lies, which takes a write of its own. Less is copied
-/// behind the answer's head, and leaves with it.
-const IN_PLACE: usize = 64 << 10;
+/// Data of at least this many bytes goes back from where it lies, which takes a write of its own, and a buffer for what
+/// is behind it. Less is copied behind the answer's head, and leaves with it and with other answers. With what the
+/// output holds before it is full, it is less than twice the output's high-water mark, so the output keeps its memory.
+const IN_PLACE: usize = 192 << 10;
 
 /// Empty lines that are passed over before a request. RFC 9112, section 2.2, wants at least one; each of them restarts
 /// the idle timeout.
