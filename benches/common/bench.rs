@@ -51,6 +51,7 @@ pub fn command(server: &Server, arguments: &str) -> Command {
     command
         .args(["bench", &format!("{}://{}", server.protocol, server.address)])
         .args(arguments.split_whitespace())
+        .args(server.protocol.flags().split_whitespace())
         .args(["--server-pid", &server.id().to_string(), "--timeout", TIMEOUT])
         .args(["--quiet", "--json", "-"])
         .stdin(Stdio::null())

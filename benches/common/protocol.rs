@@ -10,11 +10,16 @@ pub enum Protocol {
     Raw,
     Lines,
     Udp,
+    /// Frames inside TLS.
+    Tls,
+    Http,
+    WebSocket,
 }
 
 impl Protocol {
     /// All of them, in the order in which they are measured.
-    pub const ALL: [Self; 4] = [Self::Frames, Self::Raw, Self::Lines, Self::Udp];
+    pub const ALL: [Self; 7] =
+        [Self::Frames, Self::Raw, Self::Lines, Self::Udp, Self::Tls, Self::Http, Self::WebSocket];
 
     /// As in `frames://127.0.0.1:30000`.
     pub const fn name(self) -> &'static str {
@@ -23,6 +28,9 @@ impl Protocol {
             Self::Raw => "raw",
             Self::Lines => "lines",
             Self::Udp => "udp",
+            Self::Tls => "frames+tls",
+            Self::Http => "http",
+            Self::WebSocket => "ws",
         }
     }
 
@@ -32,14 +40,25 @@ impl Protocol {
             Self::Frames | Self::Raw => "bare-c",
             Self::Lines => "lines-c",
             Self::Udp => "udp-c",
+            // No C loop does as much as they, so the question is what the others cost beside this crate.
+            Self::Tls | Self::Http | Self::WebSocket => "resound",
         }
     }
 
     /// What follows the address in `--listen` of `resound serve`, so that it answers all of a load.
     pub const fn keys(self) -> &'static str {
         match self {
-            Self::Frames | Self::Raw | Self::Lines => "",
+            Self::Frames | Self::Raw | Self::Lines | Self::Http | Self::WebSocket => "",
             Self::Udp => ",rate=0,loop-guard=off",
+            Self::Tls => ",cert={certificate},key={key}",
+        }
+    }
+
+    /// What every load of it needs besides its own arguments. The cipher is one that all servers have.
+    pub const fn flags(self) -> &'static str {
+        match self {
+            Self::Tls => "--insecure --cipher TLS_AES_128_GCM_SHA256",
+            _ => "",
         }
     }
 }

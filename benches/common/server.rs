@@ -65,7 +65,7 @@ impl Server {
         let address = match listening_address(&mut child, port) {
             Ok(address) => address,
             Err(error) => {
-                stop(&mut child);
+                stop(peer, &mut child);
                 let log = log.display();
                 return Err(io::Error::other(format!("{}: {error}; see {log}", peer.name)));
             }
@@ -152,12 +152,20 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        stop(&mut self.child);
+        stop(self.peer, &mut self.child);
     }
 }
 
-fn stop(child: &mut Child) {
-    // Either fails only when the process is gone already.
+/// Kills it. One that runs other programs is asked to end first, so that it ends those.
+fn stop(peer: &Peer, child: &mut Child) {
+    // These fail only when the process is gone already.
+    if let (true, Ok(pid)) = (peer.runs_others(), i32::try_from(child.id())) {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        let limit = Instant::now() + STOP_LIMIT;
+        while matches!(child.try_wait(), Ok(None)) && Instant::now() < limit {
+            thread::sleep(SETTLE_STEP);
+        }
+    }
     let _ = child.kill();
     let _ = child.wait();
 }

@@ -48,7 +48,7 @@ impl Cell {
 }
 
 /// All of them, in the order of the tables.
-pub static ALL: [Cell; 13] = [
+pub static ALL: [Cell; 29] = [
     Cell::new("64B-50x1", Protocol::Frames, "-c 50 --depth 1 --size 64"),
     Cell::new("64B-1000x1", Protocol::Frames, "-c 1000 --depth 1 --size 64"),
     Cell::new("64B-50x64", Protocol::Frames, "-c 50 --depth 64 --size 64").quick(),
@@ -62,4 +62,20 @@ pub static ALL: [Cell; 13] = [
     Cell::new("lines-64B-50x64", Protocol::Lines, "-c 50 --depth 64 --size 64").quick(),
     Cell::new("udp-64B-1x1", Protocol::Udp, "-c 1 --depth 1 --size 64"),
     Cell::new("udp-64B-1x16", Protocol::Udp, "-c 1 --depth 16 --size 64").quick(),
+    Cell::new("tls-64B-50x1", Protocol::Tls, "-c 50 --depth 1 --size 64"),
+    Cell::new("tls-64B-50x64", Protocol::Tls, "-c 50 --depth 64 --size 64").quick(),
+    Cell::new("tls-64KiB-10x4", Protocol::Tls, "-c 10 --depth 4 --size 64KiB"),
+    Cell::new("tls-full", Protocol::Tls, "-c 20 --churn 1 --size 64 --full-handshakes"),
+    Cell::new("tls-resumed", Protocol::Tls, "-c 20 --churn 1 --size 64").quick(),
+    Cell::new("tls-half-peak", Protocol::Tls, "-c 50 --size 64").at_half_peak(),
+    Cell::new("http-64B-50x1", Protocol::Http, "-c 50 --depth 1 --size 64"),
+    Cell::new("http-64B-1000x1", Protocol::Http, "-c 1000 --depth 1 --size 64"),
+    Cell::new("http-64B-50x16", Protocol::Http, "-c 50 --depth 16 --size 64").quick(),
+    Cell::new("http-64KiB-10x4", Protocol::Http, "-c 10 --depth 4 --size 64KiB"),
+    Cell::new("http-half-peak", Protocol::Http, "-c 50 --size 64").at_half_peak(),
+    Cell::new("ws-64B-50x1", Protocol::WebSocket, "-c 50 --depth 1 --size 64"),
+    Cell::new("ws-64B-1000x1", Protocol::WebSocket, "-c 1000 --depth 1 --size 64"),
+    Cell::new("ws-64B-50x64", Protocol::WebSocket, "-c 50 --depth 64 --size 64").quick(),
+    Cell::new("ws-64KiB-10x4", Protocol::WebSocket, "-c 10 --depth 4 --size 64KiB"),
+    Cell::new("ws-half-peak", Protocol::WebSocket, "-c 50 --size 64").at_half_peak(),
 ];

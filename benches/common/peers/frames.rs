@@ -5,8 +5,11 @@ use super::{Peer, Protocol, Source, c, c_with};
 const FRAMES: &[Protocol] = &[Protocol::Frames];
 const BYTES: &[Protocol] = &[Protocol::Frames, Protocol::Raw];
 
+/// The echo that others pass on to.
+pub const BARE: Peer = Peer::new("bare-c", "C epoll, no parsing", BYTES, c("bare")).quick();
+
 pub static ALL: [Peer; 14] = [
-    Peer::new("bare-c", "C epoll, no parsing", BYTES, c("bare")).quick(),
+    BARE,
     Peer::new("framed-c", "C epoll, whole frames", FRAMES, c("framed")).quick(),
     Peer::new("uring", "C io_uring, no parsing", BYTES, c_with("uring", "liburing.h", "uring")),
     Peer::new("libuv", "no parsing, tuned", BYTES, c_with("libuv", "uv.h", "uv")),
@@ -49,5 +52,10 @@ pub static ALL: [Peer; 14] = [
         Source::Go("framed", &["tutorial"]),
     ),
     Peer::new("netty", "NIO, whole frames", FRAMES, Source::Netty),
-    Peer::new("uvloop", "Python on libuv, no parsing", BYTES, Source::Uvloop),
+    Peer::new(
+        "uvloop",
+        "Python on libuv, no parsing",
+        BYTES,
+        Source::Python { file: "uvloop_raw.py", modules: "uvloop" },
+    ),
 ];

@@ -1,14 +1,18 @@
 //! The servers that are compared: what each is, what it speaks, and how it is built.
 
 pub mod frames;
+pub mod http;
 pub mod lines;
+pub mod tls;
 pub mod udp;
+pub mod websocket;
 
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::certificate;
 use super::protocol::Protocol;
 
 /// A server and where it comes from.
@@ -20,6 +24,8 @@ pub struct Peer {
     /// What it speaks. It is started for each of them by itself.
     pub protocols: &'static [Protocol],
     source: Source,
+    /// What follows the address in its command.
+    arguments: &'static [&'static str],
     /// Whether it is part of a `--quick` run.
     pub quick: bool,
     /// Whether it never sleeps. It is stopped while others are measured.
@@ -28,6 +34,13 @@ pub struct Peer {
 
 /// In the words of a command: the name of the protocol that a server is started for.
 const PROTOCOL: &str = "{protocol}";
+
+/// In the words of a command: the files with the certificate and the key of servers of TLS.
+const CERTIFICATE: &str = "{certificate}";
+const KEY: &str = "{key}";
+
+/// In the words of a command: the server `bare-c`, to which others pass on what they get.
+const BARE: &str = "{bare-c}";
 
 /// In the words of a command: a free port of 127.0.0.1. The server listens once it accepts a connection there; any
 /// other prints `listening on ADDRESS`.
@@ -47,8 +60,22 @@ enum Source {
     Rust(&'static str),
     /// A program in `go/` and its arguments.
     Go(&'static str, &'static [&'static str]),
+    /// The same, with a package of Go that Debian has installed.
+    GoWith {
+        name: &'static str,
+        package: &'static str,
+    },
     Netty,
-    Uvloop,
+    /// A file in `python/`, and the modules that it imports.
+    Python {
+        file: &'static str,
+        modules: &'static str,
+    },
+    /// A shell script that is given a port, runs other programs and ends with them; the files that have to be there.
+    Script {
+        file: &'static str,
+        needs: &'static [&'static str],
+    },
     /// A command given when it was run.
     Given(&'static [String]),
 }
@@ -60,6 +87,8 @@ enum Library {
     Libc,
     /// The header that has to be there, and the name to link with.
     Named(&'static str, &'static str),
+    /// That of uWebSockets in Python's package socketify, wherever Python finds it.
+    Socketify,
 }
 
 /// A program in C that needs no library.
@@ -78,7 +107,12 @@ impl Peer {
         protocols: &'static [Protocol],
         source: Source,
     ) -> Self {
-        Self { name, what, protocols, source, quick: false, spins: false }
+        Self { name, what, protocols, source, arguments: &[], quick: false, spins: false }
+    }
+
+    /// These follow the address in its command.
+    const fn with(self, arguments: &'static [&'static str]) -> Self {
+        Self { arguments, ..self }
     }
 
     /// It is part of a `--quick` run.
@@ -107,7 +141,9 @@ pub static WITH_ADMIN: Peer = Peer::new(
 
 /// All of them, in the order of the tables.
 pub fn all() -> impl Iterator<Item = &'static Peer> {
-    [&RESOUND].into_iter().chain(&frames::ALL).chain(&lines::ALL).chain(&udp::ALL)
+    let plain = frames::ALL.iter().chain(&lines::ALL).chain(&udp::ALL);
+    let others = tls::ALL.iter().chain(&http::ALL).chain(&websocket::ALL);
+    [&RESOUND].into_iter().chain(plain).chain(others)
 }
 
 /// What became of building a peer.
@@ -143,6 +179,9 @@ const NETTY: [&str; 6] = [
     "/usr/share/java/netty-transport.jar",
 ];
 
+/// Where Debian installs packages of Go.
+const DEBIAN_GO: &str = "/usr/share/gocode";
+
 const ANY_PORT: &str = "127.0.0.1:0";
 
 impl Peer {
@@ -170,6 +209,11 @@ impl Peer {
         }
     }
 
+    /// Whether its process is a script that runs the servers.
+    pub const fn runs_others(&self) -> bool {
+        matches!(self.source, Source::Script { .. })
+    }
+
     pub fn speaks(&self, protocol: Protocol) -> bool {
         self.protocols.contains(&protocol)
     }
@@ -177,13 +221,30 @@ impl Peer {
     /// Builds it, unless its toolchain is missing, and gives the command that runs it for `protocol`. An error is a build
     /// that failed.
     pub fn build(&self, protocol: Protocol) -> io::Result<Built> {
-        Ok(match self.built(protocol)? {
-            Built::Command(words) => {
-                let words = words.iter().map(|word| word.replace(PROTOCOL, protocol.name()));
-                Built::Command(words.collect())
+        let mut words = match self.built(protocol)? {
+            Built::Command(words) => words,
+            missing @ Built::Missing(_) => return Ok(missing),
+        };
+        words.extend(self.arguments.iter().map(|&word| word.to_owned()));
+        let asks_for = |what| words.iter().any(|word| word.contains(what));
+        let (mut certificate, mut key, mut bare) = Default::default();
+        if asks_for(CERTIFICATE) {
+            match certificate::files(&directory()?)? {
+                Some(files) => (certificate, key) = files,
+                None => return Ok(Built::Missing("openssl")),
             }
-            missing @ Built::Missing(_) => missing,
-        })
+        }
+        if asks_for(BARE) {
+            match frames::BARE.built(Protocol::Raw)? {
+                Built::Command(words) => bare = words.into_iter().next().unwrap_or_default(),
+                missing @ Built::Missing(_) => return Ok(missing),
+            }
+        }
+        let meant =
+            [(PROTOCOL, protocol.name()), (CERTIFICATE, &certificate), (KEY, &key), (BARE, &bare)];
+        let filled =
+            |word: String| meant.iter().fold(word, |word, (what, meant)| word.replace(what, meant));
+        Ok(Built::Command(words.into_iter().map(filled).collect()))
     }
 
     fn built(&self, protocol: Protocol) -> io::Result<Built> {
@@ -210,6 +271,13 @@ impl Peer {
                     }
                     gcc.arg(format!("-l{library}"));
                 }
+                if let Library::Socketify = needs {
+                    let Some(folder) = socketify() else {
+                        return Ok(Built::Missing("socketify"));
+                    };
+                    gcc.arg(folder.join(SOCKETIFY));
+                    gcc.arg(format!("-Wl,-rpath,{}", folder.display()));
+                }
                 succeed(&mut gcc)?;
                 Ok(command([&program, ANY_PORT]))
             }
@@ -234,6 +302,19 @@ impl Peer {
                 succeed(Command::new("go").args(["build", "-o", &program]).arg(file))?;
                 Ok(command([program.as_str()].iter().chain(*arguments).chain(&[ANY_PORT])))
             }
+            Source::GoWith { name, package } => {
+                if !works(Command::new("go").arg("version")) {
+                    return Ok(Built::Missing("go"));
+                }
+                if !Path::new(DEBIAN_GO).join("src").join(package).exists() {
+                    return Ok(Built::Missing(package));
+                }
+                let file = sources().join(format!("go/{name}/main.go"));
+                let mut go = Command::new("go");
+                go.env("GO111MODULE", "off").env("GOPATH", DEBIAN_GO);
+                succeed(go.args(["build", "-o", &program]).arg(file))?;
+                Ok(command([&program, ANY_PORT]))
+            }
             Source::Netty => {
                 if !works(Command::new("javac").arg("-version")) {
                     return Ok(Built::Missing("javac"));
@@ -246,12 +327,19 @@ impl Peer {
                 succeed(Command::new("javac").args(["-cp", &classes, "-d", &program]).arg(file))?;
                 Ok(command(["java", "-cp", &classes, "Framed", ANY_PORT]))
             }
-            Source::Uvloop => {
-                if !works(Command::new("python3").args(["-c", "import uvloop"])) {
-                    return Ok(Built::Missing("uvloop"));
+            Source::Python { file, modules } => {
+                if !works(Command::new("python3").args(["-c", &format!("import {modules}")])) {
+                    return Ok(Built::Missing(modules));
                 }
-                let file = sources().join("python/uvloop_raw.py");
+                let file = sources().join("python").join(file);
                 Ok(command(["python3", &file.display().to_string(), ANY_PORT]))
+            }
+            Source::Script { file, needs } => {
+                if let Some(missing) = needs.iter().find(|file| !Path::new(file).exists()) {
+                    return Ok(Built::Missing(missing));
+                }
+                let file = sources().join(file);
+                Ok(command(["sh", &file.display().to_string(), PORT]))
             }
         }
     }
@@ -263,6 +351,18 @@ where
     I::Item: ToString,
 {
     Built::Command(words.into_iter().map(|word| word.to_string()).collect())
+}
+
+/// The library in Python's package socketify.
+const SOCKETIFY: &str = "libsocketify_linux_amd64.so";
+
+/// The folder of Python's package socketify, if its library is there.
+fn socketify() -> Option<PathBuf> {
+    let find =
+        "import importlib.util as i; print(i.find_spec('socketify').submodule_search_locations[0])";
+    let found = Command::new("python3").args(["-c", find]).stderr(Stdio::null()).output().ok()?;
+    let folder = PathBuf::from(String::from_utf8(found.stdout).ok()?.trim());
+    folder.join(SOCKETIFY).exists().then_some(folder)
 }
 
 fn has_header(header: &str) -> bool {
