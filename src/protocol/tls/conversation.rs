@@ -27,8 +27,8 @@ use crate::{
     },
 };
 
-/// How many bytes are encrypted before the output is looked at again.
-const SEALED_AT_ONCE: usize = 64 << 10;
+/// How many bytes are encrypted before the output is looked at again: as many as are in one record.
+const SEALED_AT_ONCE: usize = 16 << 10;
 
 /// About what rustls needs for a handshake, in bytes. It is counted until the handshake is complete, so that many that are
 /// never completed are under the limit of memory.

@@ -15,8 +15,9 @@ pub(super) const HEAD: usize = 5;
 /// The longest content of a record: 2^14 + 2048 bytes in TLS 1.2 (RFC 5246, section 6.2.3), less in TLS 1.3.
 const LONGEST: usize = (1 << 14) + 2048;
 
-/// About how many bytes of records are decrypted at a time.
-const BATCH: usize = 64 << 10;
+/// About how many bytes of records are decrypted at a time: few enough for the nearest cache, because they are copied
+/// before and after.
+const BATCH: usize = 16 << 10;
 
 /// The types of records with alerts and with handshake messages.
 const ALERT: u8 = 21;
