@@ -43,7 +43,11 @@ impl Cell {
             Kind::Plain => "",
             Kind::HalfPeak => " --rate HALF",
         };
-        format!("`resound bench {}:// {}{rate}`", self.protocol, self.load)
+        let flags = match self.protocol.flags() {
+            "" => String::new(),
+            flags => format!(" {flags}"),
+        };
+        format!("`resound bench {}:// {}{flags}{rate}`", self.protocol, self.load)
     }
 }
 
