@@ -73,7 +73,7 @@ impl Session {
                     match typed {
                         Typed::Line(line) => self.send(&line, link)?,
                         Typed::Leave => {
-                            // It fails only where the server has ended the link.
+                            // It fails only where the server has ended the connection.
                             let _ = link.finish();
                             return Ok(ExitCode::SUCCESS);
                         }

@@ -268,7 +268,7 @@ impl Receiver<'_> {
         )))
     }
 
-    /// The server has closed the link.
+    /// The server has closed the connection.
     fn closed(&self, how: &str) -> Result<(), Stop> {
         if let Some(text) = self.sender.failure.get() {
             return Err(Stop::Failed(text.clone()));
