@@ -1,7 +1,8 @@
 //! `cargo bench --bench idle`: the cost of idle connections, by their number.
 //!
 //! Of each server: resident memory per idle connection, processor time per accepted connection with this many open, and
-//! processor time per frame of a few busy connections with this many idle ones beside them.
+//! processor time per frame of a few busy connections with this many idle ones beside them. Of each server of TLS: resident
+//! memory per idle connection.
 
 #![allow(
     clippy::cast_precision_loss,
@@ -11,6 +12,8 @@
 
 #[path = "common/mod.rs"]
 mod common;
+#[path = "idle/held.rs"]
+mod held;
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -47,9 +50,26 @@ struct Options {
     bench: bool,
 }
 
+impl Options {
+    /// The servers that are measured of those that speak `protocol`.
+    fn peers(&self, protocol: Protocol) -> impl Iterator<Item = &'static Peer> {
+        peers::all().filter(move |peer| peer.speaks(protocol) && !peer.spins).filter(|peer| {
+            if self.servers.is_empty() {
+                !self.quick || peer.quick
+            } else {
+                self.servers.iter().any(|name| name == peer.name)
+            }
+        })
+    }
+}
+
 /// How many connections are open when something is measured.
 const STAGES: [usize; 3] = [1_000, 10_000, 19_000];
 const QUICK_STAGES: [usize; 2] = [200, 1_000];
+
+/// The same inside TLS. Proxies have a second descriptor for each connection.
+const INSIDE_TLS: [usize; 3] = [8_000, 10_000, 19_000];
+const QUICK_INSIDE_TLS: [usize; 1] = [500];
 
 /// Opened at once; fewer than any server's backlog.
 const BATCH: usize = 100;
@@ -76,18 +96,13 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> io::Result<()> {
     let stages: &[usize] = if options.quick { &QUICK_STAGES } else { &STAGES };
-    println!("{}\n", machine::processor());
-    heading(stages);
+    println!("{}", machine::processor());
     let mut broken = None;
-    let speak_frames = peers::all().filter(|peer| peer.speaks(Protocol::Frames) && !peer.spins);
-    let wanted = speak_frames.filter(|peer| {
-        if options.servers.is_empty() {
-            !options.quick || peer.quick
-        } else {
-            options.servers.iter().any(|name| name == peer.name)
+    let speak_frames = options.peers(Protocol::Frames).chain(options.also.iter().copied());
+    for (index, peer) in speak_frames.enumerate() {
+        if index == 0 {
+            heading(stages);
         }
-    });
-    for peer in wanted.chain(options.also.iter().copied()) {
         let Some(server) = server::start(peer, Protocol::Frames)? else {
             continue;
         };
@@ -103,6 +118,44 @@ fn run(options: &Options) -> io::Result<()> {
             }
         }
     }
+    broken.map_or(Ok(()), Err)?;
+    inside_tls(options)
+}
+
+/// The table of connections inside TLS, each of which has the state of a session.
+fn inside_tls(options: &Options) -> io::Result<()> {
+    let stages: &[usize] = if options.quick { &QUICK_INSIDE_TLS } else { &INSIDE_TLS };
+    let mut broken = None;
+    for (index, peer) in options.peers(Protocol::Tls).enumerate() {
+        if index == 0 {
+            let columns: String =
+                stages.iter().map(|count| format!(" bytes each at {count} |")).collect();
+            println!("\n| server, with TLS | empty, KiB |{columns}");
+            println!("|---|--:|{}", "--:|".repeat(stages.len()));
+        }
+        let Some(server) = server::start(peer, Protocol::Tls)? else {
+            continue;
+        };
+        let empty = held::warm(&server)?;
+        let mut row = format!("| {} | {} |", peer.name, empty / 1024);
+        for &count in stages {
+            match held::hold(&server, count) {
+                Ok(resident) => {
+                    let each = resident.saturating_sub(empty) / count as u64;
+                    row += &format!(" {each} |");
+                }
+                // That is a result, unless it is the daemon.
+                Err(error) => {
+                    eprintln!("{} with {count}: {error}", peer.name);
+                    row += " - |";
+                    if peer.name == "resound" {
+                        broken = Some(error);
+                    }
+                }
+            }
+        }
+        println!("{row}");
+    }
     broken.map_or(Ok(()), Err)
 }
 
@@ -116,7 +169,7 @@ fn heading(stages: &[usize]) {
         columns("accept µs at", stages),
         columns("frame µs beside", stages),
     );
-    println!("{heading}");
+    println!("\n{heading}");
     let count = heading.matches('|').count() - 2;
     println!("|---|{}", "--:|".repeat(count));
 }

@@ -143,10 +143,16 @@ impl Server {
         PathBuf::from(format!("/proc/{}", self.pid))
     }
 
-    /// Resident memory in bytes.
+    /// Resident memory in bytes, of its process and of all that descend from it.
     pub fn resident(&self) -> io::Result<u64> {
-        let rollup = fs::read_to_string(self.proc().join("smaps_rollup"))?;
-        Ok(field(&rollup, "Rss:") * 1024)
+        let (mut sum, mut processes) = (0, vec![self.id()]);
+        while let Some(id) = processes.pop() {
+            let rollup = fs::read_to_string(format!("/proc/{id}/smaps_rollup"))?;
+            sum += field(&rollup, "Rss:") * 1024;
+            let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
+            processes.extend(children.split_whitespace().filter_map(|id| id.parse::<u32>().ok()));
+        }
+        Ok(sum)
     }
 }
 
