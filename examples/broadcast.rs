@@ -93,7 +93,9 @@ impl Broadcast {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:30004".to_owned());
-    let mut reactor = Reactor::new(Config::default())?;
+    // As many as the limit of open files allows.
+    let config = Config { max_connections: u32::MAX as usize, ..Config::default() };
+    let mut reactor = Reactor::new(config)?;
     let address = reactor.listen(address.parse::<Endpoint>()?, Listeners)?;
     let handle = reactor.handle();
     let server = thread::spawn(move || reactor.run());
