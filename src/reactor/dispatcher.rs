@@ -339,22 +339,40 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
 
     /// Gives a connection its turn, and handles the outcome.
     fn turn(&mut self, token: Token, readiness: Readiness) {
-        self.visit(token, |connection, scratch, cx| connection.turn(readiness, scratch, cx));
+        // `visit` does the same, but a closure of this size is not inlined, which costs a frame some 25 instructions.
+        let (connection, scratch, mut cx) = self.lend(token);
+        let before = connection.progress();
+        let outcome = connection.turn(readiness, scratch, &mut cx);
+        self.conclude(token, before, outcome);
     }
 
     /// Calls `act` on a connection, and handles the outcome.
-    #[inline(always)]
     fn visit(
         &mut self,
         token: Token,
         act: impl FnOnce(&mut Connection<N::Stream>, &mut [u8], &mut Context<'_, P>) -> Outcome,
     ) {
+        let (connection, scratch, mut cx) = self.lend(token);
+        let before = connection.progress();
+        let outcome = act(connection, scratch, &mut cx);
+        self.conclude(token, before, outcome);
+    }
+
+    /// A connection, and what it uses in its turn.
+    #[inline(always)]
+    fn lend(&mut self, token: Token) -> (&mut Connection<N::Stream>, &mut [u8], Context<'_, P>) {
+        let connection = &mut self.connections[token.key()];
+        let Service { protocol, stats, .. } = &mut self.services[usize::from(connection.service)];
+        let cx = Context { token, protocol, counts: &stats.counts, shared: &mut self.shared };
+        (connection, &mut self.scratch, cx)
+    }
+
+    /// Handles the outcome of what a connection has done since `before`.
+    #[inline(always)]
+    fn conclude(&mut self, token: Token, before: Progress, outcome: Outcome) {
         let key = token.key();
         let connection = &mut self.connections[key];
-        let before = connection.progress();
-        let Service { protocol, stats, .. } = &mut self.services[usize::from(connection.service)];
-        let mut cx = Context { token, protocol, counts: &stats.counts, shared: &mut self.shared };
-        match act(connection, &mut self.scratch, &mut cx) {
+        match outcome {
             Outcome::Wait => {}
             Outcome::Again => connection.queue_in(&mut self.run_queue, token),
             Outcome::Connecting => return self.finish_connecting(token),
