@@ -10,6 +10,8 @@
 )]
 #![allow(dead_code, unreachable_pub, reason = "the modules are shared with other benchmarks")]
 
+#[path = "versus/beside.rs"]
+mod beside;
 #[path = "versus/cells.rs"]
 mod cells;
 #[path = "common/mod.rs"]

@@ -47,8 +47,15 @@ const TIMEOUT: &str = "10s";
 
 /// The command line of a load on `server`, with `arguments` of `resound bench`, separated by spaces.
 pub fn command(server: &Server, arguments: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_resound"));
+    command_under(&[], server, arguments)
+}
+
+/// The same, with the load run by another program, which is given as command and arguments.
+pub fn command_under(program: &[&str], server: &Server, arguments: &str) -> Command {
+    let mut words = program.iter().copied().chain([env!("CARGO_BIN_EXE_resound")]);
+    let mut command = Command::new(words.next().unwrap_or_default());
     command
+        .args(words)
         .args(["bench", &format!("{}://{}", server.protocol, server.address)])
         .args(arguments.split_whitespace())
         .args(server.protocol.flags().split_whitespace())
@@ -68,16 +75,22 @@ const WARM_UP: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(30);
 
 /// Loads `server` for `duration`. The report, read and as it was written.
-pub fn run(
-    server: &Server,
-    arguments: &str,
-    mut duration: Duration,
-) -> io::Result<(Report, Value)> {
-    loop {
+pub fn run(server: &Server, arguments: &str, duration: Duration) -> io::Result<(Report, Value)> {
+    until_frames(duration, |duration| {
         let times = format!("--warm-up {}ms -z {}ms", WARM_UP.as_millis(), duration.as_millis());
         let (report, json) = report(&command(server, &format!("{arguments} {times}")).output()?)?;
-        if report.frames > 0 {
-            return Ok((report, json));
+        Ok((report.frames > 0).then_some((report, json)))
+    })
+}
+
+/// Repeats a load of which no frame came back, each time longer.
+pub fn until_frames<T>(
+    mut duration: Duration,
+    mut load: impl FnMut(Duration) -> io::Result<Option<T>>,
+) -> io::Result<T> {
+    loop {
+        if let Some(result) = load(duration)? {
+            return Ok(result);
         }
         if duration > LONGEST {
             return Err(io::Error::other(format!("nothing came back in {duration:?}")));

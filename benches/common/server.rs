@@ -66,8 +66,13 @@ impl Server {
             Ok(address) => address,
             Err(error) => {
                 stop(peer, &mut child);
+                let said = fs::read_to_string(&log).unwrap_or_default();
+                let last = said.lines().last().unwrap_or_default();
                 let log = log.display();
-                return Err(io::Error::other(format!("{}: {error}; see {log}", peer.name)));
+                return Err(io::Error::other(format!(
+                    "{}: {error}: {last} (see {log})",
+                    peer.name
+                )));
             }
         };
         let pid = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);

@@ -21,11 +21,17 @@ pub enum Kind {
     Plain,
     /// It runs at half the rate that the yardstick reaches with it; latencies count from when a frame was due.
     HalfPeak,
+    /// It runs beside another load with these arguments. Latencies are its own, all else is the other's.
+    Beside(&'static str),
 }
 
 impl Cell {
     const fn new(name: &'static str, protocol: Protocol, load: &'static str) -> Self {
         Self { name, protocol, load, kind: Kind::Plain, quick: false }
+    }
+
+    const fn beside(self, other: &'static str) -> Self {
+        Self { kind: Kind::Beside(other), ..self }
     }
 
     const fn at_half_peak(self) -> Self {
@@ -39,27 +45,35 @@ impl Cell {
 
     /// For a heading.
     pub fn describe(&self) -> String {
-        let rate = match self.kind {
-            Kind::Plain => "",
-            Kind::HalfPeak => " --rate HALF",
-        };
         let flags = match self.protocol.flags() {
             "" => String::new(),
             flags => format!(" {flags}"),
         };
-        format!("`resound bench {}:// {}{flags}{rate}`", self.protocol, self.load)
+        let load = format!("`resound bench {}:// {}{flags}`", self.protocol, self.load);
+        match self.kind {
+            Kind::Plain => load,
+            Kind::HalfPeak => format!("{load} at `--rate` half of the yardstick's peak"),
+            Kind::Beside(other) => {
+                format!("latencies of {load} beside `{other}`, all else of the latter")
+            }
+        }
     }
 }
 
+/// One connection that sends little, whose answers heavy traffic on others must not delay.
+const PING: &str = "-c 1 --size 64 --rate 500";
+
 /// All of them, in the order of the tables.
-pub static ALL: [Cell; 29] = [
+pub static ALL: [Cell; 31] = [
     Cell::new("64B-50x1", Protocol::Frames, "-c 50 --depth 1 --size 64"),
     Cell::new("64B-1000x1", Protocol::Frames, "-c 1000 --depth 1 --size 64"),
     Cell::new("64B-50x64", Protocol::Frames, "-c 50 --depth 64 --size 64").quick(),
-    Cell::new("64KiB-10x4", Protocol::Frames, "-c 10 --depth 4 --size 64KiB").quick(),
+    Cell::new("64KiB-10x4", Protocol::Frames, "-c 10 --depth 4 --size 64KiB"),
     Cell::new("1MiB-10x1", Protocol::Frames, "-c 10 --depth 1 --size 1MiB"),
     Cell::new("churn", Protocol::Frames, "-c 50 --churn 1 --size 64").quick(),
     Cell::new("half-peak", Protocol::Frames, "-c 50 --size 64").at_half_peak(),
+    Cell::new("ping-1MiB", Protocol::Frames, PING).beside("-c 10 --depth 4 --size 1MiB"),
+    Cell::new("ping-8MiB", Protocol::Frames, PING).beside("-c 10 --depth 4 --size 8MiB"),
     Cell::new("raw-64B-50x1", Protocol::Raw, "-c 50 --depth 1 --size 64").quick(),
     Cell::new("lines-64B-50x1", Protocol::Lines, "-c 50 --depth 1 --size 64"),
     Cell::new("lines-64B-1000x1", Protocol::Lines, "-c 1000 --depth 1 --size 64"),

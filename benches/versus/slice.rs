@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::beside;
 use crate::cells::{Cell, Kind};
 use crate::common::bench::{self, Report};
 use crate::common::machine::{self, Place};
@@ -36,7 +37,7 @@ pub struct Amount {
 pub fn amount(cell: &Cell, yardstick: &Server, duration: Duration) -> io::Result<Amount> {
     let plain = Amount { duration, rate: None };
     match cell.kind {
-        Kind::Plain => Ok(plain),
+        Kind::Plain | Kind::Beside(_) => Ok(plain),
         Kind::HalfPeak => {
             let (report, _) = load(cell, yardstick, plain)?;
             Ok(Amount { rate: Some(report.frames_per_s / 2.0), ..plain })
@@ -72,7 +73,11 @@ fn load(cell: &Cell, server: &Server, amount: Amount) -> io::Result<(Report, Val
     }
     let rate = amount.rate.map_or_else(String::new, |rate| format!(" --rate {rate:.0}"));
     let arguments = format!("{}{rate}", cell.load);
-    let result = bench::run(server, &arguments, amount.duration).map_err(|error| {
+    let result = match cell.kind {
+        Kind::Plain | Kind::HalfPeak => bench::run(server, &arguments, amount.duration),
+        Kind::Beside(other) => beside::run(server, &arguments, other, amount.duration),
+    };
+    let result = result.map_err(|error| {
         io::Error::other(format!("{} in {}: {error}", server.peer.name, cell.name))
     });
     if server.peer.spins {

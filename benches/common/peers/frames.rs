@@ -1,6 +1,6 @@
 //! Servers of length-prefixed frames. Those that parse nothing echo any bytes.
 
-use super::{Peer, Protocol, Source, c, c_with};
+use super::{Library, Peer, Protocol, Source, c, c_with};
 
 const FRAMES: &[Protocol] = &[Protocol::Frames];
 const BYTES: &[Protocol] = &[Protocol::Frames, Protocol::Raw];
@@ -8,9 +8,18 @@ const BYTES: &[Protocol] = &[Protocol::Frames, Protocol::Raw];
 /// The echo that others pass on to.
 pub const BARE: Peer = Peer::new("bare-c", "C epoll, no parsing", BYTES, c("bare")).quick();
 
-pub static ALL: [Peer; 14] = [
+pub static ALL: [Peer; 16] = [
     BARE,
     Peer::new("framed-c", "C epoll, whole frames", FRAMES, c("framed")).quick(),
+    // The floor: without a wake-up, and without a process.
+    Peer::new(
+        "spin-c",
+        "C epoll with a timeout of 0, no parsing, never sleeps",
+        BYTES,
+        Source::C { file: "bare", flags: &["-DTIMEOUT=0"], needs: Library::Libc },
+    )
+    .spins(),
+    Peer::new("sockmap", "an echo inside the kernel: sockmap and BPF", BYTES, c("sockmap")),
     Peer::new("uring", "C io_uring, no parsing", BYTES, c_with("uring", "liburing.h", "uring")),
     Peer::new("libuv", "no parsing, tuned", BYTES, c_with("libuv", "uv.h", "uv")),
     Peer::new(
