@@ -316,8 +316,9 @@ fn a_websocket_message_of_which_frames_are_held_stays_until_it_is_whole() {
 
 #[test]
 fn it_is_replaced_again_and_again_under_load() {
-    for reactors in ["1", "2"] {
-        let mut running = Running::start(&["frames://127.0.0.1:0"], &["--reactors", reactors]);
+    let own_tables = ["--reactors", "2", "--descriptor-tables", "own"];
+    for arguments in [&["--reactors", "1"][..], &["--reactors", "2"], &own_tables] {
+        let mut running = Running::start(&["frames://127.0.0.1:0"], arguments);
         let load = Load::start(running.address(0), 40);
         for round in 0..5 {
             let report = running.replace();

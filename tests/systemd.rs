@@ -81,13 +81,17 @@ fn echoed(mut stream: impl Read + Write) {
 
 #[test]
 fn passed_sockets_are_served_by_name_and_by_number() {
-    for (listen, reactors) in
-        [("frames://fd:web", "1"), ("frames://fd:3", "1"), ("frames://fd:web", "3")]
-    {
+    for (listen, reactors, tables) in [
+        ("frames://fd:web", "1", "shared"),
+        ("frames://fd:3", "1", "shared"),
+        ("frames://fd:web", "3", "shared"),
+        ("frames://fd:web", "3", "own"),
+    ] {
         let socket = listener();
         let address = socket.local_addr().unwrap();
         // It is blocking, as systemd passes it.
-        let command = activated(copy(&socket), "web", &["-l", listen, "--reactors", reactors]);
+        let arguments = ["-l", listen, "--reactors", reactors, "--descriptor-tables", tables];
+        let command = activated(copy(&socket), "web", &arguments);
         let daemon = Daemon::spawn(command, 1);
         assert_eq!(daemon.listening, [format!("frames://{address}")]);
         for _ in 0..20 {

@@ -66,7 +66,8 @@ impl Query {
 pub(super) struct Listing {
     daemon: Arc<Daemon>,
     query: Query,
-    start: Instant,
+    /// When the last page came.
+    since: Instant,
     step: Step,
     /// Index of the loop, and what it has told.
     found: Vec<(usize, ConnectionInfo)>,
@@ -86,13 +87,14 @@ impl Listing {
     pub(super) fn start(daemon: &Arc<Daemon>, query: Query) -> Self {
         let step = Step::Summaries(Gather::start(&daemon.loops));
         let daemon = Arc::clone(daemon);
-        Self { daemon, query, start: Instant::now(), step, found: Vec::new(), total: 0 }
+        Self { daemon, query, since: Instant::now(), step, found: Vec::new(), total: 0 }
     }
 
     /// The response, once it is complete.
     pub(super) fn poll(&mut self) -> Option<HttpResponse> {
         match self.proceed() {
-            Ok(None) if self.start.elapsed() > AT_MOST => Some(unavailable(&format!(
+            // The list of many connections may take longer than that.
+            Ok(None) if self.since.elapsed() > AT_MOST => Some(unavailable(&format!(
                 "a loop did not list its connections within {AT_MOST:?}"
             ))),
             Ok(response) => response,
@@ -125,6 +127,7 @@ impl Listing {
                         *answer = Some(waiting);
                         return Ok(None);
                     };
+                    self.since = Instant::now();
                     let (of, names) = (*index, &summaries[*index].listeners);
                     (*index, *from) = page.next.map_or((of + 1, 0), |next| (of, next));
                     let asked = self.query.listener.as_deref();

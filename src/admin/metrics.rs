@@ -283,11 +283,11 @@ fn write(daemon: &Daemon, to: &mut Exposition) {
         "Always 1; the version is a label.",
         [(format!("version=\"{}\"", env!("CARGO_PKG_VERSION")), 1)],
     );
-    process(to);
+    process(daemon, to);
 }
 
 /// What Prometheus' client libraries tell of a process. What /proc does not tell is left out.
-fn process(to: &mut Exposition) {
+fn process(daemon: &Daemon, to: &mut Exposition) {
     // proc_pid_stat(5): the command in parentheses may have spaces in it; utime is field 14, starttime field 22.
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let behind_command = stat.rsplit(") ").next().unwrap_or_default();
@@ -316,11 +316,15 @@ fn process(to: &mut Exposition) {
         to.gauge("process_virtual_memory_bytes", "Virtual memory.", one(size));
         to.gauge("process_resident_memory_bytes", "Resident memory.", one(resident));
     }
-    if let Some(open) = descriptors::open() {
-        to.gauge("process_open_fds", "Open file descriptors.", one(open));
+    if let Some(open) = descriptors::open(&daemon.tables) {
+        to.gauge(
+            "process_open_fds",
+            "Open file descriptors, in the fullest table of the process.",
+            one(open),
+        );
     }
     if let Some(limit) = descriptors::limit() {
-        to.gauge("process_max_fds", "File descriptors that may be open.", one(limit));
+        to.gauge("process_max_fds", "File descriptors that may be open in a table.", one(limit));
     }
 }
 

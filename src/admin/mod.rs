@@ -19,6 +19,7 @@ mod timeline;
 
 use std::{
     io,
+    path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU8, Ordering::Relaxed},
@@ -194,6 +195,8 @@ pub(crate) struct Daemon {
     pub(crate) limits: Arc<Limits>,
     /// How many connections the limit of open files has room for.
     pub(crate) connection_room: usize,
+    /// The folders that list the descriptors of loops that have tables of their own.
+    pub(crate) tables: Vec<PathBuf>,
     pub(crate) start: Instant,
     pub(crate) lifecycle: Arc<Lifecycle>,
     pub(crate) log: LogControl,

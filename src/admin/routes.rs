@@ -286,6 +286,7 @@ mod tests {
             plans: NamedPlans::default(),
             limits: Arc::new(Limits::new(&Config::default())),
             connection_room: 10_000,
+            tables: Vec::new(),
             start: Instant::now(),
             lifecycle: Arc::new(Lifecycle::new(Signals::new().unwrap().waker())),
             log: LogControl { set_level: |_| {}, warnings: &NO_WARNINGS },

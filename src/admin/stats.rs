@@ -22,7 +22,7 @@ pub(super) fn response(daemon: &Daemon) -> HttpResponse {
         ("buffered_limit_bytes".to_owned(), daemon.limits.max_memory().into()),
         (
             "descriptors".to_owned(),
-            json!({ "open": descriptors::open(), "limit": descriptors::limit() }),
+            json!({ "open": descriptors::open(&daemon.tables), "limit": descriptors::limit() }),
         ),
         ("turn_duration_seconds".to_owned(), turns.as_ref().map(histogram).into()),
     ]);

@@ -11,7 +11,7 @@ use super::{Failure, bind_error, cannot};
 use crate::{
     admin::{Access, DESCRIPTORS, Port, Token},
     common::resolve,
-    handover::{Role, Successor, Target},
+    handover::{LoopHandle, Role, Successor, Target},
 };
 
 #[derive(Debug, clap::Args)]
@@ -122,7 +122,7 @@ impl AdminArgs {
             let port =
                 Port::reserve(bound).map_err(|error| cannot("set up the admin port", &error))?;
             let (index, is_copy, takes_connections) = (0, false, false);
-            let handle = port.handle();
+            let handle = LoopHandle::new(port.handle(), None);
             successor.place(Target { number, handle, index, is_copy, takes_connections });
             return Ok(Some((port, Access { token })));
         }

@@ -28,18 +28,19 @@ pub(crate) fn count_open() -> u64 {
     fs::read_dir("/proc/self/fd").map_or(USUALLY_OPEN, |listing| listing.count() as u64 - 1)
 }
 
-/// How many connections to hold at most, in all reactors together: what was asked for, or else what `limit` descriptors
-/// leave room for beside `own`.
-pub(crate) fn max_connections(asked: Option<u64>, limit: u64, own: u64) -> usize {
-    let room = limit.saturating_sub(own).max(1);
+/// How many connections to hold at most, in all reactors together: what was asked for, or else what `limit` descriptors in
+/// each of `tables` leave room for beside `own`.
+pub(crate) fn max_connections(asked: Option<u64>, limit: u64, own: u64, tables: usize) -> usize {
+    let room = limit.saturating_sub(own).max(1).saturating_mul(tables as u64);
     let connections = match asked {
         None => room,
         Some(asked) => {
             if asked > room {
                 warn!(
-                    "--max-connections {asked} is more than the limit of {limit} open files has room for: \
+                    "--max-connections {asked} is more than the limit of {} has room for: \
                      accepting will pause at about {room}. Raise the limit (ulimit -n, or LimitNOFILE= in a \
-                     systemd unit), or lower --max-connections"
+                     systemd unit), or lower --max-connections",
+                    open_files(limit, tables)
                 );
             }
             asked
@@ -48,6 +49,14 @@ pub(crate) fn max_connections(asked: Option<u64>, limit: u64, own: u64) -> usize
     // A connection's name holds its slab key in 32 bits.
     let most = u64::from(u32::MAX);
     usize::try_from(connections.min(most)).unwrap_or(usize::MAX)
+}
+
+/// The limit, in words.
+pub(crate) fn open_files(limit: u64, tables: usize) -> String {
+    match tables {
+        1 => format!("{limit} open files"),
+        tables => format!("{limit} open files in each of {tables} tables"),
+    }
 }
 
 #[cfg(test)]
@@ -66,8 +75,10 @@ mod tests {
             (Some(100), 20, 15, 100),
             (Some(u64::MAX), 20, 15, u32::MAX as usize),
         ] {
-            assert_eq!(max_connections(asked, limit, own), expected);
+            assert_eq!(max_connections(asked, limit, own, 1), expected);
         }
+        assert_eq!(max_connections(None, 20_000, 20, 3), 59_940);
+        assert_eq!(max_connections(None, u64::MAX, 20, 3), u32::MAX as usize);
     }
 
     #[test]

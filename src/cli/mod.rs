@@ -16,6 +16,7 @@ mod format;
 mod journal;
 mod lesson;
 mod log;
+mod new_loop;
 mod output;
 mod packaging;
 mod prompt;

@@ -1,5 +1,6 @@
 //! `--reactors`: one or several event loops, each with its own listeners. They share the limits, and the counters that
-//! the main thread reads.
+//! the main thread reads. With `--descriptor-tables own`, each also has a table of descriptors of its own, where all that it
+//! opens is opened.
 
 use std::{io, net::UdpSocket, os::fd::OwnedFd, sync::Arc, thread, time::Duration};
 
@@ -10,18 +11,19 @@ use resound::{
 
 use super::{
     Failure, cannot,
-    supervisor::{Loop, Supervisor},
+    new_loop::{Loop, NewLoop},
+    supervisor::Supervisor,
     systemd::notify::Notifier,
 };
 use crate::{
-    common::{protocols::Service, signals::Signals},
-    handover::{Claimed, Offered, Role, Successor, Target},
+    common::{protocols::Service, signals::Signals, table_thread::Table},
+    handover::{Claimed, LoopHandle, Offered, Role, Successor, Target},
     timeline::recording::Recording,
 };
 
 /// The event loops of one daemon; at least one.
 pub(crate) struct Reactors {
-    loops: Vec<Loop>,
+    loops: Vec<NewLoop>,
     limits: Arc<Limits>,
     /// The sockets that they serve, or will.
     offered: Vec<Offered>,
@@ -39,14 +41,26 @@ pub(crate) fn count(text: &str) -> Result<usize, String> {
 }
 
 impl Reactors {
-    /// Sets up `count` event loops, which share the limits of `config`.
-    pub(crate) fn new(config: &Config, count: usize) -> Result<Self, Failure> {
+    /// Sets up `count` event loops, which share the limits of `config`; each with a table of descriptors of its own, if so.
+    pub(crate) fn new(config: &Config, count: usize, own_tables: bool) -> Result<Self, Failure> {
         let config = Config { share_ports: count > 1, ..config.clone() };
         let limits = Arc::new(Limits::new(&config));
-        let loops = (0..count)
+        let failed = |error: io::Error| cannot("set up the event loop", &error);
+        // All of them before the first table, which begins as a copy: any thread may wake any loop, and their wakers must
+        // have the same number in all tables.
+        let loops: Vec<Loop> = (0..count)
             .map(|_| Reactor::sharing(config.clone(), Arc::clone(&limits)))
             .collect::<io::Result<_>>()
-            .map_err(|error| cannot("set up the event loop", &error))?;
+            .map_err(failed)?;
+        let place = |(index, one)| match own_tables {
+            false => Ok(NewLoop::Sharing(one)),
+            true => {
+                let table = Table::start(format!("table-{index}"))?;
+                Ok(NewLoop::Apart(table.foreign(one)))
+            }
+        };
+        let loops =
+            loops.into_iter().enumerate().map(place).collect::<io::Result<_>>().map_err(failed)?;
         Ok(Self { loops, limits, offered: Vec::new(), groups: 0 })
     }
 
@@ -56,10 +70,13 @@ impl Reactors {
     }
 
     /// Records what each loop does.
-    pub(crate) fn record(&mut self, recording: &Recording) {
+    pub(crate) fn record(&mut self, recording: &Recording) -> Result<(), Failure> {
         for (one, recorder) in self.loops.iter_mut().zip(recording.recorders()) {
-            one.record(Arc::clone(recorder));
+            let recorder = Arc::clone(recorder);
+            one.with(move |one| one.record(recorder))
+                .map_err(|error| cannot("record what the loops do", &error))?;
         }
+        Ok(())
     }
 
     /// How many loops there are.
@@ -85,7 +102,8 @@ impl Reactors {
                 _ => {}
             }
             let role = role(&service);
-            bound = self::listen(&mut self.loops[index], &bound, service)?;
+            let at = bound.clone();
+            bound = self.loops[index].with(move |one| self::listen(one, &at, service))??;
             self.note(listen, role, &bound, index);
         }
         Ok(bound)
@@ -104,15 +122,12 @@ impl Reactors {
     ) -> io::Result<Endpoint> {
         self.groups += 1;
         let mut bound = None;
+        // It has the same number in all tables, which began as copies of the one that it was passed in.
+        let socket = Arc::new(socket);
         for (index, service) in services.into_iter().enumerate() {
-            let copy = socket.try_clone()?;
-            let (role, reactor) = (role(&service), &mut self.loops[index]);
-            let endpoint = match service {
-                Service::Datagrams(config) => Endpoint::Tcp(reactor.adopt_udp(copy, &config)?),
-                Service::Connections(protocol) => {
-                    reactor.adopt(Listener::inherit(copy)?, protocol)?
-                }
-            };
+            let (role, socket) = (role(&service), Arc::clone(&socket));
+            let adopt = move |one: &mut Loop| adopt(one, &socket, service);
+            let endpoint = self.loops[index].with(adopt)??;
             self.note(listen, role, &endpoint, index);
             if role == Role::Datagrams || matches!(endpoint, Endpoint::Unix(_)) {
                 return Ok(endpoint);
@@ -144,18 +159,23 @@ impl Reactors {
         for (place, (number, offered)) in sockets.iter().cycle().take(count).enumerate() {
             let reactor = place % self.loops.len();
             let one = &mut self.loops[reactor];
-            let index = match (service()?, &endpoint) {
-                (Service::Connections(protocol), _) => {
-                    one.reserve(&endpoint, protocol).map_err(|error| error.to_string())?
-                }
-                (Service::Datagrams(config), Endpoint::Tcp(address)) => {
-                    one.reserve_udp(*address, &config)
-                }
-                (Service::Datagrams(_), Endpoint::Unix(_)) => {
-                    return Err("not a UDP socket".to_owned());
-                }
-            };
-            let (number, handle, is_copy) = (*number, one.handle(), place >= sockets.len());
+            let (service, at) = (service()?, endpoint.clone());
+            let reserved = one.with(move |one| {
+                let index = match (service, &at) {
+                    (Service::Connections(protocol), _) => one.reserve(&at, protocol)?,
+                    (Service::Datagrams(config), Endpoint::Tcp(address)) => {
+                        one.reserve_udp(*address, &config)
+                    }
+                    (Service::Datagrams(_), Endpoint::Unix(_)) => {
+                        return Err(io::Error::other("not a UDP socket"));
+                    }
+                };
+                Ok((index, one.handle()))
+            });
+            let (index, handle) =
+                reserved.and_then(|reserved| reserved).map_err(|error| error.to_string())?;
+            let handle = LoopHandle::new(handle, one.table());
+            let (number, is_copy) = (*number, place >= sockets.len());
             let takes_connections =
                 !is_copy && offered.role == Role::Connections && offered.terms == terms(listen);
             successor.place(Target { number, handle, index, is_copy, takes_connections });
@@ -206,6 +226,15 @@ fn terms(listen: &Listen) -> String {
     let keys = listen.keys.iter().map(|(key, value)| format!(",{key}={value}"));
     let tls = if listen.tls { "+tls" } else { "" };
     format!("{}{tls}{}", listen.protocol, keys.collect::<String>())
+}
+
+/// Lets a loop serve a copy of `socket`; returns where it is bound.
+fn adopt(reactor: &mut Loop, socket: &OwnedFd, service: Service) -> io::Result<Endpoint> {
+    let copy = socket.try_clone()?;
+    match service {
+        Service::Datagrams(config) => Ok(Endpoint::Tcp(reactor.adopt_udp(copy, &config)?)),
+        Service::Connections(protocol) => reactor.adopt(Listener::inherit(copy)?, protocol),
+    }
 }
 
 fn listen(reactor: &mut Loop, endpoint: &Endpoint, service: Service) -> io::Result<Endpoint> {

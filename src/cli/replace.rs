@@ -18,13 +18,13 @@ use std::{
 };
 
 use log::{debug, info, warn};
-use resound::{Endpoint, Handle, Listener, ListeningSocket, ReleasedListener, ReleasedSocket};
+use resound::{Endpoint, Listener, ListeningSocket, ReleasedListener, ReleasedSocket};
 use rustix::{net::sockopt::socket_peercred, process::geteuid};
 
 use super::{Failure, bind_error, systemd::notify::Notifier};
 use crate::{
     common::units::Time,
-    handover::{Channel, Offered, Predecessor, Report, Role, Successor},
+    handover::{Channel, LoopHandle, Offered, Predecessor, Report, Role, Successor},
 };
 
 /// Tells a process that its standard input is the hand-over of the process that started it.
@@ -271,7 +271,7 @@ pub(crate) struct Replacer {
     port: Option<HandoverPort>,
     /// What the daemon serves, and its loops, the admin port's behind the others.
     offered: Vec<Offered>,
-    loops: Vec<Handle>,
+    loops: Vec<LoopHandle>,
     at_most: Duration,
     state: State,
 }
@@ -288,7 +288,7 @@ impl Replacer {
         program: Program,
         port: Option<HandoverPort>,
         offered: Vec<Offered>,
-        loops: Vec<Handle>,
+        loops: Vec<LoopHandle>,
         at_most: Duration,
     ) -> Self {
         Self { program, port, offered, loops, at_most, state: State::Serving }

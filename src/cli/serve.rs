@@ -39,7 +39,7 @@ use super::{
 use crate::{
     admin::{Daemon, Faulty},
     common::{
-        protocols, resolve,
+        descriptor_table, protocols, resolve,
         signals::Signals,
         tls::{self, Acceptor},
         units::{Size, Time, TimeLimit},
@@ -87,6 +87,12 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "RESOUND_REACTORS", hide_env_values = true, value_name = "N")]
     #[arg(default_value = "1", value_parser = reactors::count)]
     reactors: usize,
+
+    /// Whether all --reactors share one table of descriptors, or each has its own: then each may open as many files as the
+    /// limit says
+    #[arg(long, env = "RESOUND_DESCRIPTOR_TABLES", hide_env_values = true, value_name = "WHICH")]
+    #[arg(value_enum, default_value_t = DescriptorTables::Shared)]
+    descriptor_tables: DescriptorTables,
 
     /// Before a loop sleeps, look for events for this long without blocking: lower latency for more CPU time (50us; off for
     /// none)
@@ -147,6 +153,14 @@ struct LimitArgs {
     #[arg(long, env = "RESOUND_MAX_MEMORY", hide_env_values = true, value_name = "SIZE")]
     #[arg(default_value_t = Size(Config::default().max_memory as u64))]
     max_memory: Size,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum DescriptorTables {
+    /// One table: the limit of open files holds for all reactors together
+    Shared,
+    /// One for each reactor, where the system allows it (unshare(2)); only with --reactors above 1
+    Own,
 }
 
 /// [`Overload`] as a word.
@@ -240,10 +254,11 @@ impl ServeArgs {
             Program::of_this_process().map_err(|error| cannot("find this program", &error))?;
         let output = Output::start("stdout", Format::Text, io::stdout())?;
         let listeners: Vec<&Listen> = self.listen.iter().flat_map(|some| &some.0).collect();
-        let config = self.config(&listeners);
-        let mut reactors = Reactors::new(&config, self.reactors)?;
+        let tables = self.tables();
+        let config = self.config(&listeners, tables);
+        let mut reactors = Reactors::new(&config, self.reactors, tables > 1)?;
         let recording = self.record.recording(reactors.count());
-        recording.iter().for_each(|recording| reactors.record(recording));
+        recording.iter().try_for_each(|recording| reactors.record(recording))?;
         let record = match &recording {
             Some(recording) => self.record.file(recording)?,
             None => None,
@@ -315,9 +330,10 @@ impl ServeArgs {
             let bound = port.endpoint().to_string();
             offered.push(Offered::alone(Role::Admin, asked, bound, reactors_count));
             let (loops, lifecycle, start) = supervisor.observed();
-            let own = descriptors::count_open() + self.admin.descriptors();
+            let of_admin = if tables > 1 { 0 } else { self.admin.descriptors() };
+            let own = descriptors::count_open() + of_admin;
             let connection_room =
-                descriptors::max_connections(None, descriptors::raise_limit(), own);
+                descriptors::max_connections(None, descriptors::raise_limit(), own, tables);
             let daemon = Daemon {
                 loops,
                 listeners: shown,
@@ -326,6 +342,7 @@ impl ServeArgs {
                 plans: fault_files.plans.clone(),
                 limits,
                 connection_room,
+                tables: supervisor.tables(),
                 start,
                 lifecycle,
                 log: log::CONTROL,
@@ -366,14 +383,34 @@ impl ServeArgs {
         outcome.and(journal).and(saved).map(|()| ExitCode::SUCCESS)
     }
 
-    fn config(&self, listeners: &[&Listen]) -> Config {
+    /// How many tables of descriptors the loops have together.
+    fn tables(&self) -> usize {
+        if self.descriptor_tables == DescriptorTables::Shared || self.reactors == 1 {
+            return 1;
+        }
+        match descriptor_table::can_be_own() {
+            Ok(()) => self.reactors,
+            Err(error) => {
+                warn!("the reactors share one table of descriptors: unshare(2): {error}");
+                1
+            }
+        }
+    }
+
+    fn config(&self, listeners: &[&Listen], tables: usize) -> Config {
         let Self { limits, timeouts, .. } = self;
         let limit = descriptors::raise_limit();
         let of_each = Config::OWN_DESCRIPTORS + listeners.len() as u64;
-        let own =
-            descriptors::count_open() + self.reactors as u64 * of_each + self.admin.descriptors();
+        // A table that is a loop's own has none of the admin port.
+        let of_admin = if tables > 1 { 0 } else { self.admin.descriptors() };
+        let own = descriptors::count_open() + self.reactors as u64 * of_each + of_admin;
         let config = Config {
-            max_connections: descriptors::max_connections(limits.max_connections, limit, own),
+            max_connections: descriptors::max_connections(
+                limits.max_connections,
+                limit,
+                own,
+                tables,
+            ),
             backlog: self.backlog,
             max_connections_per_ip: limits.max_connections_per_ip,
             overload: limits.overload.into(),
@@ -390,8 +427,9 @@ impl ServeArgs {
             ..Config::default()
         };
         info!(
-            "at most {} ({limit} open files), {} buffered",
+            "at most {} ({}), {} buffered",
             connections(config.max_connections),
+            descriptors::open_files(limit, tables),
             limits.max_memory
         );
         for listen in listeners {

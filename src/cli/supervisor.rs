@@ -6,6 +6,7 @@ use std::{
     io,
     os::unix::net::UnixStream,
     panic::{self, AssertUnwindSafe},
+    path::PathBuf,
     sync::{Arc, mpsc},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -13,15 +14,13 @@ use std::{
 
 use log::{error, info, warn};
 use resound::{
-    Counts, Handle, Reactor,
-    protocol::{
-        Protocol,
-        fault::{Faults, KINDS},
-    },
+    Counts, Handle,
+    protocol::fault::{Faults, KINDS},
 };
 
 use super::{
     Failure, cannot,
+    new_loop::{Loop, NewLoop},
     record::RecordFile,
     replace::{Replacement, Replacer},
     systemd::{
@@ -31,20 +30,20 @@ use super::{
 };
 use crate::{
     admin::{Access, Daemon, Lifecycle, Observed, Port, Stage},
-    common::{signals::Signals, units::Time},
+    common::{signals::Signals, table_thread::Table, units::Time},
+    handover::LoopHandle,
 };
 
 /// How long the main thread waits for the admin port to answer who asked for a replacement.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
-
-/// One event loop.
-pub(crate) type Loop = Reactor<Box<dyn Protocol + Send>>;
 
 /// Event loops, each in its own thread.
 #[derive(Debug)]
 pub(crate) struct Supervisor {
     signals: Signals,
     loops: Vec<Observed>,
+    /// The table of descriptors of each loop, if that is not this thread's.
+    tables: Vec<Option<Arc<Table>>>,
     admin: Option<(Handle, JoinHandle<()>)>,
     start: Instant,
     notifier: Notifier,
@@ -88,19 +87,21 @@ impl Supervisor {
     ///
     /// If a thread cannot be started. Then no loop runs any more.
     pub(crate) fn start(
-        loops: Vec<Loop>,
+        mut loops: Vec<NewLoop>,
         signals: Signals,
         notifier: Notifier,
         drain_delay: Duration,
     ) -> Result<Self, Failure> {
         let (end, ended) = mpsc::channel();
+        let observe = |one: &mut NewLoop| {
+            one.with(|one| Observed { handle: one.handle(), stats: one.stats() })
+        };
+        let observed = loops.iter_mut().map(observe).collect::<io::Result<_>>();
         let mut supervisor = Self {
             lifecycle: Arc::new(Lifecycle::new(signals.waker())),
             signals,
-            loops: loops
-                .iter()
-                .map(|one| Observed { handle: one.handle(), stats: one.stats() })
-                .collect(),
+            loops: observed.map_err(|error| cannot("set up the event loop", &error))?,
+            tables: loops.iter().map(NewLoop::table).collect(),
             admin: None,
             start: Instant::now(),
             notifier,
@@ -117,13 +118,13 @@ impl Supervisor {
         };
         for (index, one) in loops.into_iter().enumerate() {
             let (end, waker) = (supervisor.end.clone(), supervisor.signals.waker());
-            let run = move || {
+            let run = move |one| {
                 // It fails when the supervisor is gone, and the process with it.
                 let _ = end.send(Ended::Loop(index, run(index, one)));
                 waker.wake();
             };
-            match thread::Builder::new().name(format!("reactor-{index}")).spawn(run) {
-                Ok(_) => supervisor.running += 1,
+            match one.start(format!("reactor-{index}"), run) {
+                Ok(()) => supervisor.running += 1,
                 Err(error) => {
                     let what = format!("the thread of reactor {index}");
                     supervisor.fail(Failure::no_thread(&what, &error));
@@ -157,9 +158,18 @@ impl Supervisor {
     }
 
     /// The loops, and behind them the admin port's.
-    pub(crate) fn handles(&self) -> Vec<Handle> {
-        let admin = self.admin.iter().map(|(handle, _)| handle.clone());
-        self.loops.iter().map(|one| one.handle.clone()).chain(admin).collect()
+    pub(crate) fn handles(&self) -> Vec<LoopHandle> {
+        let admin = self.admin.iter().map(|(handle, _)| LoopHandle::new(handle.clone(), None));
+        let loops = self.loops.iter().zip(&self.tables);
+        loops
+            .map(|(one, table)| LoopHandle::new(one.handle.clone(), table.clone()))
+            .chain(admin)
+            .collect()
+    }
+
+    /// The folders that list the descriptors of tables that are not this thread's.
+    pub(crate) fn tables(&self) -> Vec<PathBuf> {
+        self.tables.iter().flatten().map(|table| table.folder().to_owned()).collect()
     }
 
     /// Writes `file` when a signal asks for a report.
@@ -412,7 +422,7 @@ mod tests {
 
     use resound::{
         Config, Token,
-        protocol::{Frames, Output, Received},
+        protocol::{Frames, Output, Protocol, Received},
     };
 
     use super::*;
@@ -437,6 +447,7 @@ mod tests {
 
     fn start(loops: Vec<Loop>) -> Supervisor {
         let (signals, notifier) = (Signals::new().unwrap(), Notifier::default());
+        let loops = loops.into_iter().map(NewLoop::Sharing).collect();
         Supervisor::start(loops, signals, notifier, Duration::ZERO).unwrap()
     }
 

@@ -8,8 +8,7 @@
 //! ```
 
 use std::{
-    io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write},
-    mem::MaybeUninit,
+    io::{self, ErrorKind, Read, Write},
     os::{
         fd::{BorrowedFd, OwnedFd},
         unix::net::UnixStream,
@@ -17,22 +16,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::{
-    io::Errno,
-    net::{
-        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-        SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
-    },
-};
-
 use super::message::Message;
+use crate::common::passing;
 
 const MAGIC: &[u8; 8] = b"resound\n";
 
 const HEAD: usize = 24;
-
-/// Descriptors in one message at most: `SCM_MAX_FD` (unix(7)).
-pub(super) const MOST_DESCRIPTORS: usize = 253;
 
 /// The longest JSON of a message in bytes: far more than what describes as many connections as a message has
 /// descriptors.
@@ -83,15 +72,9 @@ impl Channel {
     }
 
     fn send_head(&mut self, head: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
-        let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors))
-        {
-            return Err(io::Error::other("more descriptors than one message has room for"));
-        }
         let sent = loop {
-            match sendmsg(&self.0, &[IoSlice::new(head)], &mut ancillary, SendFlags::NOSIGNAL) {
-                Err(Errno::INTR) => {}
+            match passing::send(&self.0, head, descriptors) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 sent => break sent?,
             }
         };
@@ -143,23 +126,16 @@ impl Channel {
         descriptors: &mut Vec<OwnedFd>,
         until: Instant,
     ) -> io::Result<usize> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
-        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-        let received = loop {
+        loop {
             self.limit_reading(until)?;
-            let mut into = [IoSliceMut::new(&mut *head)];
-            match recvmsg(&self.0, &mut into, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return Err(ErrorKind::TimedOut.into()),
-                received => break received?,
-            }
-        };
-        for message in ancillary.drain() {
-            if let RecvAncillaryMessage::ScmRights(rights) = message {
-                descriptors.extend(rights);
+            match passing::receive(&self.0, head, descriptors) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return Err(ErrorKind::TimedOut.into());
+                }
+                received => return received,
             }
         }
-        Ok(received.bytes)
     }
 
     /// Memory grows with what comes, not with what was announced.
@@ -210,7 +186,7 @@ mod tests {
         let bytes: Vec<u8> = (0..3_000_000_u32).map(|number| number.to_le_bytes()[0]).collect();
         thread::scope(|scope| {
             scope.spawn(|| {
-                let many = [file.as_fd(); MOST_DESCRIPTORS];
+                let many = [file.as_fd(); passing::MOST];
                 one.send(&Message::Yours, &[], &[], PATIENCE).unwrap();
                 one.send(&Message::Received { refused: vec![7] }, &bytes, &many, PATIENCE).unwrap();
                 one.send(&Message::Yours, b"x", &[file.as_fd()], PATIENCE).unwrap();
@@ -221,7 +197,7 @@ mod tests {
             let second = other.receive(PATIENCE).unwrap();
             assert!(matches!(second.message, Message::Received { refused } if refused == [7]));
             assert_eq!(second.bytes, bytes);
-            assert_eq!(second.descriptors.len(), MOST_DESCRIPTORS);
+            assert_eq!(second.descriptors.len(), passing::MOST);
             let third = other.receive(PATIENCE).unwrap();
             assert_eq!((&third.bytes[..], third.descriptors.len()), (&b"x"[..], 1));
         });

@@ -27,6 +27,7 @@
 //! the old one accepts again, and no connection in a backlog is lost.
 
 mod channel;
+mod loop_handle;
 mod message;
 mod predecessor;
 mod record;
@@ -34,6 +35,7 @@ mod successor;
 
 pub(crate) use self::{
     channel::Channel,
+    loop_handle::LoopHandle,
     message::{Offered, Role},
     predecessor::{Predecessor, Report},
     successor::{Claimed, Successor, Target},

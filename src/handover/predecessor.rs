@@ -10,16 +10,17 @@ use std::{
 
 use log::{debug, error, warn};
 use resound::{
-    Answer, ControlError, Handle, Listener, ReleasedConnection, ReleasedListener, ReleasedSocket,
+    ControlError, Listener, ReleasedConnection, ReleasedListener, ReleasedSocket,
     plural::connections,
 };
 
 use super::{
-    Channel, Offered, Role, VERSION,
-    channel::{MOST_DESCRIPTORS, Parcel},
+    Channel, LoopHandle, Offered, Role, VERSION,
+    channel::Parcel,
     message::Message,
     record::{ConnectionRecord, ListenerRecord},
 };
+use crate::common::passing;
 
 /// How long a loop may take to answer before the hand-over begins. Once it has begun, it waits for a loop that is busy.
 const AT_MOST: Duration = Duration::from_secs(5);
@@ -31,7 +32,7 @@ const LOOK: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct Predecessor {
     /// The loops, and behind them the admin port's.
-    pub(crate) loops: Vec<Handle>,
+    pub(crate) loops: Vec<LoopHandle>,
     pub(crate) offered: Vec<Offered>,
     /// The socket of `--handover`, whose descriptor is a copy.
     pub(crate) own: Option<ReleasedListener>,
@@ -129,7 +130,7 @@ impl Predecessor {
         let is_serving = |reactor: &usize| admin.is_none_or(|admin| admin.reactor != *reactor);
         let loops = self.loops.iter().enumerate().filter(|(reactor, _)| is_serving(reactor));
         let open = loops.map(|(_, handle)| {
-            match handle.summary().and_then(|answer| answer.wait(AT_MOST)) {
+            match handle.control().summary().and_then(|answer| answer.wait(AT_MOST)) {
                 Ok(summary) => summary.open,
                 Err(ControlError::Ended) => 0,
                 // It is busy.
@@ -142,7 +143,7 @@ impl Predecessor {
     /// A loop that is stuck could neither release its connections nor take them back.
     fn check_loops(&self) -> Result<(), String> {
         for (index, handle) in self.loops.iter().enumerate() {
-            match handle.summary().and_then(|answer| answer.wait(AT_MOST)) {
+            match handle.control().summary().and_then(|answer| answer.wait(AT_MOST)) {
                 Ok(summary) if summary.is_draining => {
                     return Err("this daemon is stopping".to_owned());
                 }
@@ -185,7 +186,7 @@ impl Predecessor {
     fn release_listeners(&mut self) -> Result<Vec<(usize, ReleasedListener)>, String> {
         let mut listeners = Vec::new();
         for (reactor, handle) in self.loops.iter().enumerate() {
-            match answer(|| handle.release_listeners()) {
+            match handle.release_listeners() {
                 Ok(released) => {
                     let known = released.into_iter().map(|one| (self.number(reactor, &one), one));
                     listeners.extend(known);
@@ -221,9 +222,7 @@ impl Predecessor {
                 continue;
             }
             let handle = &self.loops[offered.reactor];
-            let taken =
-                handle.adopt_listener(listener).and_then(|answer| answer.wait(Duration::MAX));
-            if let Err(error) = taken.map_err(io::Error::other).and_then(|taken| taken) {
+            if let Err(error) = handle.adopt_listener(listener, Duration::MAX) {
                 error!("{} is closed: it could not be taken back: {error}", offered.bound);
             }
         }
@@ -254,7 +253,7 @@ impl Predecessor {
         let taken: Vec<_> = listeners.iter().filter(|(number, _)| takes.contains(number)).collect();
         let mut left = &taken[..];
         loop {
-            let (chunk, rest) = left.split_at(left.len().min(MOST_DESCRIPTORS));
+            let (chunk, rest) = left.split_at(left.len().min(passing::MOST));
             left = rest;
             let mut bytes = Vec::new();
             let (listeners, descriptors): (Vec<_>, Vec<_>) = chunk
@@ -289,7 +288,8 @@ impl Predecessor {
             let mut from = Some(0);
             while let Some(slot) = from {
                 let start = Instant::now();
-                let page = answer(|| handle.release_connections(slot, indices.clone()))
+                let page = handle
+                    .release_connections(slot, &indices)
                     .map_err(|error| format!("reactor {reactor}: {error}"))?;
                 from = page.next;
                 if page.connections.is_empty() {
@@ -307,7 +307,7 @@ impl Predecessor {
     fn pass_page(
         &self,
         channel: &mut Channel,
-        handle: &Handle,
+        handle: &LoopHandle,
         numbers: &[(usize, usize)],
         mut connections: Vec<ReleasedConnection>,
     ) -> Result<usize, String> {
@@ -327,9 +327,7 @@ impl Predecessor {
         if given.is_err() {
             back.append(&mut connections);
         }
-        if !back.is_empty()
-            && let Err(error) = handle.adopt_connections(back)
-        {
+        if let Err(error) = give_back(handle, &mut back) {
             error!("connections are closed: they could not be taken back: {error}");
         }
         given?;
@@ -411,13 +409,14 @@ fn close(listeners: Vec<(usize, ReleasedListener)>, takes: &[usize]) {
     }
 }
 
-/// The answer of a loop, for as long as it takes: what it releases is lost with an answer that nobody waits for.
-fn answer<T>(mut ask: impl FnMut() -> Result<Answer<T>, ControlError>) -> Result<T, ControlError> {
-    loop {
-        match ask() {
-            Err(ControlError::QueueFull) => thread::sleep(Duration::from_millis(1)),
-            asked => return asked?.wait(Duration::MAX),
-        }
+/// Gives connections back to the loop that has released them.
+fn give_back(handle: &LoopHandle, connections: &mut Vec<ReleasedConnection>) -> io::Result<()> {
+    if !connections.is_empty() {
+        handle.adopt(handle.hold(connections)?, Duration::MAX)?;
+    }
+    match connections.is_empty() {
+        true => Ok(()),
+        false => Err(io::Error::other("no descriptor is left in the table of their loop")),
     }
 }
 

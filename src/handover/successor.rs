@@ -8,10 +8,10 @@ use std::{
 };
 
 use log::{debug, warn};
-use resound::{Handle, ListeningSocket, ReleasedConnection, ReleasedSocket};
+use resound::{ListeningSocket, ReleasedConnection, ReleasedSocket};
 
 use super::{
-    Channel, Offered, Role, VERSION,
+    Channel, LoopHandle, Offered, Role, VERSION,
     channel::Parcel,
     message::Message,
     record::{ConnectionRecord, ListenerRecord},
@@ -40,7 +40,7 @@ pub(crate) struct Target {
     /// The index in the offer.
     pub(crate) number: usize,
     /// The loop, and the place in it.
-    pub(crate) handle: Handle,
+    pub(crate) handle: LoopHandle,
     pub(crate) index: usize,
     /// Whether it gets a copy: its loop has no socket of its own.
     pub(crate) is_copy: bool,
@@ -196,11 +196,7 @@ impl Successor {
             let is_datagrams = offered.role == Role::Datagrams;
             let listener =
                 record.listener(is_datagrams, copy, target.index, bytes).ok_or_else(nonsense)?;
-            let adopted = target.handle.adopt_listener(listener);
-            adopted
-                .and_then(|answer| answer.wait(AT_MOST))
-                .map_err(|error| cannot(&error))?
-                .map_err(|error| cannot(&error))?;
+            target.handle.adopt_listener(listener, AT_MOST).map_err(|error| cannot(&error))?;
         }
         Ok(())
     }
@@ -212,43 +208,61 @@ impl Successor {
         mut bytes: &[u8],
         descriptors: Vec<OwnedFd>,
     ) -> Result<(), String> {
-        let count = descriptors.len();
-        let refused: Vec<usize> = (count..records.len()).collect();
-        let mut by_target: Vec<Vec<ReleasedConnection>> =
-            self.targets.iter().map(|_| Vec::new()).collect();
-        for (record, socket) in records.into_iter().zip(descriptors) {
+        let all = records.len();
+        let mut refused: Vec<usize> = (descriptors.len()..all).collect();
+        // Each with its index in the message.
+        let mut by_target: Vec<(Vec<usize>, Vec<ReleasedConnection>)> =
+            self.targets.iter().map(|_| Default::default()).collect();
+        for (number, (record, socket)) in records.into_iter().zip(descriptors).enumerate() {
             let is_it =
                 |target: &Target| target.number == record.listener && target.takes_connections;
             let target = self.targets.iter().position(is_it).ok_or_else(nonsense)?;
             let index = self.targets[target].index;
             let connection = record.connection(socket, index, &mut bytes).ok_or_else(nonsense)?;
-            by_target[target].push(connection);
+            by_target[target].0.push(number);
+            by_target[target].1.push(connection);
         }
-        self.send(&Message::Received { refused })?;
-        match self.receive()?.message {
+        let mut held = Vec::new();
+        for (target, (numbers, mut connections)) in self.targets.iter().zip(by_target) {
+            if connections.is_empty() {
+                continue;
+            }
+            let of_target = target.handle.hold(&mut connections);
+            held.push((target, of_target.map_err(|error| loop_failed(&error))?));
+            // They are still the old process's, which hears of it and keeps them.
+            refused.extend(&numbers[numbers.len() - connections.len()..]);
+        }
+        let count = all - refused.len();
+        send(&mut self.channel, &Message::Received { refused })?;
+        match receive(&mut self.channel)?.message {
             Message::Yours => {}
             other => return Err(unexpected(&other)),
         }
-        let mut answers = Vec::new();
-        for (target, connections) in self.targets.iter().zip(by_target) {
-            if !connections.is_empty() {
-                answers.push(target.handle.adopt_connections(connections));
-            }
-        }
-        for answer in answers {
-            let adopted = answer.and_then(|answer| answer.wait(AT_MOST));
-            adopted.map_err(|error| format!("a loop of the new process: {error}"))?;
+        for (target, connections) in held {
+            target.handle.adopt(connections, AT_MOST).map_err(|error| loop_failed(&error))?;
         }
         self.send(&Message::Adopted { count })
     }
 
     fn send(&mut self, message: &Message) -> Result<(), String> {
-        self.channel.send(message, &[], &[], AT_MOST).map_err(|error| explain(&error))
+        send(&mut self.channel, message)
     }
 
     fn receive(&mut self) -> Result<Parcel, String> {
-        self.channel.receive(AT_MOST).map_err(|error| explain(&error))
+        receive(&mut self.channel)
     }
+}
+
+fn send(channel: &mut Channel, message: &Message) -> Result<(), String> {
+    channel.send(message, &[], &[], AT_MOST).map_err(|error| explain(&error))
+}
+
+fn receive(channel: &mut Channel) -> Result<Parcel, String> {
+    channel.receive(AT_MOST).map_err(|error| explain(&error))
+}
+
+fn loop_failed(error: &io::Error) -> String {
+    format!("a loop of the new process: {error}")
 }
 
 /// The socket for successors.
