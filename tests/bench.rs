@@ -120,6 +120,21 @@ fn an_echo_server_passes_and_every_field_is_there() {
 }
 
 #[test]
+fn frames_larger_than_the_send_buffer_go_in_parts_and_come_back_whole() {
+    for (listen, size) in
+        [("frames://127.0.0.1:0", "100000"), ("udp://127.0.0.1:0,rate=0,loop-guard=off", "1000")]
+    {
+        let daemon = Daemon::start(&[listen], &[]);
+        let target = daemon.listening[0].split(',').next().unwrap();
+        let run = until_frames(|time| {
+            bench(target, &["-z", time, "-c", "1", "--size", size, "--sndbuf", "5000"])
+        });
+        assert_eq!(run.code, Some(0), "{run:?}");
+        assert_eq!(run.number("/config/sndbuf"), 5000.0, "{run:?}");
+    }
+}
+
+#[test]
 fn a_load_that_runs_into_the_loop_guard_is_told_so() {
     let daemon = Daemon::start(&["udp://127.0.0.1:0,rate=0"], &[]);
     let target = daemon.listening[0].split(',').next().unwrap();

@@ -64,7 +64,7 @@ impl Cell {
 const PING: &str = "-c 1 --size 64 --rate 500";
 
 /// All of them, in the order of the tables.
-pub static ALL: [Cell; 31] = [
+pub static ALL: [Cell; 32] = [
     Cell::new("64B-50x1", Protocol::Frames, "-c 50 --depth 1 --size 64"),
     Cell::new("64B-1000x1", Protocol::Frames, "-c 1000 --depth 1 --size 64"),
     Cell::new("64B-50x64", Protocol::Frames, "-c 50 --depth 64 --size 64").quick(),
@@ -72,6 +72,8 @@ pub static ALL: [Cell; 31] = [
     Cell::new("1MiB-10x1", Protocol::Frames, "-c 10 --depth 1 --size 1MiB"),
     Cell::new("churn", Protocol::Frames, "-c 50 --churn 1 --size 64").quick(),
     Cell::new("half-peak", Protocol::Frames, "-c 50 --size 64").at_half_peak(),
+    // A send buffer that holds less than a frame: nothing is sent before the server has acknowledged the last part.
+    Cell::new("small-send-buffer", Protocol::Frames, "-c 1 --size 100000 --sndbuf 5000"),
     Cell::new("ping-1MiB", Protocol::Frames, PING).beside("-c 10 --depth 4 --size 1MiB"),
     Cell::new("ping-8MiB", Protocol::Frames, PING).beside("-c 10 --depth 4 --size 8MiB"),
     Cell::new("raw-64B-50x1", Protocol::Raw, "-c 50 --depth 1 --size 64").quick(),

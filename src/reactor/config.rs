@@ -54,6 +54,9 @@ pub struct Config {
     /// Close a TCP connection whose peer has acknowledged nothing of what was sent for this time, or has not made room for
     /// it (`TCP_USER_TIMEOUT`, tcp(7)). Default none: the kernel gives up after about 15 minutes.
     pub user_timeout: Option<Duration>,
+    /// The send buffer of each outbound connection, in bytes (`SO_SNDBUF`, socket(7)): what the kernel holds of it until the
+    /// peer has acknowledged it. The kernel doubles it, and has limits of its own. Default none: it grows as needed.
+    pub send_buffer: Option<usize>,
     /// How long a connection lingers after the server has ended it: the server discards what the peer still sends, because
     /// closing a socket with unread bytes sends RST, which can destroy the last replies. Default 2 s.
     pub linger: Duration,
@@ -129,6 +132,7 @@ impl Default for Config {
             write_timeout: Some(Duration::from_secs(60)),
             keepalive: Some(Duration::from_secs(300)),
             user_timeout: None,
+            send_buffer: None,
             linger: Duration::from_secs(2),
             grace: Duration::from_secs(10),
             busy_poll: None,

@@ -26,6 +26,7 @@ pub(super) struct Kernel {
     start: Instant,
     keepalive: Option<Duration>,
     user_timeout: Option<Duration>,
+    send_buffer: Option<usize>,
     /// With [`Overload::Refuse`](super::config::Overload::Refuse): a descriptor that is given up when there is none left.
     reserve: Option<File>,
 }
@@ -34,8 +35,9 @@ impl Kernel {
     /// Sockets whose readiness is reported to `registry`.
     pub(super) fn new(registry: Registry, config: &Config) -> io::Result<Self> {
         let reserve = (config.overload == Overload::Refuse).then(open_reserve).transpose()?;
-        let Config { keepalive, user_timeout, .. } = *config;
-        Ok(Self { registry, start: Instant::now(), keepalive, user_timeout, reserve })
+        let Config { keepalive, user_timeout, send_buffer, .. } = *config;
+        let start = Instant::now();
+        Ok(Self { registry, start, keepalive, user_timeout, send_buffer, reserve })
     }
 }
 
@@ -88,7 +90,7 @@ impl Net for Kernel {
     }
 
     fn connect(&mut self, endpoint: &Endpoint, from: Option<IpAddr>) -> io::Result<Socket> {
-        Socket::connect(endpoint, from)
+        Socket::connect(endpoint, from, self.send_buffer)
     }
 
     fn local(&self, listener: &Listener, stream: &Socket) -> Option<SocketAddr> {

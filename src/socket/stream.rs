@@ -161,16 +161,30 @@ impl Socket {
         }
     }
 
-    /// Begins to connect to `endpoint`, from `from` if it is given; never blocks.
-    pub(crate) fn connect(endpoint: &Endpoint, from: Option<IpAddr>) -> io::Result<Self> {
+    /// Begins to connect to `endpoint`, from `from` if it is given, with a send buffer of this size if it is given; never
+    /// blocks.
+    pub(crate) fn connect(
+        endpoint: &Endpoint,
+        from: Option<IpAddr>,
+        send_buffer: Option<usize>,
+    ) -> io::Result<Self> {
         let address = match endpoint {
             Endpoint::Tcp(address) => *address,
-            Endpoint::Unix(path) => return UnixStream::connect(path).map(Self::Unix),
+            Endpoint::Unix(path) => {
+                let stream = UnixStream::connect(path)?;
+                if let Some(size) = send_buffer {
+                    SockRef::from(&stream).set_send_buffer_size(size)?;
+                }
+                return Ok(Self::Unix(stream));
+            }
         };
         let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
         // Written bytes are sent at once, without waiting for the acknowledgement of earlier ones.
         socket.set_tcp_nodelay(true)?;
+        if let Some(size) = send_buffer {
+            socket.set_send_buffer_size(size)?;
+        }
         if let Some(from) = from {
             socket.bind(&SocketAddr::new(from, 0).into())?;
         }
@@ -301,5 +315,30 @@ impl Stream for Socket {
             }
             other => other,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        net::TcpListener,
+        os::{fd::OwnedFd, unix::net::UnixListener},
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_send_buffer_is_twice_what_was_asked_for() {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let path = std::env::temp_dir().join(format!("resound-sndbuf-{}", std::process::id()));
+        let unix = UnixListener::bind(&path).unwrap();
+        for endpoint in [Endpoint::Tcp(tcp.local_addr().unwrap()), Endpoint::Unix(path.clone())] {
+            let small = Socket::connect(&endpoint, None, Some(5_000)).unwrap();
+            let small = SockRef::from(&OwnedFd::from(small)).send_buffer_size().unwrap();
+            // socket(7): the kernel doubles it, for its own bookkeeping.
+            assert_eq!(small, 10_000, "{endpoint:?}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        drop(unix);
     }
 }

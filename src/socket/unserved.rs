@@ -58,7 +58,7 @@ impl Unserved {
             if unserved.fillers.len() == MOST_FILLERS {
                 return Err(io::Error::other("the backlog does not fill up"));
             }
-            unserved.fillers.push(Socket::connect(&own, None)?);
+            unserved.fillers.push(Socket::connect(&own, None, None)?);
         }
         Ok(unserved)
     }

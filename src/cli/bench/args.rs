@@ -12,7 +12,10 @@ use resound::Endpoint;
 
 use crate::{
     cli::{Failure, descriptors, tls_args::TlsArgs},
-    common::{descriptor_table, units::Time},
+    common::{
+        descriptor_table,
+        units::{Size, Time},
+    },
     load::{
         barrier::{self, Barrier, Go},
         engine::{
@@ -72,6 +75,10 @@ pub(super) struct LoadArgs {
     /// Connect from N addresses of 127.0.0.0/8 [default: as many as the connections need]
     #[arg(long, value_name = "N")]
     sources: Option<usize>,
+
+    /// Send buffer of each connection in bytes, which the kernel doubles [default: the kernel's, which grows]
+    #[arg(long, value_name = "SIZE")]
+    sndbuf: Option<Size>,
 
     /// Number of load threads; the limit on open files is one of each
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
@@ -247,6 +254,7 @@ impl LoadArgs {
             threads: self.threads,
             own_tables: self.threads > 1 && tables.is_ok(),
             timeout: self.timeout.map_or(usual_timeout, |time| time.0),
+            send_buffer: self.sndbuf,
             barrier: Barrier::default(),
             tls: None,
             full_handshakes: self.full_handshakes,

@@ -10,7 +10,7 @@ use resound::Endpoint;
 
 use super::{pace::Arrivals, traffic::Discipline};
 use crate::{
-    common::tls::Connector,
+    common::{tls::Connector, units::Size},
     load::{
         barrier::Barrier,
         wire::{protocol::Wire, size::Sizes, target::Target},
@@ -39,6 +39,8 @@ pub(crate) struct Plan {
     /// Each thread has a table of descriptors of its own.
     pub(crate) own_tables: bool,
     pub(crate) timeout: Duration,
+    /// `SO_SNDBUF` of each connection.
+    pub(crate) send_buffer: Option<Size>,
     /// What is waited for between the last connect and the first frame.
     pub(crate) barrier: Barrier,
     /// How TLS is spoken, if it is.

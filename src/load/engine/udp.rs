@@ -10,6 +10,7 @@ use std::{
 
 use mio::{Events, Interest, Poll, Token, net::UdpSocket, unix::SourceFd};
 use resound::{Endpoint, UdpConfig, plural::bytes};
+use socket2::SockRef;
 
 use super::{pace::Pace, refusal::why_not, timer::Timer, traffic::Discipline, worker::Job};
 use crate::load::{
@@ -132,6 +133,9 @@ impl Datagrams {
         let mut flows = Vec::new();
         for index in 0..plan.part(plan.connections, job.thread) {
             let socket = UdpSocket::bind(SocketAddr::new(anywhere, 0)).map_err(cannot)?;
+            if let Some(size) = plan.send_buffer {
+                SockRef::from(&socket).set_send_buffer_size(size.in_memory()).map_err(cannot)?;
+            }
             socket.connect(endpoint).map_err(|error| why_not(&plan.endpoint, &error, plan))?;
             let mut flow = Flow {
                 socket,

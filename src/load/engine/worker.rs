@@ -19,15 +19,18 @@ use super::{
     timer::Timer,
     traffic::{Load, Role},
 };
-use crate::load::{
-    check::fault::Fault,
-    nanos::{Nanos, nanos, whole},
-    statistics::{
-        control::{Control, Phase},
-        outage::Outages,
-        record::{Message, Recorder},
+use crate::{
+    common::units::Size,
+    load::{
+        check::fault::Fault,
+        nanos::{Nanos, nanos, whole},
+        statistics::{
+            control::{Control, Phase},
+            outage::Outages,
+            record::{Message, Recorder},
+        },
+        wire::tape::Tape,
     },
-    wire::tape::Tape,
 };
 
 /// How long after a failed connection the next one is tried.
@@ -127,6 +130,7 @@ impl<P: Carrier> Worker<P> {
             frame_timeout: None,
             handshake_timeout: Some(plan.timeout),
             write_timeout: Some(plan.timeout),
+            send_buffer: plan.send_buffer.map(Size::in_memory),
             ..Config::default()
         };
         let cannot = |error: io::Error| format!("cannot set up the event loop: {error}");

@@ -182,6 +182,7 @@ pub(crate) mod tests {
                 sources: 1,
                 threads: 1,
                 timeout_s: 10.0,
+                sndbuf: None,
                 full_handshakes: false,
             },
             duration_s: 10.0,

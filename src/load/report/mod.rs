@@ -20,6 +20,7 @@ use super::{
     engine::plan::Plan,
     units::Rate,
 };
+use crate::common::units::Size;
 
 /// Raised when a field changes its meaning or goes; new fields do not raise it.
 pub(crate) const SCHEMA: u32 = 1;
@@ -112,6 +113,8 @@ pub(crate) struct Configuration {
     pub(crate) sources: usize,
     pub(crate) threads: u32,
     pub(crate) timeout_s: f64,
+    #[serde(default)]
+    pub(crate) sndbuf: Option<u64>,
     /// With TLS: no session was resumed.
     #[serde(default)]
     pub(crate) full_handshakes: bool,
@@ -134,6 +137,7 @@ impl From<&Plan> for Configuration {
             sources: plan.sources,
             threads: plan.threads,
             timeout_s: plan.timeout.as_secs_f64(),
+            sndbuf: plan.send_buffer.map(|size| size.0),
             full_handshakes: plan.full_handshakes,
         }
     }
@@ -159,6 +163,7 @@ impl Configuration {
                 ("--hold", config.hold.to_string()),
                 ("--threads", config.threads.to_string()),
                 ("--timeout", format!("{}s", config.timeout_s)),
+                ("--sndbuf", shown(config.sndbuf.map(Size))),
                 ("--full-handshakes", config.full_handshakes.to_string()),
             ]
         };
