@@ -225,7 +225,8 @@ fn broken_segments() -> Vec<Broken> {
     vec![
         ("one-byte-at-a-time", frames(M::OneReadIsOneMessage), NOTHING),
         ("many-in-one-segment", frames(M::OneMessageARead), NOTHING),
-        ("head-split-at-each-byte", frames(M::HeadInOneRead), "FIN"),
+        // RST, if the rest of the head has come before it closes.
+        ("head-split-at-each-byte", frames(M::HeadInOneRead), "FIN|RST"),
         ("one-and-a-half", frames(M::OnlyWholeReads), NOTHING),
         ("end-and-beginning-together", frames(M::DropsTheRestOfARead), "FIN|nothing more"),
         ("thousands-in-flight", frames(M::LosesOneOfThousands), "instead of"),
