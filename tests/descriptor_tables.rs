@@ -10,6 +10,7 @@ use std::{
 
 use common::{Daemon, PATIENCE, eventually, frame, ping, resound, tool};
 use nix::sched::{CloneFlags, unshare};
+use rustix::process::Signal;
 use support::{Folder, Running};
 
 mod common;
@@ -94,7 +95,9 @@ fn each_kind_of_listener_is_served_and_closed_at_the_end() {
     let path = folder.path("socket");
     let unix = format!("frames+unix://{}", path.display());
     let arguments = ["--reactors", "3", "--descriptor-tables", "own", "--overload", "refuse"];
-    let daemon = Daemon::start(&["frames://127.0.0.1:0", &unix, "udp://127.0.0.1:0"], &arguments);
+    let arguments = [&arguments[..], &["--grace", "60s"]].concat();
+    let mut daemon =
+        Daemon::start(&["frames://127.0.0.1:0", &unix, "udp://127.0.0.1:0"], &arguments);
     let mut streams: Vec<TcpStream> = (0..30).map(|_| daemon.connect()).collect();
     streams.iter_mut().for_each(ping);
     let mut local = UnixStream::connect(&path).unwrap();
@@ -109,11 +112,18 @@ fn each_kind_of_listener_is_served_and_closed_at_the_end() {
         socket.send_to(b"datagram", daemon.address(2)).unwrap();
         assert_eq!(socket.recv(&mut [0; 20]).unwrap(), 8);
     }
-    let address = daemon.address(0).to_owned();
-    let ended = daemon.stop();
+    // A connection with an unfinished frame lets the process go on when no table has a listener any more.
+    let last = &mut streams[0];
+    last.write_all(&frame(b"part")[..6]).unwrap();
+    daemon.signal(Signal::TERM);
+    daemon.stops_listening();
+    last.write_all(&frame(b"part")[6..]).unwrap();
+    let mut back = [0; 8];
+    last.read_exact(&mut back).unwrap();
+    assert_eq!(back[..], frame(b"part"));
+    let ended = daemon.wait();
     assert!(ended.status.success(), "{ended:?}");
     assert!(!path.exists(), "the file of its Unix socket is removed");
-    assert!(TcpStream::connect(address).is_err(), "no table has kept a listener open");
 }
 
 #[test]
@@ -210,6 +220,8 @@ fn connections_go_on_in_processes_with_and_without_tables_of_their_own() {
         eventually("only those that stay are left", || after.connections().len() == 120);
         before = after;
     }
+    // Unfinished frames would let it wait.
+    drop(streams);
     before.stop();
     assert!(!folder.path("raw").exists());
 }
@@ -226,8 +238,9 @@ fn what_the_tables_of_a_new_process_have_no_room_for_stays_with_the_old_one() {
     let new = Running::spawn(command, 1);
     // All of them are served, whichever process has them.
     go_on(&mut streams);
+    eventually("some have been taken over", || new.connections().len() >= 10);
     let taken = new.connections().len();
-    assert!((10..120).contains(&taken), "{taken} have been taken over");
+    assert!(taken < 120, "all have been taken over");
     go_on(&mut streams);
     // Those that stay are handed over when others make room.
     drop(streams.split_off(10));
