@@ -2,16 +2,8 @@
 # HAProxy takes off TLS and passes the bytes on to an echo without it, bare-c: tls.sh PORT CERTIFICATE KEY BARE-C.
 #
 # What bare-c and the second connection take is part of what this costs.
-set -eu
-here=$(mktemp -d)
-children=
-trap 'rm -rf "$here"' EXIT
-trap 'kill $children 2>/dev/null || :' TERM INT
-
-mkfifo "$here/said"
-"$4" 127.0.0.1:0 >"$here/said" &
-children=$!
-read -r _ _ upstream <"$here/said"
+. "$(dirname "$0")/../script.sh"
+bare "$4"
 
 cat "$2" "$3" >"$here/both.pem"
 cat >"$here/haproxy.cfg" <<CONF
@@ -27,8 +19,4 @@ listen echo
     bind 127.0.0.1:$1 ssl crt $here/both.pem curves X25519 backlog 4096
     server echo $upstream
 CONF
-haproxy -db -q -f "$here/haproxy.cfg" &
-children="$children $!"
-# The first wait ends with the signal, the second one when the children have ended.
-wait || :
-wait
+serve haproxy -db -q -f "$here/haproxy.cfg"

@@ -1,10 +1,6 @@
 #!/bin/sh
 # nginx echoes the body of each request, with its module "echo": http.sh PORT.
-set -eu
-here=$(mktemp -d)
-children=
-trap 'rm -rf "$here"' EXIT
-trap 'kill $children 2>/dev/null || :' TERM INT
+. "$(dirname "$0")/../script.sh"
 
 cat >"$here/nginx.conf" <<CONF
 include /etc/nginx/modules-enabled/*-mod-http-echo.conf;
@@ -33,8 +29,4 @@ http {
     }
 }
 CONF
-/usr/sbin/nginx -c "$here/nginx.conf" -e stderr &
-children=$!
-# The first wait ends with the signal, the second one when nginx has ended.
-wait || :
-wait
+serve /usr/sbin/nginx -c "$here/nginx.conf" -e stderr

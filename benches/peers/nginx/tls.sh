@@ -2,16 +2,8 @@
 # nginx takes off TLS and passes the bytes on to an echo without it, bare-c: tls.sh PORT CERTIFICATE KEY BARE-C.
 #
 # nginx cannot echo a stream itself. What bare-c and the second connection take is part of what this costs.
-set -eu
-here=$(mktemp -d)
-children=
-trap 'rm -rf "$here"' EXIT
-trap 'kill $children 2>/dev/null || :' TERM INT
-
-mkfifo "$here/said"
-"$4" 127.0.0.1:0 >"$here/said" &
-children=$!
-read -r _ _ upstream <"$here/said"
+. "$(dirname "$0")/../script.sh"
+bare "$4"
 
 cat >"$here/nginx.conf" <<CONF
 include /etc/nginx/modules-enabled/*-mod-stream.conf;
@@ -32,8 +24,4 @@ stream {
     }
 }
 CONF
-/usr/sbin/nginx -c "$here/nginx.conf" -e stderr &
-children="$children $!"
-# The first wait ends with the signal, the second one when the children have ended.
-wait || :
-wait
+serve /usr/sbin/nginx -c "$here/nginx.conf" -e stderr
