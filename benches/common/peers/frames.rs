@@ -1,6 +1,6 @@
 //! Servers of length-prefixed frames. Those that parse nothing echo any bytes.
 
-use super::{Library, Peer, Protocol, Source, c, c_with};
+use super::{Library, Peer, Protocol, Source, c, c_with, go};
 
 const FRAMES: &[Protocol] = &[Protocol::Frames];
 const BYTES: &[Protocol] = &[Protocol::Frames, Protocol::Raw];
@@ -47,18 +47,13 @@ pub static ALL: [Peer; 16] = [
         FRAMES,
         Source::Rust("tokio_tutorial"),
     ),
-    Peer::new("go-raw", "no parsing", BYTES, Source::Go("raw", &[])),
-    Peer::new(
-        "go-tuned",
-        "whole frames, bufio, flush once",
-        FRAMES,
-        Source::Go("framed", &["tuned"]),
-    ),
+    Peer::new("go-raw", "no parsing", BYTES, go("raw", &[])),
+    Peer::new("go-tuned", "whole frames, bufio, flush once", FRAMES, go("framed", &["tuned"])),
     Peer::new(
         "go-tutorial",
         "whole frames, a write per frame",
         FRAMES,
-        Source::Go("framed", &["tutorial"]),
+        go("framed", &["tutorial"]),
     ),
     Peer::new("netty", "NIO, whole frames", FRAMES, Source::Netty),
     Peer::new(

@@ -1,6 +1,6 @@
 //! Servers of HTTP/1.1 that answer with the body of the request.
 
-use super::{Peer, Protocol, Source};
+use super::{Peer, Protocol, Source, go};
 
 const HTTP: &[Protocol] = &[Protocol::Http];
 
@@ -15,5 +15,5 @@ pub static ALL: [Peer; 3] = [
         },
     ),
     Peer::new("hyper", "one thread, pipelined answers flushed once", HTTP, Source::Rust("hyper")),
-    Peer::new("go-http", "net/http", HTTP, Source::Go("http", &[])),
+    Peer::new("go-http", "net/http", HTTP, go("http", &[])),
 ];

@@ -58,12 +58,11 @@ enum Source {
     },
     /// A binary of the crate in `rust/`.
     Rust(&'static str),
-    /// A program in `go/` and its arguments.
-    Go(&'static str, &'static [&'static str]),
-    /// The same, with a package of Go that Debian has installed.
-    GoWith {
+    /// A program in `go/`, the package that it needs of those that Debian installs, and its arguments.
+    Go {
         name: &'static str,
-        package: &'static str,
+        package: Option<&'static str>,
+        arguments: &'static [&'static str],
     },
     Netty,
     /// A file in `python/`, and the modules that it imports.
@@ -94,6 +93,11 @@ enum Library {
 /// A program in C that needs no library.
 const fn c(file: &'static str) -> Source {
     Source::C { file, flags: &[], needs: Library::Libc }
+}
+
+/// A program in Go that needs no package.
+const fn go(name: &'static str, arguments: &'static [&'static str]) -> Source {
+    Source::Go { name, package: None, arguments }
 }
 
 const fn c_with(file: &'static str, header: &'static str, library: &'static str) -> Source {
@@ -294,26 +298,20 @@ impl Peer {
                 let program = target.join("release").join(binary);
                 Ok(command([&program.display().to_string(), ANY_PORT]))
             }
-            Source::Go(name, arguments) => {
+            Source::Go { name, package, arguments } => {
                 if !works(Command::new("go").arg("version")) {
                     return Ok(Built::Missing("go"));
                 }
-                let file = sources().join(format!("go/{name}/main.go"));
-                succeed(Command::new("go").args(["build", "-o", &program]).arg(file))?;
-                Ok(command([program.as_str()].iter().chain(*arguments).chain(&[ANY_PORT])))
-            }
-            Source::GoWith { name, package } => {
-                if !works(Command::new("go").arg("version")) {
-                    return Ok(Built::Missing("go"));
-                }
-                if !Path::new(DEBIAN_GO).join("src").join(package).exists() {
-                    return Ok(Built::Missing(package));
-                }
-                let file = sources().join(format!("go/{name}/main.go"));
                 let mut go = Command::new("go");
-                go.env("GO111MODULE", "off").env("GOPATH", DEBIAN_GO);
+                if let Some(package) = package {
+                    if !Path::new(DEBIAN_GO).join("src").join(package).exists() {
+                        return Ok(Built::Missing(package));
+                    }
+                    go.env("GO111MODULE", "off").env("GOPATH", DEBIAN_GO);
+                }
+                let file = sources().join(format!("go/{name}/main.go"));
                 succeed(go.args(["build", "-o", &program]).arg(file))?;
-                Ok(command([&program, ANY_PORT]))
+                Ok(command([program.as_str()].iter().chain(*arguments).chain(&[ANY_PORT])))
             }
             Source::Netty => {
                 if !works(Command::new("javac").arg("-version")) {

@@ -1,6 +1,6 @@
 //! Servers of TLS that look at no byte inside it: they echo all, or pass it on to `bare-c`.
 
-use super::{Peer, Protocol, Source};
+use super::{Peer, Protocol, Source, go};
 
 const TLS: &[Protocol] = &[Protocol::Tls];
 
@@ -16,7 +16,7 @@ pub static ALL: [Peer; 4] = [
         "go-tls",
         "crypto/tls, a goroutine per connection, reads of 16 KiB, no parsing",
         TLS,
-        Source::Go("tls", FILES),
+        go("tls", FILES),
     )
     .with(&["16384"]),
     Peer::new(

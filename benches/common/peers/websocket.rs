@@ -22,7 +22,11 @@ pub static ALL: [Peer; 5] = [
         "gorilla",
         "Go, a goroutine per connection",
         WS,
-        Source::GoWith { name: "gorilla", package: "github.com/gorilla/websocket" },
+        Source::Go {
+            name: "gorilla",
+            package: Some("github.com/gorilla/websocket"),
+            arguments: &[],
+        },
     ),
     Peer::new(
         "picows",
