@@ -330,8 +330,7 @@ impl ServeArgs {
             let bound = port.endpoint().to_string();
             offered.push(Offered::alone(Role::Admin, asked, bound, reactors_count));
             let (loops, lifecycle, start) = supervisor.observed();
-            let of_admin = if tables > 1 { 0 } else { self.admin.descriptors() };
-            let own = descriptors::count_open() + of_admin;
+            let own = descriptors::count_open() + self.of_admin(tables);
             let connection_room =
                 descriptors::max_connections(None, descriptors::raise_limit(), own, tables);
             let daemon = Daemon {
@@ -397,13 +396,17 @@ impl ServeArgs {
         }
     }
 
+    /// How many descriptors the admin port takes in a table that has connections: a table that is a loop's own has none of it.
+    fn of_admin(&self, tables: usize) -> u64 {
+        if tables > 1 { 0 } else { self.admin.descriptors() }
+    }
+
     fn config(&self, listeners: &[&Listen], tables: usize) -> Config {
         let Self { limits, timeouts, .. } = self;
         let limit = descriptors::raise_limit();
         let of_each = Config::OWN_DESCRIPTORS + listeners.len() as u64;
-        // A table that is a loop's own has none of the admin port.
-        let of_admin = if tables > 1 { 0 } else { self.admin.descriptors() };
-        let own = descriptors::count_open() + self.reactors as u64 * of_each + of_admin;
+        let own =
+            descriptors::count_open() + self.reactors as u64 * of_each + self.of_admin(tables);
         let config = Config {
             max_connections: descriptors::max_connections(
                 limits.max_connections,
