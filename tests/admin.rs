@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use common::{Daemon, PATIENCE, eventually, frame, ping, resound};
+use common::{Daemon, PATIENCE, eventually, frame, ping, resound, sample};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -61,12 +61,6 @@ fn json(daemon: &Daemon, path: &str) -> Value {
     let (code, body) = get(daemon, path);
     assert_eq!(code, 200, "{body}");
     serde_json::from_str(&body).unwrap()
-}
-
-/// The value of a sample, with its labels as they are written.
-fn sample(metrics: &str, name: &str) -> f64 {
-    let found = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    found.unwrap_or_else(|| panic!("no {name} in {metrics}")).parse().unwrap()
 }
 
 #[test]

@@ -30,13 +30,13 @@ mod peer;
 mod recording;
 #[path = "simulation/rows.rs"]
 mod rows;
+#[path = "common/seeds.rs"]
+mod seeds;
 #[cfg(feature = "tls")]
 #[path = "simulation/tls.rs"]
 mod tls;
 #[path = "simulation/world.rs"]
 mod world;
-
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use choices::Choices;
 use world::{Size, World};
@@ -46,21 +46,9 @@ const SEEDS: u64 = 30;
 
 const SIZE: Size = Size { connections: 300, at_once: 60 };
 
-fn number(variable: &str) -> Option<u64> {
-    let text = std::env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text}: not a number")))
-}
-
 #[test]
 fn every_invariant_holds_after_every_step() {
-    let (first, count) = (number("RESOUND_SEED"), number("RESOUND_SEEDS"));
-    let seeds = first.unwrap_or(0)..;
-    let count = count.unwrap_or_else(|| first.map_or(SEEDS, |_| 1));
-    for seed in seeds.take(usize::try_from(count).unwrap()) {
-        let run = || World::new(Choices::Seed(seed)).run(SIZE);
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
-            eprintln!("to run this again: RESOUND_SEED={seed} cargo test --test simulation");
-            resume_unwind(panic);
-        }
-    }
+    seeds::each(SEEDS, "simulation", |seed| {
+        World::new(Choices::Seed(seed)).run(SIZE);
+    });
 }

@@ -26,6 +26,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 pub(crate) mod client;
 pub(crate) mod drive;
 pub(crate) mod load;
+pub(crate) mod seeds;
 pub(crate) mod terminal;
 
 /// How long a test waits before it fails; not how long anything should take.
@@ -320,6 +321,12 @@ pub(crate) fn is_without_epoll(what: &str) -> bool {
         println!("not checked over poll(2): {what}");
     }
     is_without
+}
+
+/// The value of a sample of `/metrics`, with its labels as they are written.
+pub(crate) fn sample(metrics: &str, name: &str) -> f64 {
+    let found = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    found.unwrap_or_else(|| panic!("no {name} in {metrics}")).parse().unwrap()
 }
 
 /// Fails if promtool finds something wrong with what `/metrics` answered; skipped without promtool.

@@ -532,16 +532,9 @@ const SEEDS: u64 = 20;
 
 #[test]
 fn tls_holds_every_invariant_whatever_the_kernel_and_the_peers_do() {
-    let number = |variable| std::env::var(variable).ok().map(|text| text.parse::<u64>().unwrap());
-    let (first, count) = (number("RESOUND_SEED"), number("RESOUND_SEEDS"));
-    let count = count.unwrap_or_else(|| first.map_or(SEEDS, |_| 1));
-    for seed in (first.unwrap_or(0)..).take(usize::try_from(count).unwrap()) {
-        let run = || run(Choices::Seed(seed));
-        if let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) {
-            eprintln!("to run this again: RESOUND_SEED={seed} cargo test --test simulation tls");
-            std::panic::resume_unwind(panic);
-        }
-    }
+    crate::seeds::each(SEEDS, "simulation tls", |seed| {
+        run(Choices::Seed(seed));
+    });
 }
 
 #[test]

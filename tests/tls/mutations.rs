@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! RESOUND_SEEDS=100000 cargo test --test tls mutated              # minutes
-//! RESOUND_SEED=77 RESOUND_SEEDS=1 cargo test --test tls mutated    # one connection again
+//! RESOUND_SEED=77 cargo test --test tls mutated                   # one connection again
 //! ```
 
 use std::{
@@ -14,7 +14,7 @@ use std::{
 use rustls::{ClientConfig, ClientConnection};
 
 use super::{keys, ping_tls, support};
-use crate::common::{Daemon, PATIENCE, Random, eventually, frame, http_get, resound};
+use crate::common::{Daemon, PATIENCE, Random, eventually, frame, http_get, resound, seeds};
 
 /// How many connections are made, unless `RESOUND_SEEDS` says it.
 const CONNECTIONS: u64 = 2_000;
@@ -117,10 +117,6 @@ fn converse(
     }
 }
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().expect(name))
-}
-
 #[test]
 fn mutated_handshakes_and_records_end_their_own_connection_and_a_bystander_does_not_notice() {
     let (folder, authority) = (support::Folder::new("mutations"), support::Authority::new());
@@ -138,15 +134,13 @@ fn mutated_handshakes_and_records_end_their_own_connection_and_a_bystander_does_
     let mut beside = support::connect(daemon.address(0), &configs[0]);
     ping_tls(&mut beside);
 
-    let first = number("RESOUND_SEED").unwrap_or(0);
-    let count = number("RESOUND_SEEDS").unwrap_or(CONNECTIONS);
     let (mut right, mut ended) = (0, 0);
-    for seed in first..first + count {
+    let count = seeds::each(CONNECTIONS, "tls mutated", |seed| {
         let mut random = Random(seed);
         let config = &configs[random.below(configs.len())];
         // A client says three things: its hello, the end of the handshake, and a frame. The last two may be one.
         let flawed = (random.below(RIGHT) > 0).then(|| random.below(3));
-        println!("RESOUND_SEED={seed}: a mistake in {flawed:?}");
+        println!("a mistake in {flawed:?}");
         match converse(daemon.address(0), config, flawed, &mut random) {
             Outcome::Echoed => right += u64::from(flawed.is_none()),
             Outcome::Ended => {
@@ -155,7 +149,7 @@ fn mutated_handshakes_and_records_end_their_own_connection_and_a_bystander_does_
             }
         }
         ping_tls(&mut beside);
-    }
+    });
     // A mistake need not be one: the echo may have been on its way, or the third thing was never sent.
     assert!(count < CONNECTIONS || (right > count / 32 && ended > count / 2), "{right}, {ended}");
     let stats = || -> serde_json::Value {
