@@ -41,10 +41,12 @@ fn offer(stream: &mut TcpStream, mut bytes: &[u8]) {
     }
 }
 
-/// A daemon that has served, so that what serving needs once is there.
+/// A daemon that has served, so that what serving needs once is there: also what each thread reserves as it starts,
+/// for the allocator an arena of 64 MiB.
 fn warm(arguments: &[&str]) -> (Daemon, u64) {
     let daemon = Daemon::frames(arguments);
     ping(&mut daemon.connect());
+    daemon.all_threads_wait();
     let base = daemon.memory("VmRSS");
     (daemon, base)
 }

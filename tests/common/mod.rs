@@ -238,6 +238,17 @@ impl Daemon {
         value.unwrap().trim().trim_end_matches(" kB").parse().unwrap()
     }
 
+    /// Waits until each of its threads has started and waits for something to do.
+    pub(crate) fn all_threads_wait(&self) {
+        let tasks = format!("/proc/{}/task", self.pid());
+        eventually("each thread waits", || {
+            std::fs::read_dir(&tasks).unwrap().all(|task| {
+                let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
+                stat.rsplit(')').next().unwrap().trim().starts_with('S')
+            })
+        });
+    }
+
     /// How many descriptors it has open.
     pub(crate) fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
