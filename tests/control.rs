@@ -229,3 +229,13 @@ fn stopping_does_not_wait_in_the_queue_and_commands_to_an_ended_loop_fail() {
     assert!(waiting.into_iter().all(|answer| answer.wait(PATIENCE).is_ok()));
     assert_eq!(handle.summary().unwrap_err(), ControlError::Ended);
 }
+
+/// Over poll(2) mio discards earlier wake-ups each time that it registers a socket.
+#[test]
+fn a_command_sent_before_a_socket_is_registered_is_executed_by_the_next_turn() {
+    let mut reactor = Reactor::new(Config::default()).unwrap();
+    let answer = reactor.handle().summary().unwrap();
+    reactor.listen(([127, 0, 0, 1], 0), Frames::default()).unwrap();
+    reactor.turn(Some(PATIENCE)).unwrap();
+    assert!(answer.poll().unwrap().is_some(), "the loop was not woken");
+}

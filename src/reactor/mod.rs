@@ -15,6 +15,7 @@ pub(crate) mod limits;
 pub mod net;
 mod per_address;
 pub(crate) mod service;
+mod wake_up;
 
 use std::{
     io::{self, ErrorKind},
@@ -24,8 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use log::debug;
-use mio::{Events, Interest, Poll, Waker, event::Source, unix::SourceFd};
+use mio::{Events, Interest, Poll, event::Source, unix::SourceFd};
 
 use self::{
     config::{Config, UdpConfig},
@@ -34,6 +34,7 @@ use self::{
     kernel::Kernel,
     limits::Limits,
     service::Lane,
+    wake_up::WakeUp,
 };
 use crate::{
     Endpoint, Handle, Listener, Stats, Token,
@@ -59,6 +60,7 @@ pub struct Reactor<P> {
     dispatcher: Dispatcher<Kernel, P>,
     handle: Handle,
     commands: Commands,
+    wake_up: Arc<WakeUp>,
     stop_source: Option<OwnedFd>,
     wake_sources: Vec<RawFd>,
     backlog: u32,
@@ -88,18 +90,16 @@ impl<P: Protocol> Reactor<P> {
         let registry = poll.registry().try_clone()?;
         let kernel = Kernel::new(registry, &config)?;
         let Config { backlog, share_ports, busy_poll, measure_turns, .. } = config;
-        let waker = Arc::new(Waker::new(poll.registry(), WAKER.into())?);
-        let wake = move || {
-            if let Err(error) = waker.wake() {
-                debug!("wake: {error}");
-            }
-        };
+        let wake_up = Arc::new(WakeUp::new(poll.registry(), WAKER.into())?);
+        let waker = Arc::clone(&wake_up);
+        let wake = move || waker.wake();
         let mut dispatcher = Dispatcher::sharing(kernel, config, limits);
         dispatcher.wake_for_room(wake.clone());
         let (handle, commands) = commands(wake);
         Ok(Self {
             handle,
             commands,
+            wake_up,
             stop_source: None,
             wake_sources: Vec::new(),
             events: Events::with_capacity(EVENTS_PER_POLL),
@@ -349,6 +349,8 @@ impl<P: Protocol> Reactor<P> {
     ///
     /// As [`run`](Self::run).
     pub fn turn(&mut self, at_most: Option<Duration>) -> io::Result<Phase> {
+        let mut is_woken = self.wake_up.take();
+        let at_most = if is_woken { Some(Duration::ZERO) } else { at_most };
         let has_events = match self.busy_poll {
             Some(time) => self.poll_busily(at_most.map_or(time, |most| most.min(time)))?,
             None => false,
@@ -358,7 +360,6 @@ impl<P: Protocol> Reactor<P> {
             self.poll_once(wait)?;
         }
         let start = self.measure_turns.then(Instant::now);
-        let mut is_woken = false;
         self.dispatcher.stats().turns.add(1);
         self.dispatcher.polled(|| self.events.iter().count());
         for event in &self.events {
