@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     Endpoint, Listener, ListeningSocket, Peer, Token,
-    socket::{datagrams::Datagrams, stream::Socket},
+    socket::{WITHOUT_EPOLL, datagrams::Datagrams, stream::Socket},
 };
 
 /// The kernel: sockets and the monotonic clock.
@@ -44,10 +44,17 @@ impl Kernel {
 /// What a poll said of one stream.
 pub(super) fn readiness(event: &Event) -> Readiness {
     let last = event.is_read_closed() || event.is_error();
+    // Over poll(2) each read goes on until `WouldBlock`, and FIN is reported again after each `WouldBlock`. If it led to a
+    // write, which finds no room, that would be repeated until the peer reads. An error or a hang-up is reported once only.
+    let more_behind = if WITHOUT_EPOLL {
+        event.is_error() || event.is_write_closed()
+    } else {
+        event.is_priority() || last
+    };
     Readiness {
         readable: event.is_readable() || event.is_priority() || last,
         writable: event.is_writable(),
-        more_behind: event.is_priority() || last,
+        more_behind,
     }
 }
 

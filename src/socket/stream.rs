@@ -139,7 +139,10 @@ macro_rules! either {
 impl Socket {
     /// Reports its readiness from now on under `token`: readable, writable, priority.
     pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        const ALL: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
+        const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
+        // An out-of-band byte ends a read, which is the last one with epoll only. Over poll(2) it would be reported again
+        // after each `WouldBlock`.
+        const ALL: Interest = if WITHOUT_EPOLL { BOTH } else { BOTH.add(Interest::PRIORITY) };
         either!(self, socket => socket.register(registry, token, ALL))
     }
 
