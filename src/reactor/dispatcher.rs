@@ -296,7 +296,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         self.shared.events.emit(token, || Event::Ready(readiness));
         if let Some(index) = reserved_key(token) {
             if let Some(index) = datagrams::index(index) {
-                return self.datagrams_ready(index);
+                return self.datagrams_ready(index, readiness);
             }
             let service = self.services.get(index);
             if service.is_some_and(|service| service.accepting == Accepting::OnEvent) {

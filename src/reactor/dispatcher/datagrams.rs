@@ -19,7 +19,7 @@ use crate::{
         events::Event,
         guard::{Guard, Objection},
         inspect::InspectedDatagrams,
-        net::{DatagramSocket, Net},
+        net::{DatagramSocket, Net, Readiness},
     },
     throttle::Throttle,
 };
@@ -130,10 +130,15 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         Ok(())
     }
 
-    /// A UDP socket is ready.
-    pub(super) fn datagrams_ready(&mut self, index: usize) {
+    /// A UDP socket is ready. Room for datagrams is news only while one waits to be sent: each that leaves makes room again.
+    pub(super) fn datagrams_ready(&mut self, index: usize, readiness: Readiness) {
+        let Some(echo) = self.datagrams.get(index) else { return };
+        let is_awaited = match echo.owed() {
+            Some(_) => readiness.writable || readiness.more_behind,
+            None => readiness.readable,
+        };
         // One that is on the run queue has its turn in this same round.
-        if self.datagrams.get(index).is_some_and(|echo| !echo.queued) {
+        if is_awaited && !echo.queued {
             self.datagrams_turn(index);
         }
     }
