@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{
     Run,
-    common::{Daemon, fixed_address, is_without_epoll, resound},
+    common::{Daemon, fixed_address, resound},
 };
 
 /// Loads `daemon`, and does `harm` to it after the first second; `harm` also gets the lines of progress from then on.
@@ -104,10 +104,6 @@ fn a_server_that_hangs_is_an_error_and_its_frames_count_with_the_time_waited() {
 
 #[test]
 fn a_server_of_datagrams_that_was_killed_or_hangs_is_an_error_too() {
-    // mio forgets a socket for which poll(2) has returned POLLERR: here the ICMP error about a port that is closed.
-    if is_without_epoll("a UDP socket goes on after an error") {
-        return;
-    }
     for name in ["ENDED", "HUNG"] {
         let harm: fn(&Daemon, &mut dyn Iterator<Item = String>) =
             if name == "ENDED" { kill } else { pause };

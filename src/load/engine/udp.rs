@@ -39,6 +39,9 @@ const TIMEOUTS: u64 = 3;
 /// Longer than any datagram.
 const SCRATCH: usize = 64 << 10;
 
+/// Whether mio polls with poll(2) instead of epoll.
+const WITHOUT_EPOLL: bool = cfg!(mio_unsupported_force_poll_poll);
+
 /// Runs until the plan is done.
 pub(crate) fn run(job: Job) {
     let sender = job.sender.clone();
@@ -352,7 +355,7 @@ impl Datagrams {
         let mut wait = Duration::from_nanos(until - now);
         if let Some(pace) = &self.pace {
             let due = Duration::from_nanos(pace.next().saturating_sub(now));
-            if due < wait && (due.is_zero() || self.timer.arm(due).is_err()) {
+            if due < wait && (due.is_zero() || self.arm(due).is_err()) {
                 wait = Duration::ZERO;
             }
         }
@@ -364,10 +367,36 @@ impl Datagrams {
         }
         for event in &*events {
             if event.token() != TIMER {
-                self.receive(event.token().0, scratch)?;
+                let index = event.token().0;
+                if WITHOUT_EPOLL && event.is_error() {
+                    self.register_again(index)?;
+                }
+                self.receive(index, scratch)?;
             }
         }
         Ok(())
+    }
+
+    /// Ends a poll in `time` from now.
+    fn arm(&self, time: Duration) -> io::Result<()> {
+        self.timer.arm(time)?;
+        if WITHOUT_EPOLL {
+            // mio has reported the timer, and does not see that it is set again.
+            let descriptor = self.timer.as_fd().as_raw_fd();
+            let registry = self.poll.registry();
+            registry.reregister(&mut SourceFd(&descriptor), TIMER, Interest::READABLE)?;
+        }
+        Ok(())
+    }
+
+    /// mio has forgotten a socket for which poll(2) has returned an error.
+    fn register_again(&mut self, index: usize) -> Result<(), String> {
+        let (registry, socket) = (self.poll.registry(), &mut self.flows[index].socket);
+        // This only tells mio's socket, and fails.
+        let _ = registry.deregister(socket);
+        registry
+            .register(socket, Token(index), Interest::READABLE)
+            .map_err(|error| format!("cannot go on polling: {error}"))
     }
 
     /// Receives all datagrams that a socket has.
