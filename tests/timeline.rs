@@ -49,9 +49,10 @@ fn check(json: &str) -> Done {
         ..Done::default()
     };
     let mut last = 0.0;
-    // Where the beginning is not kept, nothing begins before the first span that is.
+    // Where the beginning is not kept, no frame and no flow begins before the first span that is.
     let all = trace["traceEvents"].as_array().unwrap();
-    let first = all.iter().find(|event| event["ph"] != "M");
+    let begins = |event: &&Value| ["X", "b", "s"].iter().any(|phase| event["ph"] == *phase);
+    let first = all.iter().find(begins);
     assert!(done.not_kept == 0 || first.is_none_or(|first| first["ph"] == "X"), "{first:?}");
     let mut ends: HashMap<u64, Vec<f64>> = HashMap::new();
     let (mut begun, mut ids) = (HashMap::new(), BTreeSet::new());
@@ -283,7 +284,8 @@ fn a_small_ring_keeps_the_end_and_a_short_time_keeps_less() {
     daemon.stop();
     let done = check(&fs::read_to_string(&file).unwrap());
     assert!(done.not_kept > 3000, "{done:?}");
-    assert!((100..300).contains(&done.frames), "{done:?}");
+    // A frame has 5 to 10 events, most of them over poll(2).
+    assert!((50..300).contains(&done.frames), "{done:?}");
     assert_eq!((done.opened, done.closed), (0, 1));
 
     let daemon = Daemon::frames(&["--record", path, "--record-time", "1ns"]);
@@ -361,12 +363,12 @@ fn what_happens_on_a_connection_is_said_in_sentences() {
     let mut stream = daemon.connect();
     let peer = stream.local_addr().unwrap();
     let hello = frame(b"hello");
-    stream.write_all(&hello).unwrap();
-    stream.read_exact(&mut [0; 9]).unwrap();
-    stream.write_all(&[&hello[..], &hello[..6]].concat()).unwrap();
-    stream.read_exact(&mut [0; 9]).unwrap();
-    stream.write_all(&hello[6..]).unwrap();
-    stream.read_exact(&mut [0; 9]).unwrap();
+    for part in [&hello[..], &[&hello[..], &hello[..6]].concat(), &hello[6..]] {
+        stream.write_all(part).unwrap();
+        stream.read_exact(&mut [0; 9]).unwrap();
+        // The turn that has replied is over: what comes next is not part of it.
+        daemon.all_threads_wait();
+    }
     stream.shutdown(Shutdown::Write).unwrap();
     stream.read_to_end(&mut Vec::new()).unwrap();
     let place = daemon.listening[0].clone();

@@ -325,6 +325,10 @@ pub(crate) fn tool(program: &str) -> Option<PathBuf> {
 pub(crate) const POLL_CALL: &str =
     if cfg!(mio_unsupported_force_poll_poll) { "poll" } else { "epoll_wait" };
 
+/// How many bytes mio itself keeps for each socket, at most: none with epoll.
+pub(crate) const MIO_PER_SOCKET: u64 =
+    if cfg!(mio_unsupported_force_poll_poll) { 1 << 10 } else { 0 };
+
 /// Says that the rest of the test is about epoll itself, and whether that is not what mio uses here.
 pub(crate) fn is_without_epoll(what: &str) -> bool {
     let is_without = cfg!(mio_unsupported_force_poll_poll);
