@@ -29,6 +29,7 @@ use super::{
 use crate::{
     Begun, ConnectionInfo, ConnectionState, Ends, Peer, Reason, Token, WaitsFor,
     protocol::{Ending, Protocol},
+    socket::WITHOUT_EPOLL,
 };
 
 mod delivery;
@@ -359,7 +360,10 @@ impl<S: Stream> Connection<S> {
         let mut until_would_block =
             readiness.more_behind || cx.shared.draining || !self.stream.short_read_is_last();
         if self.owes() {
-            let may_write = readiness.writable || readiness.more_behind;
+            // Over poll(2) FIN is reported again after each `WouldBlock`: a write that finds no room would be repeated until
+            // the peer reads. What waits for something else makes no such call.
+            let heeds_fin = !WITHOUT_EPOLL || self.schedule().is_some_and(Schedule::is_waiting);
+            let may_write = readiness.writable || (readiness.more_behind && heeds_fin);
             let all_sent = may_write && self.flush(cx)?;
             if !all_sent && !self.reads_while_owed(cx) {
                 return self.blocked(readiness, cx);

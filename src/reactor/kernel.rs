@@ -44,17 +44,12 @@ impl Kernel {
 /// What a poll said of one stream.
 pub(super) fn readiness(event: &Event) -> Readiness {
     let last = event.is_read_closed() || event.is_error();
-    // Over poll(2) each read goes on until `WouldBlock`, and FIN is reported again after each `WouldBlock`. If it led to a
-    // write, which finds no room, that would be repeated until the peer reads. An error or a hang-up is reported once only.
-    let more_behind = if WITHOUT_EPOLL {
-        event.is_error() || event.is_write_closed()
-    } else {
-        event.is_priority() || last
-    };
+    // Over poll(2) this is the socket's last event. A write returns the error.
+    let is_lost = WITHOUT_EPOLL && (event.is_error() || event.is_write_closed());
     Readiness {
         readable: event.is_readable() || event.is_priority() || last,
-        writable: event.is_writable(),
-        more_behind,
+        writable: event.is_writable() || is_lost,
+        more_behind: event.is_priority() || last,
     }
 }
 
