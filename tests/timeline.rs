@@ -283,9 +283,9 @@ fn a_small_ring_keeps_the_end_and_a_short_time_keeps_less() {
     drop(stream);
     daemon.stop();
     let done = check(&fs::read_to_string(&file).unwrap());
-    assert!(done.not_kept > 3000, "{done:?}");
-    // A frame has 5 to 10 events, most of them over poll(2).
-    assert!((50..300).contains(&done.frames), "{done:?}");
+    // A frame has three events, and with those of its turn less than twenty. Over poll(2) a turn may have many frames.
+    assert!(done.not_kept >= 3 * 1000 - 1024, "{done:?}");
+    assert!((1024 / 20..=1024 / 3).contains(&done.frames), "{done:?}");
     assert_eq!((done.opened, done.closed), (0, 1));
 
     let daemon = Daemon::frames(&["--record", path, "--record-time", "1ns"]);
