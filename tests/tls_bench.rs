@@ -10,7 +10,7 @@ mod servers;
 #[path = "tls/support.rs"]
 mod support;
 
-use std::{io::Read, net::TcpListener, thread};
+use std::{cell::Cell, io::Read, net::TcpListener, thread};
 
 use common::{Daemon, load::Run};
 use servers::{Files, Foreign, local};
@@ -101,19 +101,29 @@ fn sessions_are_resumed_unless_full_handshakes_are_asked_for() {
     let daemon = Daemon::start(&[&format!("frames+tls://127.0.0.1:0,{keys}")], &[]);
     let place = format!("frames+tls://{}", daemon.address(0).split(',').next().unwrap());
     let churn = ["-c", "2", "--churn", "2", "--ca", &ca];
-    let run = until(|run| run.handshakes("resumed") > 2.0, &place, &churn);
+    let runs = Cell::new(0);
+    let count = |is_enough: bool| {
+        runs.set(runs.get() + 1);
+        is_enough
+    };
+    let run = until(|run| count(run.handshakes("resumed") > 2.0), &place, &churn);
     assert_good(&run);
     assert!(run.handshakes("full") >= 1.0, "{run:?}");
     let all = run.handshakes("full") + run.handshakes("resumed");
     assert_eq!(run.number("/connections/opened"), all, "{run:?}");
     assert!(run.number("/handshakes/per_s") > 0.0, "{run:?}");
     let full = [&churn[..], &["--full-handshakes"]].concat();
-    let run = until(|run| run.handshakes("full") > 2.0, &place, &full);
+    let run = until(|run| count(run.handshakes("full") > 2.0), &place, &full);
     assert_good(&run);
     assert_eq!(run.handshakes("resumed"), 0.0, "{run:?}");
     assert!(run.report.pointer("/config/full_handshakes").unwrap().as_bool().unwrap());
     let ended = daemon.stop();
-    assert!(!ended.stdout.contains("cut short"), "each one ended with close_notify: {ended:?}");
+    // The end of a run may find both of its connections in their handshake, and waits only for a while.
+    let mut parts = ended.stdout.split([',', ';']);
+    let cut_short = parts.find(|part| part.contains("cut short"));
+    let cut_short =
+        cut_short.map_or(0, |part| part.split_whitespace().next().unwrap().parse().unwrap());
+    assert!(cut_short <= 2 * runs.get(), "each other one ended with close_notify: {ended:?}");
 }
 
 #[test]
