@@ -238,7 +238,8 @@ fn broken_segments() -> Vec<Broken> {
 fn broken_limits() -> Vec<Broken> {
     vec![
         ("over-the-limit", frames(M::NoLimit), NOTHING),
-        ("answers-before-a-refusal", frames(M::ClosesWithAnswersOwed), "RST"),
+        // FIN, if it has read all that had come.
+        ("answers-before-a-refusal", frames(M::ClosesWithAnswersOwed), "RST|FIN"),
         ("refusals-beside-a-client", frames(M::EndsAtABadLength), ENDED),
         ("negative-length", frames(M::NegativeIsNone), "ff ff ff ff"),
         ("length-below-its-head", dialect(M::TooSmallIsNone, "preset=postgres"), "00 00 00 00 00"),

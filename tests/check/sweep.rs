@@ -333,6 +333,8 @@ impl Connection {
                         // Read to the end, so that no RST destroys what is owed.
                         self.input.clear();
                     } else {
+                        // It owes at least the last answer, however late it reads and however fast the client does.
+                        self.output.clear();
                         self.gone = true;
                     }
                     self.refuse();
@@ -354,7 +356,9 @@ impl Connection {
                     let is_lost = mistake == M::LosesOneOfThousands && self.messages == 2_000;
                     match mistake {
                         M::EndsAtAnEmptyMessage if head == length => self.ends = true,
-                        M::HoldsOutputBack | M::AnswersAtTheNextRead => self.held.extend(message),
+                        M::HoldsOutputBack | M::AnswersAtTheNextRead | M::ClosesWithAnswersOwed => {
+                            self.held.extend(message);
+                        }
                         M::EndsAtWriteErrors => {
                             // A write for each, as a simple server does.
                             self.output.extend(message);
