@@ -9,7 +9,8 @@ use std::{
 };
 
 use resound::{
-    Answer, Change, Commands, ControlError, Handle, Page, Token, commands, dispatcher::Phase,
+    Answer, Change, Commands, ControlError, Handle, Page, Reason, Token, commands,
+    dispatcher::Phase,
 };
 
 use super::world::World;
@@ -126,6 +127,12 @@ impl Commander {
     fn move_out_and_in(world: &mut World) {
         let Some(token) = Self::any_token(world) else { return };
         if world.dispatcher.phase() != Phase::Running {
+            return;
+        }
+        // One that has just been ended for its memory gets its deadline in its next turn.
+        let inspection = world.dispatcher.inspect();
+        let found = inspection.connections.iter().find(|found| found.token == token).unwrap();
+        if found.queued && found.ended_for == Some(Reason::Memory) {
             return;
         }
         let before = Self::inspected(world, token);
