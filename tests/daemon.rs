@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use common::{Daemon, PATIENCE, Random, eventually, frame, is_without_epoll, tool};
+use common::{Daemon, PATIENCE, Random, calls::Counted, eventually, frame, is_without_epoll, tool};
 use rustix::process::Signal;
 
 mod common;
@@ -355,13 +355,8 @@ fn one_refusal_a_second_is_logged_without_asking_for_more() {
 
 #[test]
 fn one_frame_at_a_time_costs_one_read_and_one_write_and_no_registration() {
-    let Some(strace) = tool("strace") else { return };
-    let counts = std::env::temp_dir().join(format!("resound-strace-{}", std::process::id()));
-    let mut command = Command::new(strace);
-    command.args(["-f", "-c", "-o"]).arg(&counts).arg(env!("CARGO_BIN_EXE_resound"));
-    command.args(["serve", "--listen", "frames://127.0.0.1:0"]);
-    let mut daemon = Daemon::spawn(command, 1);
-    let mut stream = daemon.connect();
+    let Some(counted) = Counted::start("frames://127.0.0.1:0") else { return };
+    let mut stream = counted.daemon.connect();
     let hello = frame(&[5; 64]);
     let mut back = [0; 68];
     for _ in 0..1000 {
@@ -369,27 +364,16 @@ fn one_frame_at_a_time_costs_one_read_and_one_write_and_no_registration() {
         stream.read_exact(&mut back).unwrap();
     }
     drop(stream);
-    let children = format!("/proc/{0}/task/{0}/children", daemon.pid());
-    let traced = std::fs::read_to_string(children).unwrap();
-    let traced: i32 = traced.split_whitespace().next().unwrap().parse().unwrap();
-    rustix::process::kill_process(rustix::process::Pid::from_raw(traced).unwrap(), Signal::TERM)
-        .unwrap();
-    let ended = daemon.wait();
-    let table = std::fs::read_to_string(&counts).unwrap();
-    std::fs::remove_file(&counts).unwrap();
-    let calls = |name: &str| -> usize {
-        let line = table.lines().find(|line| line.split_whitespace().last() == Some(name));
-        line.map_or(0, |line| line.split_whitespace().nth(3).unwrap().parse().unwrap())
-    };
+    let calls = counted.stop();
     // Beside them, each of five signal handlers tries once whether its descriptor is a socket.
-    assert!((1000..=1005).contains(&calls("sendto")), "{ended:?}\n{table}");
-    assert!(calls("setsockopt") < 50, "the listener's options, and none for a frame: {table}");
+    assert!((1000..=1005).contains(&calls.of("sendto")), "{calls:?}");
+    assert!(calls.of("setsockopt") < 50, "the listener's options, and none for a frame: {calls:?}");
     if is_without_epoll("a short read ends the reading, and nothing is registered again") {
         return;
     }
     // A wake-up may come late for bytes that the one before it has read, so there may be more reads than frames,
     // but never more than wake-ups.
-    assert!((1000..=calls("epoll_wait")).contains(&calls("recvfrom")), "{table}");
+    assert!((1000..=calls.of("epoll_wait")).contains(&calls.of("recvfrom")), "{calls:?}");
     // The listener, the waker and the one connection, once each; and the listener once more when it is closed.
-    assert!(calls("epoll_ctl") <= 4, "{table}");
+    assert!(calls.of("epoll_ctl") <= 4, "{calls:?}");
 }

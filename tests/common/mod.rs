@@ -23,6 +23,7 @@ use std::{
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use socket2::{Domain, SockRef, Socket, Type};
 
+pub(crate) mod calls;
 pub(crate) mod client;
 pub(crate) mod drive;
 pub(crate) mod load;
