@@ -4,13 +4,15 @@ use std::{
     collections::{HashSet, VecDeque},
     io::{BufRead, ErrorKind},
     net::{Ipv4Addr, SocketAddr, UdpSocket},
+    os::fd::OwnedFd,
+    process::Command,
     sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
 
-use common::{Daemon, PATIENCE};
-use resound::UdpConfig;
+use common::{Daemon, PATIENCE, calls::Counted, eventually, is_without_epoll, tool};
+use resound::{Config, Reactor, UdpConfig, protocol::Raw};
 use rustix::process::Signal;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
@@ -76,18 +78,156 @@ fn datagrams_that_have_come_when_sigterm_comes_are_answered() {
 
 #[test]
 fn errors_of_receiving_and_sending_are_not_fatal() {
-    for fault in ["recvfrom:error=ECONNREFUSED:when=1..3", "sendto:error=EHOSTUNREACH:when=3..4"] {
+    for fault in ["recvmmsg:error=ECONNREFUSED:when=1..3", "sendto:error=EHOSTUNREACH:when=3..4"] {
         let Some(daemon) = Daemon::with_faults_on("udp://127.0.0.1:0", &[fault], &[]) else {
             return;
         };
         let socket = client(&daemon);
         socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-        common::eventually("one comes back", || {
+        eventually("one comes back", || {
             socket.send(b"hello").unwrap();
             socket.recv(&mut [0; 16]).is_ok()
         });
         assert!(daemon.stop().status.success(), "{fault}");
     }
+}
+
+/// Sends datagrams of these lengths, each with its index as its content, before a daemon with `fault` in its system calls
+/// starts on that socket, so that it finds them all at once. Returns the indices of those that come back, and how many
+/// were dropped. `None` where strace is not installed.
+fn exchange_at_once(fault: &str, lengths: &[usize]) -> Option<(Vec<usize>, u64)> {
+    let strace = tool("strace")?;
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(server.local_addr().unwrap()).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let payload = |index: usize| vec![u8::try_from(index).unwrap(); lengths[index]];
+    for index in 0..lengths.len() {
+        socket.send(&payload(index)).unwrap();
+    }
+    let mut command = Command::new("sh");
+    // As systemd passes sockets.
+    let script = "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\"";
+    command.args(["-c", script, "sh"]).arg(strace);
+    let call = fault.split(':').next().unwrap();
+    let (trace, inject) = (format!("trace={call}"), format!("inject={fault}"));
+    // -D: the daemon is our child and strace its.
+    command.args(["-D", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject]);
+    command.args([env!("CARGO_BIN_EXE_resound"), "serve", "--listen", "udp://fd:3"]);
+    command.stdin(OwnedFd::from(server));
+    let daemon = Daemon::spawn(command, 1);
+    socket.send(b"the last").unwrap();
+    let mut back = [0; 100];
+    let mut indices = Vec::new();
+    loop {
+        let length = socket.recv(&mut back).expect("an answer in time");
+        if back[..length] == *b"the last" {
+            break;
+        }
+        let index = usize::from(back[0]);
+        assert_eq!(back[..length], payload(index), "{fault}");
+        indices.push(index);
+    }
+    let ended = daemon.stop();
+    assert!(ended.status.success(), "{ended:?}");
+    let dropped = ["datagrams dropped", "datagram dropped"];
+    let dropped = dropped.iter().map(|what| number_before(&ended.stdout, what)).sum();
+    Some((indices, dropped))
+}
+
+const DIFFERENT: [usize; 5] = [1, 2, 3, 4, 5];
+const EQUAL: [usize; 20] = [7; 20];
+
+#[test]
+fn what_the_kernel_has_no_room_to_send_leaves_when_there_is_room() {
+    for (fault, lengths) in
+        [("sendmmsg:error=EAGAIN:when=1", &DIFFERENT[..]), ("sendmsg:error=EAGAIN:when=1", &EQUAL)]
+    {
+        // Once: there is room in fact, so an event comes as soon as it is asked for, and no other one.
+        let Some((indices, dropped)) = exchange_at_once(fault, lengths) else { return };
+        assert_eq!((indices, dropped), ((0..lengths.len()).collect(), 0), "{fault}");
+    }
+}
+
+#[test]
+fn datagrams_that_cannot_leave_together_leave_one_by_one() {
+    for error in ["EINVAL", "EIO", "EMSGSIZE", "EPERM"] {
+        let fault = format!("sendmsg:error={error}");
+        let Some((indices, dropped)) = exchange_at_once(&fault, &EQUAL) else { return };
+        assert_eq!((indices, dropped), ((0..EQUAL.len()).collect(), 0), "{fault}");
+    }
+}
+
+#[test]
+fn an_error_of_one_datagram_of_many_loses_that_one() {
+    let fault = "sendmmsg:error=EHOSTUNREACH:when=1";
+    let Some((indices, dropped)) = exchange_at_once(fault, &DIFFERENT) else { return };
+    assert_eq!((indices.len(), dropped), (DIFFERENT.len() - 1, 1), "{indices:?}");
+    assert!(indices.is_sorted(), "{indices:?}");
+}
+
+#[test]
+fn one_datagram_at_a_time_costs_one_receive_one_send_and_one_wait() {
+    let Some(counted) = Counted::start("udp://127.0.0.1:0,loop-guard=off") else { return };
+    let socket = client(&counted.daemon);
+    (0..1000_u32).for_each(|number| ping(&socket, &number.to_le_bytes()));
+    let calls = counted.stop();
+    // Beside them, each of five signal handlers tries once whether its descriptor is a socket.
+    assert!((1000..1100).contains(&calls.of("sendto")), "{calls:?}");
+    assert_eq!(calls.of("sendmsg") + calls.of("sendmmsg"), 0, "{calls:?}");
+    if is_without_epoll("a short batch ends the receiving") {
+        return;
+    }
+    assert!((1000..1100).contains(&calls.of("recvmmsg")), "{calls:?}");
+    // Sending wakes nobody. The other waits are for signals and timers.
+    assert!(calls.of("epoll_wait") < 1100, "{calls:?}");
+    assert!(calls.of("epoll_ctl") < 10, "nothing is registered again: {calls:?}");
+}
+
+/// A loop that serves `socket`, which the caller drives.
+fn reactor_on(socket: UdpSocket) -> Reactor<Raw> {
+    let mut reactor = Reactor::new(Config::default()).unwrap();
+    reactor.adopt_udp(socket, &UdpConfig::default()).unwrap();
+    reactor
+}
+
+#[test]
+fn errors_among_the_datagrams_of_a_connected_socket_hold_up_none() {
+    // Only sockets that are connected are told of ICMP errors (udp(7)). No other test uses the client's address, so its
+    // port stays free.
+    let client = UdpSocket::bind("127.77.7.1:0").unwrap();
+    let address = client.local_addr().unwrap();
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    server.connect(address).unwrap();
+    client.connect(server.local_addr().unwrap()).unwrap();
+    let mut reactor = reactor_on(server.try_clone().unwrap());
+    let stats = reactor.stats();
+    // More than one batch. The answers to the first ones bring errors, and the others are behind these.
+    (0..40_u8).for_each(|number| assert_eq!(client.send(&[number; 3]).unwrap(), 3));
+    drop(client);
+    server.send(b"to nobody").unwrap();
+    eventually("an error comes", || server.take_error().unwrap().is_some());
+    let received = || stats.total().received.value();
+    let start = Instant::now();
+    while received() < 3 * 40 && start.elapsed() < PATIENCE {
+        reactor.turn(Some(Duration::from_millis(10))).unwrap();
+    }
+    assert_eq!(received(), 3 * 40);
+    let client = UdpSocket::bind(address).unwrap();
+    client.connect(server.local_addr().unwrap()).unwrap();
+    client.set_nonblocking(true).unwrap();
+    client.send(b"again").unwrap();
+    let start = Instant::now();
+    let mut back = [0; 10];
+    let answered = loop {
+        reactor.turn(Some(Duration::from_millis(10))).unwrap();
+        match client.recv(&mut back) {
+            Ok(length) => break length,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+        }
+        assert!(start.elapsed() < PATIENCE, "no answer");
+    };
+    assert_eq!(&back[..answered], b"again");
 }
 
 /// Sends `payload` to `to` as if it came from `from`; whether that is allowed here.

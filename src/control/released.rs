@@ -1,7 +1,7 @@
 //! Connections and listeners outside of any loop: what one loop releases, and another one adopts, perhaps in another
 //! process.
 
-use std::{net::SocketAddr, os::fd::OwnedFd, time::Duration};
+use std::{collections::VecDeque, net::SocketAddr, os::fd::OwnedFd, time::Duration};
 
 use super::state::{Begun, ConnectionState, Excuse};
 use crate::{Peer, Reason, socket::listener::ListeningSocket};
@@ -93,7 +93,8 @@ pub enum ReleasedSocket {
     Datagrams {
         /// The bound socket.
         socket: OwnedFd,
-        /// A datagram that the kernel had no room to send, and where it goes.
-        owed: Option<(SocketAddr, Vec<u8>)>,
+        /// The datagrams that the kernel had no room to send, each with where it goes: not more than one turn of its loop
+        /// has received and not sent.
+        owed: VecDeque<(SocketAddr, Vec<u8>)>,
     },
 }

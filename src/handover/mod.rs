@@ -43,4 +43,4 @@ pub(crate) use self::{
 
 /// The version of the messages, and of all that protocols describe. Two processes with different versions do not hand
 /// over.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;

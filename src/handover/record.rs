@@ -46,8 +46,8 @@ pub(super) struct ListenerRecord {
     pub(super) listener: usize,
     is_inherited: bool,
     file: Option<(u64, u64)>,
-    /// Where the datagram goes that is owed, and how many bytes it has.
-    owed: Option<(SocketAddr, usize)>,
+    /// Where each datagram goes that is owed, and how many bytes it has.
+    owed: Vec<(SocketAddr, usize)>,
 }
 
 const STATES: [ConnectionState; 4] = [
@@ -170,13 +170,11 @@ impl ListenerRecord {
         match &released.socket {
             ReleasedSocket::Listening(ListeningSocket { socket, is_inherited, file }) => {
                 let (is_inherited, file) = (*is_inherited, *file);
-                (Self { listener, is_inherited, file, owed: None }, socket.as_fd())
+                (Self { listener, is_inherited, file, owed: Vec::new() }, socket.as_fd())
             }
             ReleasedSocket::Datagrams { socket, owed } => {
-                let owed = owed.as_ref().map(|(to, payload)| {
-                    bytes.extend_from_slice(payload);
-                    (*to, payload.len())
-                });
+                owed.iter().for_each(|(_, payload)| bytes.extend_from_slice(payload));
+                let owed = owed.iter().map(|(to, payload)| (*to, payload.len())).collect();
                 (Self { listener, is_inherited: false, file: None, owed }, socket.as_fd())
             }
         }
@@ -192,14 +190,12 @@ impl ListenerRecord {
         bytes: &mut &[u8],
     ) -> Option<ReleasedListener> {
         let socket = if is_datagrams {
-            let owed = match self.owed {
-                None => None,
-                Some((to, length)) => {
-                    let (payload, rest) = bytes.split_at_checked(length)?;
-                    *bytes = rest;
-                    Some((to, payload.to_vec()))
-                }
+            let take = |&(to, length): &(SocketAddr, usize)| {
+                let (payload, rest) = bytes.split_at_checked(length)?;
+                *bytes = rest;
+                Some((to, payload.to_vec()))
             };
+            let owed = self.owed.iter().map(take).collect::<Option<_>>()?;
             ReleasedSocket::Datagrams { socket, owed }
         } else {
             let (is_inherited, file) = (self.is_inherited, self.file);
@@ -253,6 +249,36 @@ mod tests {
             let again = serde_json::from_str::<ConnectionRecord>(&json).unwrap();
             assert!(again.connection(socket(), 5, &mut &bytes[1..]).is_none(), "too few bytes");
             record = back.record;
+        }
+    }
+    #[test]
+    fn the_datagrams_that_a_socket_owes_come_back_in_order() {
+        let socket = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+        let to = |port: u16| SocketAddr::from(([192, 0, 2, 1], port));
+        let owed = [(to(1), b"first".to_vec()), (to(2), Vec::new()), (to(1), b"last".to_vec())];
+        for count in [0, 1, 3] {
+            let owed = owed[..count].iter().cloned().collect();
+            let socket_and_owed = ReleasedSocket::Datagrams { socket: socket(), owed };
+            let released = ReleasedListener { index: 2, socket: socket_and_owed };
+            let mut bytes = Vec::new();
+            let (sent, _) = ListenerRecord::new(7, &released, &mut bytes);
+            let json = serde_json::to_string(&sent).unwrap();
+            let came: ListenerRecord = serde_json::from_str(&json).unwrap();
+            assert_eq!(came.listener, 7);
+            let mut rest = &bytes[..];
+            let back = came.listener(true, socket(), 4, &mut rest).unwrap();
+            assert_eq!((back.index, rest.len()), (4, 0));
+            let (
+                ReleasedSocket::Datagrams { owed: back, .. },
+                ReleasedSocket::Datagrams { owed, .. },
+            ) = (back.socket, released.socket)
+            else {
+                panic!("no UDP socket");
+            };
+            assert_eq!(back, owed);
+            if let Some(short) = bytes.len().checked_sub(1) {
+                assert!(came.listener(true, socket(), 4, &mut &bytes[..short]).is_none());
+            }
         }
     }
 }

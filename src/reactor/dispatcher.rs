@@ -322,7 +322,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             if let Some(index) = reserved_key(token) {
                 self.shared.events.emit(token, || Event::Resumed);
                 if let Some(index) = datagrams::index(index) {
-                    self.datagrams_turn(index);
+                    self.datagrams_turn(index, Readiness::ALL);
                 } else {
                     self.services[index].accepting = Accepting::OnEvent;
                     self.accept(index);

@@ -58,8 +58,8 @@ pub enum InspectedSchedule {
 /// One UDP socket between two turns.
 #[derive(Debug, Clone, Copy)]
 pub struct InspectedDatagrams {
-    /// Whether it holds a datagram that the kernel had no room to send.
-    pub owed: bool,
+    /// How many answers it holds that the kernel had no room to send.
+    pub owed: usize,
     /// Whether it is on the run queue.
     pub queued: bool,
 }

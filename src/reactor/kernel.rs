@@ -12,7 +12,7 @@ use mio::{Registry, event::Event};
 
 use super::{
     config::{Config, Overload},
-    net::{Net, Readiness},
+    net::{Awaited, Net, Readiness},
 };
 use crate::{
     Endpoint, Listener, ListeningSocket, Peer, Token,
@@ -139,6 +139,15 @@ impl Net for Kernel {
 
     fn register_datagrams(&mut self, socket: &mut Datagrams, token: Token) -> io::Result<()> {
         socket.register(&self.registry, token.into())
+    }
+
+    fn await_datagrams(
+        &mut self,
+        socket: &mut Datagrams,
+        token: Token,
+        awaited: Awaited,
+    ) -> io::Result<()> {
+        socket.reregister(&self.registry, token.into(), awaited)
     }
 
     fn now(&self) -> Duration {

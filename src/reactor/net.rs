@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-pub use crate::socket::{datagrams::DatagramSocket, stream::Stream};
+pub use crate::socket::{
+    datagrams::{Awaited, Batch, DatagramSocket},
+    stream::Stream,
+};
 use crate::{Endpoint, ListeningSocket, Peer, Token};
 
 /// Sockets and the time.
@@ -123,8 +126,8 @@ pub trait Net {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Reports the readiness of `socket` from now on under `token`, edge-triggered: readable, writable. Without UDP
-    /// sockets it need not be implemented: `Unsupported`.
+    /// Reports from now on under `token`, edge-triggered, that datagrams wait at `socket`. Without UDP sockets it need not
+    /// be implemented: `Unsupported`.
     ///
     /// # Errors
     ///
@@ -135,6 +138,21 @@ pub trait Net {
         token: Token,
     ) -> io::Result<()> {
         let _ = (socket, token);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Reports from now on what is `awaited`, in place of what was reported before. If it is there already, an event comes.
+    ///
+    /// # Errors
+    ///
+    /// As `epoll_ctl`(2). Without UDP sockets it need not be implemented: `Unsupported`.
+    fn await_datagrams(
+        &mut self,
+        socket: &mut Self::DatagramSocket,
+        token: Token,
+        awaited: Awaited,
+    ) -> io::Result<()> {
+        let _ = (socket, token, awaited);
         Err(io::ErrorKind::Unsupported.into())
     }
 

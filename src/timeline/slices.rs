@@ -9,7 +9,10 @@
 //!                     ├─ read ──┤ protocol ┤─ write ──┤
 //! ```
 
-use std::{collections::HashMap, fmt::Write};
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt::Write,
+};
 
 use resound::{Event, Recorded, Token};
 
@@ -44,7 +47,7 @@ pub(super) fn entries(lane: &Lane, index: usize, each: bool, ids: &mut u64) -> V
         cursor: if lane.lost == 0 { 0 } else { first },
         open: Vec::new(),
         connections: HashMap::new(),
-        datagram: HashMap::new(),
+        datagrams: HashMap::new(),
         owed: 0,
         held: 0,
         shown: HashMap::new(),
@@ -67,8 +70,8 @@ struct Timeline<'l> {
     /// Spans that have not ended: a listener's or a UDP socket's turn, and in it or alone a connection's.
     open: Vec<Open>,
     connections: HashMap<Token, Connection>,
-    /// When the datagram began that a UDP socket is answering.
-    datagram: HashMap<Token, u64>,
+    /// When the datagrams came that a UDP socket is answering.
+    datagrams: HashMap<Token, VecDeque<u64>>,
     owed: u64,
     held: u64,
     /// The counters as they were written last.
@@ -192,6 +195,9 @@ impl Timeline<'_> {
                 );
                 if token.generation() > 0 {
                     self.hold(time, token, held, owed);
+                } else if owed == 0 {
+                    // Those that a fault has dropped stay unanswered.
+                    self.datagrams.remove(&token);
                 }
             }
             Event::Closed { reason, received, sent, frames, .. } => {
@@ -203,17 +209,19 @@ impl Timeline<'_> {
                 self.slice(time, "close", Some(token), args);
             }
             Event::Datagram { source, bytes } => {
-                self.datagram.insert(token, self.cursor);
+                self.datagrams.entry(token).or_default().push_back(self.cursor);
                 let args = format!(r#""bytes":{bytes},"peer":"{source}""#);
                 self.slice(time, "read", Some(token), args);
             }
             Event::DatagramSent { bytes } => {
-                let began = self.datagram.remove(&token).unwrap_or(self.cursor);
+                let came = self.datagrams.get_mut(&token).and_then(VecDeque::pop_front);
+                let began = came.unwrap_or(self.cursor);
                 self.slice(time, "write", Some(token), format!(r#""bytes":{bytes}"#));
                 self.frame(token, began, time, 1, None);
             }
             Event::DatagramDropped => {
-                self.datagram.remove(&token);
+                // The guard drops the last that has come. One that cannot be sent has come with it.
+                self.datagrams.get_mut(&token).and_then(VecDeque::pop_back);
                 self.instant(time, "datagram dropped", token, String::new());
             }
             // Later versions of the library record more.

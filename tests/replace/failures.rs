@@ -197,7 +197,7 @@ fn come(fake: &mut Fake, until: Until) {
     if until == Until::Connected {
         return;
     }
-    fake.hello(1);
+    fake.hello(2);
     let offer = fake.hear();
     let count = offer["offer"]["listeners"].as_array().unwrap().len();
     if until == Until::Hello {

@@ -13,7 +13,7 @@ use std::{
 use resound::{
     Token, UdpConfig,
     dispatcher::Dispatcher,
-    net::{self, Readiness},
+    net::{self, Awaited, Batch, Readiness},
     protocol::Protocol,
 };
 
@@ -39,10 +39,11 @@ impl fmt::Debug for Datagram {
     }
 }
 
-/// What the server did with a datagram that it received.
+/// What the server did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Call {
-    Received(usize),
+    /// It received these in one call.
+    Received(Vec<usize>),
     Sent(SocketAddr, Vec<u8>),
     /// The kernel refused to send it.
     Failed(SocketAddr, Vec<u8>),
@@ -51,6 +52,9 @@ enum Call {
 /// One UDP socket as the kernel has it.
 pub(crate) struct Port {
     token: Option<Token>,
+    awaited: Awaited,
+    /// Whether one call receives and sends many.
+    has_batches: bool,
     queue: VecDeque<Datagram>,
     /// ICMP errors that the next calls report.
     errors: usize,
@@ -67,7 +71,7 @@ pub(crate) struct Port {
 impl fmt::Debug for Port {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Port")
-            .field("token", &self.token)
+            .field("token, awaited", &(self.token, self.awaited))
             .field("queue", &self.queue.len())
             .field("errors, room", &(self.errors, self.room))
             .field("blocked, edge", &(self.blocked, self.edge))
@@ -83,16 +87,43 @@ impl Port {
     /// What a poll reports.
     pub(crate) fn event(&mut self) -> Option<(Token, Readiness)> {
         self.edge = false;
-        let readable = !self.queue.is_empty() || self.errors > 0;
-        let readiness = Readiness { readable, writable: !self.blocked, more_behind: false };
-        self.token.map(|token| (token, readiness))
+        let more_behind = self.errors > 0;
+        let readiness = match self.awaited {
+            Awaited::Datagrams => {
+                let readable = !self.queue.is_empty() || more_behind;
+                Readiness { readable, writable: false, more_behind }
+            }
+            Awaited::Room => {
+                Readiness { readable: more_behind, writable: self.room > 0, more_behind }
+            }
+        };
+        let Readiness { readable, writable, .. } = readiness;
+        self.token.filter(|_| readable || writable).map(|token| (token, readiness))
+    }
+
+    /// Whether a poll has something to report.
+    fn is_ready(&self) -> bool {
+        self.errors > 0
+            || match self.awaited {
+                Awaited::Datagrams => !self.queue.is_empty(),
+                Awaited::Room => self.room > 0,
+            }
     }
 }
 
 impl Kernel {
     pub(crate) fn register_port(&mut self, index: usize, token: Token) {
         self.ports[index].token = Some(token);
-        self.raise_port(index);
+        self.await_at_port(index, Awaited::Datagrams);
+    }
+
+    /// As `EPOLL_CTL_MOD`: an event comes if what is asked for is there.
+    pub(crate) fn await_at_port(&mut self, index: usize, awaited: Awaited) {
+        let port = &mut self.ports[index];
+        port.awaited = awaited;
+        if port.is_ready() {
+            self.raise_port(index);
+        }
     }
 
     fn raise_port(&mut self, index: usize) {
@@ -105,8 +136,8 @@ impl Kernel {
     /// The network takes what has been sent, so that there is room again.
     fn make_room(&mut self, index: usize, room: usize) {
         let port = &mut self.ports[index];
-        port.room = room;
-        if port.room > 0 && mem::take(&mut port.blocked) {
+        port.room = port.room.max(room);
+        if port.room > 0 && mem::take(&mut port.blocked) && port.awaited == Awaited::Room {
             self.raise_port(index);
         }
     }
@@ -124,39 +155,70 @@ impl net::DatagramSocket for DatagramSocket {
         LOCAL_PORT
     }
 
-    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+    fn receive(&mut self, batch: &mut Batch<'_>) -> io::Result<()> {
         let kernel = &mut *self.kernel.borrow_mut();
         kernel.calls += 1;
         let port = &mut kernel.ports[self.port];
-        if port.errors > 0 {
+        // Datagrams may come before the error, which ends the call then.
+        let is_cut_short = port.errors > 0 && !port.queue.is_empty() && kernel.choices.chance(50);
+        if port.errors > 0 && !is_cut_short {
             port.errors -= 1;
             let errno =
                 kernel.choices.one_of(&[libc::ECONNREFUSED, libc::EHOSTUNREACH, libc::EINTR]);
             return Err(io::Error::from_raw_os_error(errno));
         }
-        let datagram = port.queue.pop_front().ok_or(ErrorKind::WouldBlock)?;
-        let length = datagram.payload.len();
-        buffer[..length].copy_from_slice(&datagram.payload);
-        port.calls.push(Call::Received(datagram.number));
-        Ok((length, datagram.source))
+        let mut received = Vec::new();
+        while !batch.is_full() {
+            let Some(datagram) = port.queue.pop_front() else { break };
+            batch.push(datagram.source, &datagram.payload);
+            received.push(datagram.number);
+            let error_comes = kernel.choices.chance(2);
+            if error_comes {
+                port.errors += 1;
+            }
+            if error_comes || is_cut_short || !port.has_batches {
+                break;
+            }
+        }
+        if received.is_empty() {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        port.calls.push(Call::Received(received));
+        if port.errors > 0 && !is_cut_short {
+            kernel.raise_port(self.port);
+        }
+        Ok(())
     }
 
-    fn send(&mut self, payload: &[u8], to: SocketAddr) -> io::Result<()> {
+    fn short_batch_is_last(&self) -> bool {
+        self.kernel.borrow().ports[self.port].has_batches
+    }
+
+    fn send(&mut self, batch: &Batch<'_>) -> io::Result<usize> {
         let kernel = &mut *self.kernel.borrow_mut();
         kernel.calls += 1;
         let port = &mut kernel.ports[self.port];
-        if port.room == 0 {
-            port.blocked = true;
-            return Err(ErrorKind::WouldBlock.into());
+        // Sometimes fewer than there is room for: those that leave as segments of one.
+        let most = if port.has_batches { 1 + kernel.choices.below(batch.len()) } else { 1 };
+        for (sent, (to, payload)) in batch.iter().take(most).enumerate() {
+            if port.room == 0 || kernel.choices.chance(port.send_errors) {
+                // The next call tells why.
+                if sent > 0 {
+                    return Ok(sent);
+                }
+                if port.room == 0 {
+                    port.blocked = true;
+                    return Err(ErrorKind::WouldBlock.into());
+                }
+                let errno =
+                    kernel.choices.one_of(&[libc::EHOSTUNREACH, libc::EPERM, libc::ENOBUFS]);
+                port.calls.push(Call::Failed(to, payload.to_vec()));
+                return Err(io::Error::from_raw_os_error(errno));
+            }
+            port.room -= 1;
+            port.calls.push(Call::Sent(to, payload.to_vec()));
         }
-        if kernel.choices.chance(port.send_errors) {
-            let errno = kernel.choices.one_of(&[libc::EHOSTUNREACH, libc::EPERM, libc::ENOBUFS]);
-            port.calls.push(Call::Failed(to, payload.to_vec()));
-            return Err(io::Error::from_raw_os_error(errno));
-        }
-        port.room -= 1;
-        port.calls.push(Call::Sent(to, payload.to_vec()));
-        Ok(())
+        Ok(most)
     }
 }
 
@@ -180,8 +242,10 @@ struct Model {
     sent: VecDeque<Datagram>,
     /// The number of the first in `sent`.
     first: usize,
-    /// Received, and neither answered nor dropped as far as the model knows.
-    unanswered: Option<Datagram>,
+    /// Received in one call from sources that may be answered, and neither answered nor skipped by a later answer.
+    unanswered: VecDeque<Datagram>,
+    /// How many of these the rate limit or the loop guard has dropped. The model does not know which.
+    lost: usize,
     answered: u64,
     /// Because of its port.
     objected: u64,
@@ -208,12 +272,15 @@ impl Datagrams {
         let begun = kernel.borrow().now;
         let models = [Kind::Many, Kind::LoopGuard, Kind::Rate(10)].map(|kind| {
             let send_errors = kernel.borrow_mut().choices.one_of(&[0, 0, 5]);
+            let has_batches = kernel.borrow_mut().choices.chance(70);
             let mut config = UdpConfig::default();
             config.loop_guard = kind == Kind::LoopGuard;
             config.rate = if let Kind::Rate(rate) = kind { rate } else { 0 };
             let port = kernel.borrow().ports.len();
             kernel.borrow_mut().ports.push(Port {
                 token: None,
+                awaited: Awaited::Datagrams,
+                has_batches,
                 queue: VecDeque::new(),
                 errors: 0,
                 room: 10,
@@ -228,7 +295,8 @@ impl Datagrams {
                 kind,
                 sent: VecDeque::new(),
                 first: 0,
-                unanswered: None,
+                unanswered: VecDeque::new(),
+                lost: 0,
                 answered: 0,
                 objected: 0,
                 limited: 0,
@@ -252,7 +320,9 @@ impl Datagrams {
                     model.sent.push_back(datagram.clone());
                     kernel.ports[index].queue.push_back(datagram);
                 }
-                kernel.raise_port(index);
+                if kernel.ports[index].awaited == Awaited::Datagrams {
+                    kernel.raise_port(index);
+                }
             }
             if kernel.choices.chance(5) {
                 kernel.ports[index].errors += kernel.choices.length(3);
@@ -286,13 +356,12 @@ impl Datagrams {
                 model.take(call, kernel.now);
             }
             let inspected = inspection.datagrams[index];
-            if !inspected.owed {
-                model.give_up();
-            }
-            assert_eq!(inspected.owed, model.unanswered.is_some(), "{model:?}");
+            model.give_up(inspected.owed);
+            let awaited = if inspected.owed > 0 { Awaited::Room } else { Awaited::Datagrams };
+            assert_eq!(port.awaited, awaited, "{inspected:?}, {port:?}");
             let is_woken = inspected.queued
                 || port.edge
-                || if inspected.owed { port.blocked } else { port.queue.is_empty() };
+                || if inspected.owed > 0 { port.blocked } else { port.queue.is_empty() };
             assert!(is_woken, "a UDP socket that nothing wakes: {inspected:?}, {port:?}");
             model.check_limits(kernel.now - self.begun);
         }
@@ -315,7 +384,7 @@ impl Datagrams {
         self.models
             .iter()
             .zip(&kernel.ports)
-            .all(|(model, port)| port.queue.is_empty() && model.unanswered.is_none())
+            .all(|(model, port)| port.queue.is_empty() && model.unanswered.len() == model.lost)
     }
 }
 
@@ -341,18 +410,24 @@ impl Model {
     /// Follows one call of the server.
     fn take(&mut self, call: Call, now: Duration) {
         match call {
-            Call::Received(number) => {
-                // The one before has been dropped: an answer comes before the next call to receive.
-                self.give_up();
-                assert_eq!(number, self.first, "received out of order");
-                let datagram = self.sent.pop_front().expect("it was sent");
-                self.first += 1;
-                if !self.is_objectionable(datagram.source) {
+            Call::Received(numbers) => {
+                // Those before have been dropped: answers come before the next call to receive.
+                self.give_up(0);
+                self.unanswered.clear();
+                self.lost = 0;
+                for number in numbers {
+                    assert_eq!(number, self.first, "received out of order");
+                    let datagram = self.sent.pop_front().expect("it was sent");
+                    self.first += 1;
+                    if self.is_objectionable(datagram.source) {
+                        self.objected += 1;
+                        continue;
+                    }
                     self.counted += 1;
                     self.paused |= now - self.last >= Duration::from_secs(300);
                     self.last = now;
+                    self.unanswered.push_back(datagram);
                 }
-                self.unanswered = Some(datagram);
             }
             Call::Sent(to, payload) => {
                 self.close(to, &payload);
@@ -365,22 +440,22 @@ impl Model {
         }
     }
 
-    /// The datagram that was received last is answered: to its source, byte for byte, and once.
+    /// The first datagram that was not dropped is answered: to its source, byte for byte, and once.
     fn close(&mut self, to: SocketAddr, payload: &[u8]) {
-        let datagram = self.unanswered.take().expect("an answer to nothing, or a second one");
         assert!(!self.is_objectionable(to), "an answer to {to}");
-        assert_eq!(datagram.source, to, "{datagram:?}");
-        assert!(datagram.payload == payload, "{datagram:?}: {} other bytes", payload.len());
+        let is_answered = |one: &Datagram| one.source == to && one.payload == payload;
+        let skipped = self.unanswered.iter().position(is_answered);
+        let skipped = skipped.expect("an answer to nothing, or a second one");
+        self.unanswered.drain(..=skipped);
+        self.limited += skipped.saturating_sub(self.lost) as u64;
+        self.lost = self.lost.saturating_sub(skipped);
     }
 
-    /// The datagram that was received last got no answer, and never will.
-    fn give_up(&mut self) {
-        let Some(datagram) = self.unanswered.take() else { return };
-        if self.is_objectionable(datagram.source) {
-            self.objected += 1;
-        } else {
-            self.limited += 1;
-        }
+    /// Only `owed` of the datagrams that were received last can still get an answer.
+    fn give_up(&mut self, owed: usize) {
+        let lost = self.unanswered.len().checked_sub(owed).expect("it owes answers to nothing");
+        self.limited += lost.checked_sub(self.lost).expect("a datagram came back") as u64;
+        self.lost = lost;
     }
 
     /// The rate limit and the loop guard drop no more than they have to, and no fewer.

@@ -17,7 +17,7 @@ use std::{
 
 use resound::{
     Peer, Token,
-    net::{Net, Readiness, Stream},
+    net::{Awaited, Net, Readiness, Stream},
 };
 
 use super::{
@@ -401,6 +401,16 @@ impl Net for Simulated {
 
     fn register_datagrams(&mut self, socket: &mut DatagramSocket, token: Token) -> io::Result<()> {
         self.0.borrow_mut().register_port(socket.port, token);
+        Ok(())
+    }
+
+    fn await_datagrams(
+        &mut self,
+        socket: &mut DatagramSocket,
+        _token: Token,
+        awaited: Awaited,
+    ) -> io::Result<()> {
+        self.0.borrow_mut().await_at_port(socket.port, awaited);
         Ok(())
     }
 

@@ -18,8 +18,6 @@ pub(crate) struct FaultyDatagrams {
     faults: Arc<Faults>,
     /// A reply that leaves behind the next one to the same address.
     swapped: Option<Datagram>,
-    /// Replies that have not left: at most three.
-    owed: VecDeque<Datagram>,
 }
 
 /// A reply, and where it goes.
@@ -27,11 +25,11 @@ pub(crate) type Datagram = (SocketAddr, Vec<u8>);
 
 impl FaultyDatagrams {
     pub(crate) const fn new(faults: Arc<Faults>) -> Self {
-        Self { faults, swapped: None, owed: VecDeque::new() }
+        Self { faults, swapped: None }
     }
 
-    /// Adds what is sent in place of `payload` to what is owed.
-    pub(crate) fn reply(&mut self, payload: &[u8], to: SocketAddr) {
+    /// Adds what is sent in place of `payload` to what is owed: at most three datagrams.
+    pub(crate) fn reply(&mut self, payload: &[u8], to: SocketAddr, owed: &mut VecDeque<Datagram>) {
         let (plan, hit) = self.faults.enter_datagram(payload.len());
         let mut content = Content { bytes: payload.to_vec(), payload: 0..payload.len() };
         let (mut is_dropped, mut is_swapped, mut copies) = (false, false, 1);
@@ -73,22 +71,12 @@ impl FaultyDatagrams {
         }
         if is_swapped && self.swapped.as_ref().is_none_or(|(held_for, _)| *held_for != to) {
             // One that waits for another address waits no longer: only one is held.
-            self.owed.extend(self.swapped.replace((to, content.bytes)));
+            owed.extend(self.swapped.replace((to, content.bytes)));
             return;
         }
-        self.owed.extend((1..copies).map(|_| (to, content.bytes.clone())));
-        self.owed.push_back((to, content.bytes));
-        self.owed.extend(self.swapped.take_if(|(held_for, _)| *held_for == to));
-    }
-
-    /// The next reply to send.
-    pub(crate) fn next(&self) -> Option<&Datagram> {
-        self.owed.front()
-    }
-
-    /// The next reply, which is owed no longer.
-    pub(crate) fn take(&mut self) -> Option<Datagram> {
-        self.owed.pop_front()
+        owed.extend((1..copies).map(|_| (to, content.bytes.clone())));
+        owed.push_back((to, content.bytes));
+        owed.extend(self.swapped.take_if(|(held_for, _)| *held_for == to));
     }
 }
 
@@ -102,11 +90,11 @@ mod tests {
         let plan: Plan = plan.parse().unwrap();
         plan.check(Units::Datagrams).unwrap();
         let mut faulty = FaultyDatagrams::new(Arc::new(Faults::new(plan)));
+        let mut owed = VecDeque::new();
         for (payload, host) in (1..).zip(from) {
-            faulty.reply(&[payload; 3], SocketAddr::from(([127, 0, 0, *host], 9)));
+            faulty.reply(&[payload; 3], SocketAddr::from(([127, 0, 0, *host], 9)), &mut owed);
         }
-        assert!(faulty.next().is_none_or(|next| *next == faulty.owed[0]));
-        std::iter::from_fn(|| faulty.take())
+        owed.into_iter()
             .map(|(to, payload)| {
                 let SocketAddr::V4(to) = to else { panic!("{to}") };
                 (to.ip().octets()[3], payload)

@@ -1,6 +1,7 @@
 //! UDP echoes: each datagram goes back to its source (RFC 862), unless the [`Guard`] objects.
 
 use std::{
+    collections::VecDeque,
     io::{self, ErrorKind},
     mem,
     net::SocketAddr,
@@ -12,14 +13,15 @@ use log::{debug, warn};
 
 use super::Dispatcher;
 use crate::{
-    Begun, ConnectionState, Counts, ReleasedListener, ReleasedSocket, Token, UdpConfig,
+    Begun, ConnectionState, ReleasedListener, ReleasedSocket, Token, UdpConfig,
     control::stats::ListenerStats,
     protocol::{Protocol, fault::FaultyDatagrams},
     reactor::{
+        connection::shared::SCRATCH,
         events::Event,
         guard::{Guard, Objection},
         inspect::InspectedDatagrams,
-        net::{DatagramSocket, Net, Readiness},
+        net::{Awaited, Batch, DatagramSocket, Net, Readiness},
     },
     throttle::Throttle,
 };
@@ -30,8 +32,8 @@ const FIRST_KEY: u32 = 1 << 16;
 /// How many datagrams one turn receives. Then other sockets and connections get their turns.
 const PER_TURN: usize = 128;
 
-/// No datagram is longer: its length field has 16 bits.
-const LONGEST: usize = 65_535;
+/// Each turn has its batch in the scratch of the loop.
+const _: () = assert!(SCRATCH >= Batch::MOST * Batch::LONGEST);
 
 /// A socket that sends back what it receives.
 #[derive(Debug)]
@@ -40,11 +42,13 @@ pub(super) struct DatagramEcho<S> {
     socket: Option<S>,
     stats: Arc<ListenerStats>,
     port: u16,
-    buffer: Box<[u8]>,
-    /// The length and the source of the datagram in `buffer`, while the kernel has no room to send it.
-    owed: Option<(usize, SocketAddr)>,
+    /// Answers that the kernel had no room to send, or that differ from what was received, each with where it goes. While
+    /// there are some, nothing is received: so they are those of one batch, and at most three for each datagram of it.
+    owed: VecDeque<(SocketAddr, Vec<u8>)>,
+    /// What the poll reports.
+    awaited: Awaited,
     guard: Guard,
-    /// What it does wrong on purpose, and what it owes because of that.
+    /// What it does wrong on purpose.
     faulty: Option<Box<FaultyDatagrams>>,
     warning: Throttle,
     /// Whether its token is on the run queue.
@@ -98,9 +102,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             let Some(socket) = echo.socket.take() else { continue };
             match self.net.export_datagrams(socket) {
                 Ok(socket) => {
-                    let owed = echo.owed.take();
-                    let owed = owed.map(|(length, to)| (to, echo.buffer[..length].to_vec()));
-                    let owed = owed.or_else(|| echo.faulty.as_mut()?.take());
+                    let owed = mem::take(&mut echo.owed);
                     let socket = ReleasedSocket::Datagrams { socket, owed };
                     released.push(ReleasedListener { index, socket });
                 }
@@ -110,48 +112,57 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         released
     }
 
-    /// Puts a UDP socket into its place, with the datagram that it owes.
+    /// Puts a UDP socket into its place, with the datagrams that it owes.
     pub(super) fn adopt_datagrams(
         &mut self,
         index: usize,
         mut socket: N::DatagramSocket,
-        owed: Option<(SocketAddr, Vec<u8>)>,
+        owed: VecDeque<(SocketAddr, Vec<u8>)>,
     ) -> io::Result<()> {
         let echo = self.datagrams.get_mut(index).ok_or(ErrorKind::InvalidInput)?;
         self.net.register_datagrams(&mut socket, token(index))?;
         echo.socket = Some(socket);
-        if let Some((to, payload)) = owed.filter(|(_, payload)| payload.len() <= LONGEST) {
-            echo.buffer[..payload.len()].copy_from_slice(&payload);
-            echo.owed = Some((payload.len(), to));
-        }
+        echo.awaited = Awaited::Datagrams;
+        echo.owed = owed;
+        echo.owed.retain(|(_, payload)| payload.len() <= Batch::LONGEST);
         if !mem::replace(&mut echo.queued, true) {
             self.run_queue.push_back(token(index));
         }
         Ok(())
     }
 
-    /// A UDP socket is ready. Room for datagrams is news only while one waits to be sent: each that leaves makes room again.
+    /// A UDP socket is ready.
     pub(super) fn datagrams_ready(&mut self, index: usize, readiness: Readiness) {
-        let Some(echo) = self.datagrams.get(index) else { return };
-        let is_awaited = match echo.owed() {
-            Some(_) => readiness.writable || readiness.more_behind,
-            None => readiness.readable,
-        };
         // One that is on the run queue has its turn in this same round.
-        if is_awaited && !echo.queued {
-            self.datagrams_turn(index);
+        if self.datagrams.get(index).is_some_and(|echo| !echo.queued) {
+            self.datagrams_turn(index, readiness);
         }
     }
 
     /// Gives a UDP socket its turn, and queues it for another one if there may be more to do.
-    pub(super) fn datagrams_turn(&mut self, index: usize) {
+    pub(super) fn datagrams_turn(&mut self, index: usize, readiness: Readiness) {
         let now = self.net.now();
         let echo = &mut self.datagrams[index];
         let events = &self.shared.events;
-        echo.queued = echo.turn(now, &|event| events.emit(token(index), || event)) == Turn::Again;
+        let emit = |event| events.emit(token(index), || event);
+        let mut batch = Batch::new(&mut self.scratch);
+        echo.queued = echo.turn(readiness, &mut batch, now, &emit) == Turn::Again;
         events.emit(token(index), || echo.turn_ended());
         if echo.queued {
             self.run_queue.push_back(token(index));
+        }
+        self.await_datagrams(index);
+    }
+
+    /// Asks the poll for room while answers are owed, and for datagrams otherwise.
+    fn await_datagrams(&mut self, index: usize) {
+        let echo = &mut self.datagrams[index];
+        let awaited = if echo.owed.is_empty() { Awaited::Datagrams } else { Awaited::Room };
+        let Some(socket) = echo.socket.as_mut().filter(|_| awaited != echo.awaited) else { return };
+        match self.net.await_datagrams(socket, token(index), awaited) {
+            Ok(()) => echo.awaited = awaited,
+            // Its next event tries again.
+            Err(error) => warn!("udp port {}: the poll does not report it: {error}", echo.port),
         }
     }
 
@@ -186,8 +197,8 @@ impl<S: DatagramSocket> DatagramEcho<S> {
             socket,
             stats,
             port,
-            buffer: vec![0; LONGEST].into_boxed_slice(),
-            owed: None,
+            owed: VecDeque::new(),
+            awaited: Awaited::Datagrams,
             guard: Guard::new(port, config),
             faulty: config.faults.clone().map(FaultyDatagrams::new).map(Box::new),
             warning: Throttle::default(),
@@ -196,54 +207,109 @@ impl<S: DatagramSocket> DatagramEcho<S> {
     }
 
     /// Receives and answers until no datagram is left, the kernel has no room to send, or the budget is spent.
-    fn turn(&mut self, now: Duration, emit: &dyn Fn(Event)) -> Turn {
-        for _ in 0..PER_TURN {
-            if !self.send_owed(emit) {
-                return Turn::Wait;
-            }
+    ///
+    /// A call that leaves slots of the batch free is the last one if no error can have ended it early. An error that was
+    /// there when the poll returned is told by `readiness`, and a later one brings an event of its own.
+    fn turn(
+        &mut self,
+        readiness: Readiness,
+        batch: &mut Batch<'_>,
+        now: Duration,
+        emit: &dyn Fn(Event),
+    ) -> Turn {
+        if !self.send_owed(batch, emit) {
+            return Turn::Wait;
+        }
+        let mut budget = PER_TURN;
+        while budget > 0 {
             let Some(socket) = &mut self.socket else { return Turn::Wait };
-            match socket.receive(&mut self.buffer) {
-                Ok((length, source)) => {
-                    emit(Event::Datagram {
-                        source,
-                        bytes: u32::try_from(length).unwrap_or(u32::MAX),
-                    });
-                    self.stats.counts.received.add(length as u64);
-                    match self.guard.objection(source, now) {
-                        None => match &mut self.faulty {
-                            None => self.owed = Some((length, source)),
-                            Some(faulty) => faulty.reply(&self.buffer[..length], source),
-                        },
-                        Some(objection) => {
-                            emit(Event::DatagramDropped);
-                            self.drop_one(source, objection, now);
-                        }
+            batch.clear(budget);
+            match socket.receive(batch) {
+                Ok(()) => {
+                    let short_is_last = !readiness.more_behind && socket.short_batch_is_last();
+                    let is_last = short_is_last && !batch.is_full();
+                    budget -= batch.len();
+                    self.judge(batch, now, emit);
+                    if !self.send(batch, emit) {
+                        self.owed.extend(batch.iter().map(|(to, payload)| (to, payload.to_vec())));
+                        return Turn::Wait;
+                    }
+                    if !self.send_owed(batch, emit) || is_last {
+                        return Turn::Wait;
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Turn::Wait,
                 // An ICMP error about an earlier answer (udp(7)). It does not concern the next datagram.
-                Err(error) => debug!("udp port {}: receive: {error}", self.port),
+                Err(error) => {
+                    budget -= 1;
+                    debug!("udp port {}: receive: {error}", self.port);
+                }
             }
         }
         Turn::Again
     }
 
-    /// Sends what is owed; false if the kernel has no room and the rest has to wait.
-    fn send_owed(&mut self, emit: &dyn Fn(Event)) -> bool {
-        let Some(socket) = &mut self.socket else { return false };
-        let counts = &self.stats.counts;
-        if let Some((length, to)) = self.owed {
-            if !send(socket, &self.buffer[..length], to, counts, emit) {
+    /// Removes from `batch` what gets no answer, and what gets another one than itself, which is owed then.
+    fn judge(&mut self, batch: &mut Batch<'_>, now: Duration, emit: &dyn Fn(Event)) {
+        batch.retain(|source, payload| {
+            let bytes = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+            emit(Event::Datagram { source, bytes });
+            self.stats.counts.received.add(payload.len() as u64);
+            if let Some(objection) = self.guard.objection(source, now) {
+                emit(Event::DatagramDropped);
+                self.drop_one(source, objection, now);
                 return false;
             }
-            self.owed = None;
+            let Some(faulty) = &mut self.faulty else { return true };
+            faulty.reply(payload, source, &mut self.owed);
+            false
+        });
+    }
+
+    /// Sends what is owed; false if the kernel has no room and the rest has to wait. Uses `batch`.
+    fn send_owed(&mut self, batch: &mut Batch<'_>, emit: &dyn Fn(Event)) -> bool {
+        while !self.owed.is_empty() {
+            batch.clear(Batch::MOST);
+            for (to, payload) in self.owed.iter().take(Batch::MOST) {
+                batch.push(*to, payload);
+            }
+            let loaded = batch.len();
+            let all_sent = self.send(batch, emit);
+            self.owed.drain(..loaded - batch.len());
+            if !all_sent {
+                return false;
+            }
         }
-        if let Some(faulty) = &mut self.faulty {
-            while let Some((to, payload)) = faulty.next() {
-                if !send(socket, payload, *to, counts, emit) {
-                    return false;
+        true
+    }
+
+    /// Sends `batch`, and removes from it what was sent or cannot be sent at all. False if the kernel has no room and the
+    /// rest has to wait.
+    fn send(&mut self, batch: &mut Batch<'_>, emit: &dyn Fn(Event)) -> bool {
+        let Some(socket) = &mut self.socket else { return false };
+        let counts = &self.stats.counts;
+        while !batch.is_empty() {
+            match socket.send(batch) {
+                Ok(sent) => {
+                    for (_, payload) in batch.iter().take(sent) {
+                        let length = payload.len();
+                        emit(Event::DatagramSent {
+                            bytes: u32::try_from(length).unwrap_or(u32::MAX),
+                        });
+                        counts.sent.add(length as u64);
+                    }
+                    counts.frames.add(sent as u64);
+                    batch.skip(sent);
                 }
-                faulty.take();
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
+                Err(error) => {
+                    emit(Event::DatagramDropped);
+                    counts.datagrams_dropped.add(1);
+                    if let Some((to, payload)) = batch.iter().next() {
+                        debug!("{to}: send {} B: {error}", payload.len());
+                    }
+                    batch.skip(1);
+                }
             }
         }
         true
@@ -264,44 +330,13 @@ impl<S: DatagramSocket> DatagramEcho<S> {
     }
 }
 
-/// Sends `payload`; false if the kernel has no room and it has to wait.
-fn send(
-    socket: &mut impl DatagramSocket,
-    payload: &[u8],
-    to: SocketAddr,
-    counts: &Counts,
-    emit: &dyn Fn(Event),
-) -> bool {
-    let length = payload.len();
-    match socket.send(payload, to) {
-        Ok(()) => {
-            emit(Event::DatagramSent { bytes: u32::try_from(length).unwrap_or(u32::MAX) });
-            counts.frames.add(1);
-            counts.sent.add(length as u64);
-        }
-        Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
-        Err(error) => {
-            emit(Event::DatagramDropped);
-            counts.datagrams_dropped.add(1);
-            debug!("{to}: send {length} B: {error}");
-        }
-    }
-    true
-}
-
 impl<S> DatagramEcho<S> {
-    /// Bytes of the next datagram that waits to be sent.
-    fn owed(&self) -> Option<usize> {
-        let faulty = || self.faulty.as_ref()?.next().map(|(_, payload)| payload.len());
-        self.owed.map(|(length, _)| length).or_else(faulty)
-    }
-
     fn turn_ended(&self) -> Event {
-        let owed = self.owed().map_or(0, |length| length as u64);
+        let owed = self.owed.iter().map(|(_, payload)| payload.len() as u64).sum();
         Event::TurnEnded { state: ConnectionState::Open, begun: Begun::Nothing, held: 0, owed }
     }
 
     pub(super) fn inspect(&self) -> InspectedDatagrams {
-        InspectedDatagrams { owed: self.owed().is_some(), queued: self.queued }
+        InspectedDatagrams { owed: self.owed.len(), queued: self.queued }
     }
 }
