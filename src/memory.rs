@@ -25,8 +25,9 @@ use memmap2::MmapMut;
 /// allocator's heap shrinks only from its end, so one small allocation there can keep all of it.
 const MAPPED: usize = 16 << 10;
 
-/// How much free memory the pool keeps for reuse, in bytes and in pieces. The rest goes back to the system.
-const KEPT_BYTES: usize = 16 << 20;
+/// How much free memory the pools keep for reuse, as a part of their budget, and how many pieces each of them keeps. The
+/// rest goes back to the system.
+const KEPT_PART: usize = 8;
 const KEPT_PIECES: usize = 64;
 
 /// The smallest piece of memory that a buffer gets, in bytes.
@@ -154,11 +155,16 @@ impl Buffer {
 pub(crate) struct Budget {
     limit: AtomicUsize,
     leased: AtomicUsize,
+    pools: AtomicUsize,
 }
 
 impl Budget {
     pub(crate) const fn new(limit: usize) -> Self {
-        Self { limit: AtomicUsize::new(limit), leased: AtomicUsize::new(0) }
+        Self {
+            limit: AtomicUsize::new(limit),
+            leased: AtomicUsize::new(0),
+            pools: AtomicUsize::new(0),
+        }
     }
 
     pub(crate) fn limit(&self) -> usize {
@@ -185,6 +191,11 @@ impl Budget {
         (self.limit() / 64).clamp(LEAST_LEASE, MOST_LEASE)
     }
 
+    /// How much one pool may keep.
+    fn keep(&self) -> usize {
+        self.limit() / KEPT_PART / self.pools.load(Relaxed).max(1)
+    }
+
     fn left(&self) -> usize {
         self.limit().saturating_sub(self.leased.load(Relaxed))
     }
@@ -202,15 +213,17 @@ pub(crate) struct Pool {
     leased: usize,
     /// Capacity of all buffers that own memory.
     lent: usize,
+    /// Pieces for reuse, in the order in which they came back.
     kept: Vec<Memory>,
     kept_bytes: usize,
-    /// Whether anything was taken from `kept` since the last trim.
-    in_demand: bool,
+    /// How many of the first pieces in `kept` have stayed there since the last trim.
+    unused: usize,
 }
 
 impl Pool {
-    pub(crate) const fn new(budget: Arc<Budget>) -> Self {
-        Self { budget, leased: 0, lent: 0, kept: Vec::new(), kept_bytes: 0, in_demand: false }
+    pub(crate) fn new(budget: Arc<Budget>) -> Self {
+        budget.pools.fetch_add(1, Relaxed);
+        Self { budget, leased: 0, lent: 0, kept: Vec::new(), kept_bytes: 0, unused: 0 }
     }
 
     /// Bytes that buffers own.
@@ -245,7 +258,8 @@ impl Pool {
     /// Makes room for `more` bytes behind those in `buffer`.
     ///
     /// `likely` is the length that the peer has announced, or 0. At most twice the bytes that are `there` are reserved
-    /// for it: memory grows with bytes received, not with bytes announced.
+    /// for it: memory grows with bytes received, not with bytes announced. A piece that is kept may be longer, as it is no
+    /// new memory: where long frames come again and again, they need not be copied as they grow.
     ///
     /// Growth is amortised, also where the budget is nearly used up: then a buffer gets all that is left, and the
     /// next to grow is over the limit.
@@ -266,7 +280,11 @@ impl Pool {
         }
         let most = buffer.capacity() + self.available();
         let wanted = wanted.min(most).max(least);
-        let memory = self.take_kept(least, wanted).unwrap_or_else(|| Memory::new(wanted));
+        let whole = Some(likely).filter(|&likely| likely > wanted && likely <= OVERSIZE * there);
+        let memory = whole
+            .and_then(|whole| self.take_kept(whole, whole))
+            .or_else(|| self.take_kept(least, wanted))
+            .unwrap_or_else(|| Memory::new(wanted));
         self.replace(buffer, memory);
     }
 
@@ -278,7 +296,9 @@ impl Pool {
                 self.release(buffer);
             }
         } else if buffer.capacity() > OVERSIZE * buffer.len().max(LEAST) {
-            self.replace(buffer, Memory::new(buffer.len().max(LEAST)));
+            let length = buffer.len().max(LEAST);
+            let memory = self.take_kept(length, length).unwrap_or_else(|| Memory::new(length));
+            self.replace(buffer, memory);
         }
     }
 
@@ -324,7 +344,7 @@ impl Pool {
         let index = self.kept.iter().rposition(fits)?;
         let piece = self.kept.remove(index);
         self.kept_bytes -= piece.len();
-        self.in_demand = true;
+        self.unused -= usize::from(index < self.unused);
         Some(piece)
     }
 
@@ -332,15 +352,24 @@ impl Pool {
     pub(crate) fn release(&mut self, buffer: &mut Buffer) {
         let piece = std::mem::take(buffer).memory;
         self.lent -= piece.len();
-        let room = KEPT_BYTES.min(self.leased.saturating_sub(self.lent));
-        if !piece.is_empty()
-            && self.kept_bytes + piece.len() <= room
-            && self.kept.len() < KEPT_PIECES
-        {
-            self.kept_bytes += piece.len();
-            self.kept.push(piece);
+        if !piece.is_empty() {
+            self.keep(piece);
         }
         self.give_back_surplus();
+    }
+
+    /// Keeps `piece` for reuse, in place of those that nobody has taken for the longest time.
+    fn keep(&mut self, piece: Memory) {
+        let most = self.budget.keep().min(self.leased.saturating_sub(self.lent));
+        if piece.len() > most {
+            return;
+        }
+        while self.kept_bytes + piece.len() > most || self.kept.len() == KEPT_PIECES {
+            self.kept_bytes -= self.kept.remove(0).len();
+            self.unused = self.unused.saturating_sub(1);
+        }
+        self.kept_bytes += piece.len();
+        self.kept.push(piece);
     }
 
     /// Counts memory that is not the pool's: `after` bytes where there were `before`.
@@ -363,21 +392,21 @@ impl Pool {
 
     /// Returns all kept memory to the system.
     fn trim(&mut self) {
-        self.kept.clear();
-        self.kept_bytes = 0;
+        self.unused = self.kept.len();
+        self.trim_unused();
     }
 
-    /// Returns the kept memory to the system if none of it was used since the last call.
+    /// Returns the kept memory that was not used since the last call to the system.
     pub(crate) fn trim_unused(&mut self) {
-        if !std::mem::take(&mut self.in_demand) {
-            self.trim();
-        }
+        self.kept_bytes -= self.kept.drain(..self.unused).map(|piece| piece.len()).sum::<usize>();
+        self.unused = self.kept.len();
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
         self.budget.give_back(self.leased);
+        self.budget.pools.fetch_sub(1, Relaxed);
     }
 }
 
@@ -526,6 +555,60 @@ mod tests {
         assert!(pool.keeps_any(), "it was in demand a moment ago");
         pool.trim_unused();
         assert_eq!((pool.keeps_any(), pool.kept_bytes), (false, 0));
+    }
+
+    #[test]
+    fn what_was_used_last_is_kept_and_all_pools_together_keep_their_part() {
+        let budget = Arc::new(Budget::new(64 << 20));
+        let mut pools = [Pool::new(Arc::clone(&budget)), Pool::new(Arc::clone(&budget))];
+        for pool in &mut pools {
+            for size in (1..=100).map(|size| size * (10 << 10)) {
+                let mut buffer = Buffer::default();
+                pool.append(&mut buffer, &vec![7; size], 0);
+                pool.release(&mut buffer);
+            }
+            assert!(pool.kept_bytes <= 4 << 20, "{} bytes", pool.kept_bytes);
+            assert!(pool.kept.len() <= KEPT_PIECES);
+            assert_eq!(pool.kept.last().map(|piece| piece.len()), Some(1_000 << 10));
+        }
+        assert!(pools[0].kept_bytes > 3 << 20, "{} bytes", pools[0].kept_bytes);
+        let (before, mut buffer) = (pools[0].kept_bytes, Buffer::default());
+        pools[0].append(&mut buffer, &vec![7; 7 << 20], 0);
+        pools[0].release(&mut buffer);
+        assert_eq!(pools[0].kept_bytes, before, "it is more than the pool's part");
+    }
+
+    #[test]
+    fn a_kept_piece_is_lent_for_all_of_a_frame_of_which_a_quarter_has_come() {
+        let (mut pool, mut buffer) = (pool(1 << 30), Buffer::default());
+        pool.append(&mut buffer, &[7; 8 << 20], 0);
+        pool.release(&mut buffer);
+        pool.append(&mut buffer, &[7; 1 << 20], 8 << 20);
+        assert_eq!(buffer.capacity(), 2 << 20, "an eighth has come");
+        pool.release(&mut buffer);
+        pool.append(&mut buffer, &[7; 2 << 20], 8 << 20);
+        assert_eq!(buffer.capacity(), 8 << 20);
+        pool.shrink(&mut buffer);
+        assert_eq!(buffer.capacity(), 8 << 20);
+    }
+
+    #[test]
+    fn only_what_is_used_again_stays() {
+        let (mut pool, mut large, mut small) =
+            (pool(1 << 30), Buffer::default(), Buffer::default());
+        pool.append(&mut large, &[7; 8 << 20], 0);
+        pool.append(&mut small, &[7; 100_000], 0);
+        pool.release(&mut large);
+        pool.release(&mut small);
+        pool.trim_unused();
+        for _ in 0..3 {
+            pool.append(&mut small, &[7; 100_000], 0);
+            pool.release(&mut small);
+            pool.trim_unused();
+            assert_eq!(pool.kept_bytes, 100_000);
+        }
+        pool.trim_unused();
+        assert!(!pool.keeps_any());
     }
 
     #[test]
