@@ -12,6 +12,8 @@
     reason = "in a test a panic is the report"
 )]
 
+#[path = "simulation/budget.rs"]
+mod budget;
 #[path = "simulation/check.rs"]
 mod check;
 #[path = "simulation/choices.rs"]

@@ -2,6 +2,8 @@
 #![no_main]
 #![allow(dead_code, reason = "the tests use the rest of what they share with this")]
 
+#[path = "../../tests/simulation/budget.rs"]
+mod budget;
 #[path = "../../tests/simulation/check.rs"]
 mod check;
 #[path = "../../tests/simulation/choices.rs"]

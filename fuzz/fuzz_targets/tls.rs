@@ -3,6 +3,8 @@
 #![no_main]
 #![allow(dead_code, reason = "the tests use the rest of what they share with this")]
 
+#[path = "../../tests/simulation/budget.rs"]
+mod budget;
 #[path = "../../tests/simulation/choices.rs"]
 mod choices;
 #[path = "../../tests/simulation/datagrams.rs"]

@@ -26,14 +26,15 @@ use super::{
     calls::Calls,
     config::Config,
     connection::{
-        Connection, Outcome, Progress,
-        shared::{Context, SCRATCH, Shared},
+        Connection, NextTurn, Outcome, Progress,
+        shared::{Context, MOST_AT_ONCE, Shared},
     },
     deadlines::{Timers, Unit, Wait},
     events::{Event, Recorder},
     inspect::{self, Inspected, Inspection},
     limits::{Limits, LoopId},
     net::{Net, Readiness},
+    round,
     service::{Accepting, Service},
 };
 use crate::{
@@ -85,7 +86,8 @@ pub struct Dispatcher<N: Net, P> {
     opened: Ages,
     /// The generation of the next connection; never 0, which is for reserved tokens.
     generation: u32,
-    /// The run queue: connections and listeners with more to do, for which no event will come. Each is here at most once.
+    /// The run queue: connections and listeners with more to do, for which no event will come, and connections with an
+    /// event that move many bytes. Each is here at most once.
     run_queue: VecDeque<Token>,
     waits: Timers<Wait>,
     units: Timers<Unit>,
@@ -142,7 +144,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     pub fn sharing(net: N, config: Config, limits: Arc<Limits>) -> Self {
         Self {
             net,
-            scratch: vec![0; SCRATCH].into_boxed_slice(),
+            scratch: vec![0; MOST_AT_ONCE].into_boxed_slice(),
             shared: Shared::new(Arc::clone(&limits)),
             waits: Timers::new(|wait| match wait {
                 Wait::Idle => config.idle_timeout,
@@ -277,6 +279,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
 
     /// The poll has returned this many events, which [`event`](Self::event) is told next.
     pub fn polled(&mut self, events: impl FnOnce() -> usize) {
+        self.shared.round.begin();
         if self.shared.events.refresh() {
             self.tell_of_poll(events());
         }
@@ -307,15 +310,25 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         let Some(connection) = self.connections.get(token.key()) else {
             return;
         };
-        // One that is queued has its turn in this same round.
-        if connection.generation() == token.generation() && !connection.queued {
-            self.turn(token, readiness);
+        if connection.generation() == token.generation() {
+            match connection.next_turn {
+                NextTurn::Event => self.turn(token, readiness),
+                _ => self.queue(token, readiness.more_behind),
+            }
         }
     }
 
-    /// Gives the first entries of the run queue one turn each.
+    #[cold]
+    fn queue(&mut self, token: Token, more_behind: bool) {
+        self.connections[token.key()].queue_in(&mut self.run_queue, token, more_behind);
+    }
+
+    /// Gives the first entries of the run queue one turn each: one at least, and then until the round is spent.
     pub fn run_queued(&mut self) {
-        for _ in 0..self.run_queue.len().min(TURNS_PER_ROUND) {
+        for turn in 0..self.run_queue.len().min(TURNS_PER_ROUND) {
+            if turn > 0 && self.shared.round.is_spent() {
+                return;
+            }
             let Some(token) = self.run_queue.pop_front() else {
                 return;
             };
@@ -329,10 +342,11 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
                 }
             } else if let Some(connection) = self.connections.get_mut(token.key())
                 && connection.generation() == token.generation()
+                && let NextTurn::Queue { more_behind } = connection.next_turn
             {
-                connection.queued = false;
+                connection.next_turn = NextTurn::Event;
                 self.shared.events.emit(token, || Event::Resumed);
-                self.turn(token, Readiness::ALL);
+                self.turn(token, Readiness { more_behind, ..Readiness::ALL });
             }
         }
     }
@@ -374,7 +388,10 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         let connection = &mut self.connections[key];
         match outcome {
             Outcome::Wait => {}
-            Outcome::Again => connection.queue_in(&mut self.run_queue, token),
+            Outcome::Again { more_behind } => {
+                self.shared.round.spend(round::TURN);
+                connection.queue_in(&mut self.run_queue, token, more_behind);
+            }
             Outcome::Connecting => return self.finish_connecting(token),
             Outcome::Closed(reason) => {
                 self.hear_news(token);
@@ -476,7 +493,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             let (counts, shared) = (&stats.counts, &mut self.shared);
             connection.end_for_memory(&mut Context { token: victim, protocol, counts, shared });
             // FIN and the rest of its end follow in its next turn.
-            connection.queue_in(&mut self.run_queue, victim);
+            connection.queue_in(&mut self.run_queue, victim, true);
         }
         self.shared.stats.buffered.set(self.shared.pool.lent() as u64);
     }

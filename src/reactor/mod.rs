@@ -14,6 +14,7 @@ mod kernel;
 pub(crate) mod limits;
 pub mod net;
 mod per_address;
+mod round;
 pub(crate) mod service;
 mod wake_up;
 

@@ -60,7 +60,7 @@ pub(crate) struct Wire {
     /// Received by the peer, which has not looked at it yet.
     pub(crate) delivered: VecDeque<u8>,
     pub(crate) written: u64,
-    capacity: usize,
+    pub(crate) capacity: usize,
     /// How much room must be free before a writer that found none gets an event.
     wakes_at: usize,
     blocked: bool,

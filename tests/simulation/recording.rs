@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use resound::{Event, Recorded, Recorder, Token, inspect::Inspection};
 
-use super::world::World;
+use super::{budget::Moved, world::World};
 
 /// Events that are kept: more than one step has.
 const LENGTH: usize = 1 << 20;
@@ -24,6 +24,7 @@ pub(crate) struct Recording {
     frames: u64,
     received: u64,
     sent: u64,
+    moved: Moved,
 }
 
 impl Recording {
@@ -39,6 +40,7 @@ impl Recording {
             frames: 0,
             received: 0,
             sent: 0,
+            moved: Moved::default(),
         }
     }
 
@@ -60,6 +62,7 @@ impl Recording {
     }
 
     fn add(&mut self, one: &Recorded) {
+        self.moved.add(one);
         let token = one.token;
         let is_connection = token.generation() > 0;
         match one.event {

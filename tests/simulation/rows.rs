@@ -52,6 +52,7 @@ impl<P: Protocol> Calm<P> {
 
     fn step(&mut self) {
         let events = self.kernel.borrow_mut().poll(1_024);
+        self.dispatcher.polled(|| events.len());
         for (token, readiness) in events {
             self.dispatcher.event(token, readiness);
         }
@@ -145,6 +146,43 @@ fn a_firehose_has_its_turns_and_the_others_theirs() {
         calm.send(pinging, HELLO);
         assert_eq!(calm.written(pinging), 9 * round);
         assert!(calm.written(firehose) > before);
+    }
+}
+
+/// Row 23 of the fault table.
+#[test]
+fn a_round_has_its_budget_however_many_connections_never_pause() {
+    // One turn may begin before the budget of the round is spent, and goes on to its own end.
+    const MOST: u64 = 8 << 20;
+    for length in [100_000, 4 << 20] {
+        let long = [&u32::try_from(length).unwrap().to_le_bytes()[..], &vec![7; length]].concat();
+        let long: &'static [u8] = long.leak();
+        let mut calm = Calm::new(Config::default());
+        let pinging = calm.connect();
+        let firehoses: Vec<usize> = (0..10).map(|_| calm.connect()).collect();
+        for &wire in &firehoses {
+            let mut kernel = calm.kernel.borrow_mut();
+            kernel.wire_mut(wire).endless = Some(long);
+            kernel.send(wire, HELLO, false);
+        }
+        let moved = |calm: &Calm| {
+            let kernel = calm.kernel.borrow();
+            let of = |&wire: &usize| kernel.wire(wire).read + kernel.wire(wire).written;
+            firehoses.iter().map(of).collect::<Vec<u64>>()
+        };
+        for round in 1..=40 {
+            let before: u64 = moved(&calm).iter().sum();
+            calm.kernel.borrow_mut().deliver(pinging, usize::MAX);
+            calm.send(pinging, HELLO);
+            assert_eq!(calm.written(pinging), 9 * round, "{length}");
+            let in_round = moved(&calm).iter().sum::<u64>() - before;
+            assert!(round == 1 || in_round > 0, "{length}");
+            let first = if round == 1 { 10 * MOST } else { MOST };
+            assert!(in_round <= first, "{length}: {in_round} bytes in a round");
+        }
+        let all = moved(&calm);
+        let (least, most) = (all.iter().min().unwrap(), all.iter().max().unwrap());
+        assert!(*least > 0 && *most <= 3 * least, "{length}: turns go round: {all:?}");
     }
 }
 

@@ -10,12 +10,12 @@ use std::{
     path::PathBuf,
     rc::Rc,
     sync::{Arc, LazyLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rcgen::{CertificateParams, KeyPair, PKCS_ED25519};
 use resound::{
-    Config, Reason,
+    Config, Reason, Recorder,
     dispatcher::{Dispatcher, Phase},
     net::Readiness,
     protocol::{
@@ -32,6 +32,7 @@ use rustls::{
 };
 
 use super::{
+    budget::Moved,
     choices::Choices,
     kernel::{Faults, Kernel, SharedKernel, Simulated},
 };
@@ -124,6 +125,8 @@ struct Client {
     /// How many bytes it has sent, and where it stalls or does damage.
     sent: u64,
     mishap_at: u64,
+    /// By how much more it says, sends and takes at once than usual.
+    haste: usize,
     /// Whether it takes nothing for now.
     is_deaf: bool,
     output: Vec<u8>,
@@ -179,6 +182,7 @@ impl Client {
             ciphertext: Vec::new(),
             sent: 0,
             mishap_at,
+            haste: 1,
             is_deaf,
             output: Vec::new(),
             has_said_goodbye: false,
@@ -214,7 +218,7 @@ impl Client {
 
     fn receive(&mut self, kernel: &mut Kernel) {
         self.is_deaf &= !kernel.choices.chance(5) && !kernel.choices.is_exhausted();
-        let most = if self.is_deaf { 0 } else { some(&mut kernel.choices, 100_000) };
+        let most = if self.is_deaf { 0 } else { some(&mut kernel.choices, 100_000 * self.haste) };
         kernel.deliver(self.wire, most);
         let bytes: Vec<u8> = kernel.wire_mut(self.wire).delivered.drain(..).collect();
         let mut rest = &bytes[..];
@@ -254,7 +258,7 @@ impl Client {
             {
                 self.tls.refresh_traffic_keys().unwrap();
             }
-            let count = some(&mut kernel.choices, 60_000).min(left);
+            let count = some(&mut kernel.choices, 60_000 * self.haste).min(left);
             self.tls.writer().write_all(&self.input[self.said..self.said + count]).unwrap();
             self.said += count;
         } else if !self.has_said_goodbye {
@@ -270,7 +274,8 @@ impl Client {
 
     fn send(&mut self, kernel: &mut Kernel) {
         let window = kernel.wire(self.wire).window();
-        let mut count = some(&mut kernel.choices, 40_000).min(self.ciphertext.len()).min(window);
+        let mut count =
+            some(&mut kernel.choices, 40_000 * self.haste).min(self.ciphertext.len()).min(window);
         if self.finale == Finale::Stall {
             count = count.min(usize::try_from(self.mishap_at - self.sent).unwrap());
         }
@@ -303,6 +308,23 @@ impl Client {
     }
 }
 
+/// What a loop has recorded: no turn of it moves more than its budget.
+struct Recording {
+    recorder: Arc<Recorder>,
+    next: u64,
+    moved: Moved,
+}
+
+impl Recording {
+    fn check(&mut self) {
+        for one in self.recorder.read(self.next) {
+            assert_eq!(one.number, self.next, "events are lost");
+            self.next += 1;
+            self.moved.add(&one);
+        }
+    }
+}
+
 /// A run: what happened, without what is random about it.
 #[derive(Debug, PartialEq, Eq, Default)]
 pub(crate) struct Trace(Vec<(Duration, usize, u64, u64)>);
@@ -313,6 +335,7 @@ struct Run {
     acceptor: Arc<Acceptor>,
     max_memory: usize,
     clients: Vec<Client>,
+    recording: Recording,
     /// Whether the next poll blocks, and how many in a row neither did nor led to anything.
     blocks: bool,
     idle_rounds: u32,
@@ -345,6 +368,9 @@ impl Run {
         let mut dispatcher = Dispatcher::new(Simulated(Rc::clone(&kernel)), config);
         let protocol = Tls::new(Arc::clone(&acceptor), Frames::default());
         dispatcher.listen(0, "tls".to_owned(), protocol).unwrap();
+        let recorder = Arc::new(Recorder::new(Instant::now(), 1 << 16));
+        dispatcher.record(Arc::clone(&recorder));
+        let recording = Recording { recorder, next: 0, moved: Moved::default() };
         let clients =
             (0..CLIENTS).map(|_| Client::new(&mut kernel.borrow_mut())).collect::<Vec<_>>();
         Self {
@@ -353,6 +379,7 @@ impl Run {
             acceptor,
             max_memory,
             clients,
+            recording,
             blocks: true,
             idle_rounds: 0,
             stops,
@@ -401,6 +428,7 @@ impl Run {
             events
         };
         let is_quiet = events.is_empty();
+        self.dispatcher.polled(|| events.len());
         for (token, readiness) in events {
             self.dispatcher.event(token, readiness);
         }
@@ -433,6 +461,7 @@ impl Run {
 
     /// What must hold after each round.
     fn check(&mut self) {
+        self.recording.check();
         let inspection = self.dispatcher.inspect();
         let kernel = self.kernel.borrow();
         for c in &inspection.connections {
@@ -544,6 +573,18 @@ fn a_script_comes_to_its_end_however_short_it_is() {
             run(Choices::Script { bytes: vec![byte; length], next: 0 });
         }
     }
+}
+
+#[test]
+fn the_turns_of_long_frames_inside_tls_have_their_budget() {
+    let mut run = Run::new(Choices::Script { bytes: Vec::new(), next: 0 });
+    for client in &mut run.clients[..2] {
+        run.kernel.borrow_mut().wire_mut(client.wire).capacity = 8 << 20;
+        client.haste = 1_000;
+        client.input = [&(4_u32 << 20).to_le_bytes()[..], &vec![7; 4 << 20]].concat();
+        client.ends = vec![client.input.len()];
+    }
+    run.run();
 }
 
 #[test]

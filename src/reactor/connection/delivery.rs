@@ -9,7 +9,7 @@ use super::{
     Connection, State,
     output::wrote,
     schedule::Progress,
-    shared::{Context, Shared},
+    shared::{Context, MOST_AT_ONCE, Shared},
 };
 use crate::{
     Reason,
@@ -56,6 +56,7 @@ impl<S: Stream> Connection<S> {
         cx: &mut Context<'_, impl Protocol>,
     ) -> Result<bool, Reason> {
         let mut left = PIECES_PER_TURN;
+        let mut written = 0;
         loop {
             let Some(pending) = &mut self.pending else { return Ok(true) };
             let Some(schedule) = &mut pending.schedule else { return self.flush(cx) };
@@ -69,17 +70,17 @@ impl<S: Stream> Connection<S> {
             };
             match step {
                 Step::Send { bytes: 0, .. } => drop(schedule.steps.pop_front()),
-                Step::Send { .. } if left == 0 => return Ok(false),
+                Step::Send { .. } if left == 0 || written >= MOST_AT_ONCE => return Ok(false),
                 Step::Send { bytes, pieces } => {
                     left -= 1;
                     let (length, pause) = pieces.next(*bytes);
                     let piece = &pending.output.bytes()[..length.min(pending.output.len())];
                     let is_sliced = length < *bytes || pause > Duration::ZERO;
-                    let written = match is_sliced {
+                    let result = match is_sliced {
                         true => self.stream.write_segment(piece),
-                        false => self.stream.write(piece),
+                        false => self.stream.write(&piece[..piece.len().min(MOST_AT_ONCE)]),
                     };
-                    let taken = match written {
+                    let taken = match result {
                         Ok(0) => {
                             return Err(self.lost(cx, Doing::Write, &ErrorKind::WriteZero.into()));
                         }
@@ -95,6 +96,7 @@ impl<S: Stream> Connection<S> {
                     };
                     cx.shared.events.emit(cx.token, || wrote(taken, *bytes));
                     *bytes -= taken;
+                    written += taken;
                     if pause > Duration::ZERO {
                         schedule.steps.push_front(Step::Wait(pause));
                     }

@@ -6,7 +6,7 @@ use super::{
     Connection, State,
     output::{Held, Replies},
     pending::Pending,
-    shared::{Context, Shared},
+    shared::{Context, MOST_AT_ONCE, Shared},
 };
 use crate::{
     Begun, Reason,
@@ -91,7 +91,7 @@ impl<S: Stream> Connection<S> {
             if missing.min(held) >= DIRECT_READ {
                 pool.read_ahead(&mut pending.input, pending.need);
                 let direct = pending.input.room();
-                let direct_length = direct.len().min(missing);
+                let direct_length = direct.len().min(missing).min(MOST_AT_ONCE);
                 let room = direct_length + scratch.len();
                 let mut slices = [
                     io::IoSliceMut::new(&mut direct[..direct_length]),

@@ -2,7 +2,10 @@
 
 use std::io::{self, ErrorKind, IoSlice, Write};
 
-use super::{Connection, Outcome, shared::Context};
+use super::{
+    Connection, Outcome,
+    shared::{Context, MOST_AT_ONCE},
+};
 use crate::{
     Reason, Token,
     memory::{Buffer, Pool},
@@ -10,6 +13,7 @@ use crate::{
     reactor::{
         events::{Doing, Event, Events},
         net::Stream,
+        round::MANY_BYTES,
     },
 };
 
@@ -56,7 +60,9 @@ impl<S: Stream> Connection<S> {
             self.end_input(self.state);
         }
         match self.send(Replies::default(), cx) {
-            Ok(()) if self.wants_turn() || is_ended || self.is_ready_to_send() => Outcome::Again,
+            Ok(()) if self.wants_turn() || is_ended || self.is_ready_to_send() => {
+                Outcome::Again { more_behind: true }
+            }
             Ok(()) => Outcome::Wait,
             Err(reason) => Outcome::Closed(reason),
         }
@@ -98,12 +104,14 @@ impl<S: Stream> Connection<S> {
             self.pending.as_ref().map_or(&[][..], |pending| &pending.input.bytes()[..held.echo]);
         let parts = [before, held_echo, after, fresh];
         let all = parts.iter().map(|part| part.len()).sum();
+        let offered = usize::min(all, MOST_AT_ONCE);
         let is_scheduled = self.pending.as_ref().is_some_and(|pending| pending.schedule.is_some());
-        let taken = if self.owes() {
+        let owes = self.owes();
+        let taken = if owes {
             // Even if there is room by now; or it leaves as its schedule says.
             0
         } else {
-            match write_parts(&mut self.stream, &shared.events, cx.token, parts, all) {
+            match write_parts(&mut self.stream, &shared.events, cx.token, parts, offered) {
                 Ok(taken) => taken,
                 Err(error) => return Err(self.lost(cx, Doing::Write, &error)),
             }
@@ -115,8 +123,14 @@ impl<S: Stream> Connection<S> {
         }
         if let Some(pending) = &mut self.pending {
             pending.is_unanswered &= taken == 0;
+            if !owes {
+                pending.is_cut = taken == offered;
+            }
         }
         self.count_sent(taken, cx);
+        if taken >= MANY_BYTES {
+            self.wait_in_line(taken, cx.shared);
+        }
         if is_scheduled {
             self.follow_schedule(cx)?;
         }
@@ -132,15 +146,20 @@ impl<S: Stream> Connection<S> {
         if pending.schedule.is_some() {
             return self.follow_schedule(cx);
         }
-        let taken =
-            match write(&mut self.stream, &cx.shared.events, cx.token, pending.output.bytes()) {
-                Ok(taken) => taken,
-                Err(error) => return Err(self.lost(cx, Doing::Write, &error)),
-            };
+        let owed = pending.output.bytes();
+        let offered = &owed[..owed.len().min(MOST_AT_ONCE)];
+        let taken = match write(&mut self.stream, &cx.shared.events, cx.token, offered) {
+            Ok(taken) => taken,
+            Err(error) => return Err(self.lost(cx, Doing::Write, &error)),
+        };
+        pending.is_cut = taken == offered.len();
         pending.output.consume(taken);
         pending.is_unanswered &= taken == 0;
         let all_sent = pending.output.is_empty();
         self.count_sent(taken, cx);
+        if taken >= MANY_BYTES {
+            self.wait_in_line(taken, cx.shared);
+        }
         Ok(all_sent)
     }
 
@@ -192,7 +211,7 @@ fn write(
     until_taken(events, token, bytes.len(), |taken| stream.write(&bytes[taken..]))
 }
 
-/// As [`write`], `parts` in order, `all` bytes together.
+/// As [`write`], the first `all` bytes of `parts` in order.
 fn write_parts(
     stream: &mut impl Write,
     events: &Events,
@@ -203,9 +222,9 @@ fn write_parts(
     let mut with_bytes = parts.iter().filter(|part| !part.is_empty());
     if let (Some(only), None) = (with_bytes.next(), with_bytes.next()) {
         // Nearly always. The kernel takes one piece with less work than a list of one.
-        return write(stream, events, token, only);
+        return write(stream, events, token, &only[..all]);
     }
-    until_taken(events, token, all, |taken| stream.write_vectored(&behind(taken, parts)))
+    until_taken(events, token, all, |taken| stream.write_vectored(&between(taken, all, parts)))
 }
 
 /// Calls `write` with how much is `taken` until that is `all`, or until it would block.
@@ -242,9 +261,11 @@ pub(super) fn wrote(bytes: usize, offered: usize) -> Event {
     Event::Wrote { bytes: u32::try_from(bytes).unwrap_or(u32::MAX), of: offered as u64 }
 }
 
-/// The part of `parts` behind the first `taken` bytes. Slices that are written are empty.
-fn behind(mut taken: usize, parts: [&[u8]; 4]) -> [IoSlice<'_>; 4] {
+/// The first `all` bytes of `parts` without the first `taken` ones. Slices that are written are empty.
+fn between(mut taken: usize, mut all: usize, parts: [&[u8]; 4]) -> [IoSlice<'_>; 4] {
     parts.map(|part| {
+        let part = &part[..part.len().min(all)];
+        all -= part.len();
         let skipped = taken.min(part.len());
         taken -= skipped;
         IoSlice::new(&part[skipped..])

@@ -20,6 +20,8 @@ pub(super) struct Pending {
     pub(super) is_unanswered: bool,
     /// Output that the kernel has not accepted yet.
     pub(super) output: Buffer,
+    /// The last write ended with the budget of a turn, so that no writable event will come.
+    pub(super) is_cut: bool,
     /// The protocol stopped because its output was full: it is shown `input` again when all output is sent.
     pub(super) stopped: bool,
     /// The protocol asked for a call when all output is sent.
@@ -41,6 +43,14 @@ impl Pending {
     /// Whether there is output that has not left, or a step of its schedule.
     pub(super) const fn owes(&self) -> bool {
         !self.output.is_empty() || self.schedule.is_some()
+    }
+
+    /// Whether there is output that can leave although no event will come.
+    pub(super) fn is_ready_to_send(&self) -> bool {
+        match &self.schedule {
+            Some(schedule) => schedule.is_ready(),
+            None => self.is_cut && !self.output.is_empty(),
+        }
     }
 
     /// Whether the protocol wants a turn although no event will come.

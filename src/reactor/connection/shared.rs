@@ -8,12 +8,12 @@ use crate::{
     control::stats::{Counts, Stats},
     memory::Pool,
     protocol::{Output, Refusal},
-    reactor::{events::Events, limits::Limits},
+    reactor::{events::Events, limits::Limits, round::Round},
 };
 
-/// The most that one read asks for, in bytes: a payload of 1 MiB with its head. Pages that no read has reached use no
-/// memory.
-pub(in crate::reactor) const SCRATCH: usize = (1024 + 4) << 10;
+/// The most that one read or write moves, in bytes: a payload of 1 MiB with its head. The scratch is as long; its pages that no
+/// read has reached use no memory.
+pub(in crate::reactor) const MOST_AT_ONCE: usize = (1024 + 4) << 10;
 
 /// A protocol's output is full from here on, in bytes.
 const HIGH_WATER: usize = 256 << 10;
@@ -53,6 +53,7 @@ pub(in crate::reactor) struct Shared {
     /// The reactor is stopping: a connection with nothing left to answer is finished.
     pub(in crate::reactor) draining: bool,
     pub(in crate::reactor) news: News,
+    pub(in crate::reactor) round: Round,
     limits: Arc<Limits>,
 }
 
@@ -68,6 +69,7 @@ impl Shared {
             events: Events::default(),
             draining: false,
             news: News::default(),
+            round: Round::default(),
         }
     }
 

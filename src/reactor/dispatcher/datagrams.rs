@@ -17,7 +17,7 @@ use crate::{
     control::stats::ListenerStats,
     protocol::{Protocol, fault::FaultyDatagrams},
     reactor::{
-        connection::shared::SCRATCH,
+        connection::shared::MOST_AT_ONCE,
         events::Event,
         guard::{Guard, Objection},
         inspect::InspectedDatagrams,
@@ -33,7 +33,7 @@ const FIRST_KEY: u32 = 1 << 16;
 const PER_TURN: usize = 128;
 
 /// Each turn has its batch in the scratch of the loop.
-const _: () = assert!(SCRATCH >= Batch::MOST * Batch::LONGEST);
+const _: () = assert!(MOST_AT_ONCE >= Batch::MOST * Batch::LONGEST);
 
 /// A socket that sends back what it receives.
 #[derive(Debug)]

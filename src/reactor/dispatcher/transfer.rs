@@ -14,7 +14,7 @@ use crate::{
     plural::and_more,
     protocol::Protocol,
     reactor::{
-        connection::Connection,
+        connection::{Connection, NextTurn},
         events::Event,
         net::{Net, Stream},
         service::Accepting,
@@ -103,7 +103,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         self.limits.enter_over();
         let wait = connection.waits_for_first();
         let (unit, _) = connection.receives(connection.progress());
-        connection.queued = true;
+        connection.next_turn = NextTurn::Queue { more_behind: true };
         self.insert(connection, record.age);
         self.counts(listener).adopted.add(1);
         self.run_queue.push_back(token);
