@@ -506,13 +506,13 @@ fn may_have_closed(world: &World, index: usize, before: &Before) -> Vec<Reason> 
     let is_lingered = wire.fin_sent.is_some_and(|fin| fin.at + world.config.linger <= kernel.now);
     let is_faulty = client.plan.kind == Kind::Faulty;
     let read = usize::try_from(wire.read).unwrap();
+    let mut reasons = Vec::new();
     if client.plan.is_ended_by_fault(read, wire.written, End::Reset) && wire.reset_sent {
-        return vec![Reason::Fault];
+        reasons.push(Reason::Fault);
     }
-    if closed.unread > 0 && !wire.reset && !is_cut_off && !is_told {
+    if closed.unread > 0 && !wire.reset && !is_cut_off && !is_told && reasons.is_empty() {
         assert!(is_lingered, "closed with unread bytes, so with RST: {client:?}");
     }
-    let mut reasons = Vec::new();
     if let Some(reason) = client.model.ended {
         if is_lingered || wire.fin_read || wire.reset {
             reasons.push(reason);

@@ -140,9 +140,13 @@ impl Commander {
         world.has_released(token);
         let faults = world.kernel.borrow().faults.register;
         world.kernel.borrow_mut().faults.register = 0;
-        let token = world.dispatcher.adopt(released).expect("it is described as it was");
+        let new = world.dispatcher.adopt(released).expect("it is described as it was");
         world.kernel.borrow_mut().faults.register = faults;
-        assert_eq!(Self::inspected(world, token), before);
+        assert_eq!(Self::inspected(world, new), before);
+        // What a command has closed still comes to its end.
+        if world.commander.has_closed(token) {
+            world.commander.closed.insert(new);
+        }
     }
 
     fn inspected(world: &World, token: Token) -> impl PartialEq + std::fmt::Debug + use<> {
