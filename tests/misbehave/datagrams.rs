@@ -44,6 +44,9 @@ fn datagrams_are_lost_doubled_reordered_and_cut() {
     }
     let garbage = exchange("garbage=5@2", &three);
     assert_eq!((&garbage[1][..3], garbage[1].len()), (&b"two"[..], 8));
+    // It is longer than a datagram can be.
+    assert_eq!(exchange("garbage=65536@1", &three), [&b"two"[..], b"three"]);
+    assert_eq!(exchange("garbage=65536@1+dup@1", &three), [&b"two"[..], b"three"]);
     let damaged = exchange("corrupt=1bit@2", &three);
     let bits: u32 = damaged[1].iter().zip(three[1]).map(|(a, b)| (a ^ b).count_ones()).sum();
     assert_eq!((damaged[1].len(), bits), (3, 1));

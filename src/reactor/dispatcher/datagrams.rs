@@ -262,6 +262,12 @@ impl<S: DatagramSocket> DatagramEcho<S> {
             }
             let Some(faulty) = &mut self.faulty else { return true };
             faulty.reply(payload, source, &mut self.owed);
+            // A fault can make it longer than a datagram can be.
+            while self.owed.back().is_some_and(|(_, payload)| payload.len() > Batch::LONGEST) {
+                emit(Event::DatagramDropped);
+                self.stats.counts.datagrams_dropped.add(1);
+                self.owed.pop_back();
+            }
             false
         });
     }
