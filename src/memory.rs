@@ -247,12 +247,15 @@ impl Pool {
         buffer.append(bytes);
     }
 
-    /// Makes room for bytes that are about to be read: as many as `buffer` holds already. If the budget does not allow
-    /// that, there is less room, or none.
+    /// Makes room for bytes that are about to be read: as many as `buffer` holds already, unless there is room for a quarter
+    /// of that. If the budget does not allow it, there is less room, or none.
     pub(crate) fn read_ahead(&mut self, buffer: &mut Buffer, likely: usize) {
         let there = buffer.len();
         let more = there.min(likely.saturating_sub(there)).min(self.available());
-        self.reserve(buffer, more, likely, there);
+        // The bytes that are there are copied, so they must not be at each short read.
+        if buffer.capacity() - buffer.end < more.min(there / 4) {
+            self.reserve(buffer, more, likely, there);
+        }
     }
 
     /// Makes room for `more` bytes behind those in `buffer`.
@@ -282,7 +285,7 @@ impl Pool {
         let wanted = wanted.min(most).max(least);
         let whole = Some(likely).filter(|&likely| likely > wanted && likely <= OVERSIZE * there);
         let memory = whole
-            .and_then(|whole| self.take_kept(whole, whole))
+            .and_then(|whole| self.take_kept(whole, 2 * there))
             .or_else(|| self.take_kept(least, wanted))
             .unwrap_or_else(|| Memory::new(wanted));
         self.replace(buffer, memory);
@@ -400,6 +403,7 @@ impl Pool {
     pub(crate) fn trim_unused(&mut self) {
         self.kept_bytes -= self.kept.drain(..self.unused).map(|piece| piece.len()).sum::<usize>();
         self.unused = self.kept.len();
+        self.give_back_surplus();
     }
 }
 
@@ -449,6 +453,20 @@ mod tests {
         pool.append(&mut buffer, &[0; 100_000], 100_000);
         pool.read_ahead(&mut buffer, 16 << 20);
         assert_eq!(pool.lent(), 200_000);
+    }
+
+    #[test]
+    fn a_long_frame_that_is_read_byte_by_byte_is_seldom_copied() {
+        let (mut pool, mut buffer) = (pool(1 << 30), Buffer::default());
+        pool.append(&mut buffer, &[7; 100_000], 1 << 20);
+        let mut capacities = std::collections::BTreeSet::new();
+        while buffer.len() < 1 << 20 {
+            pool.read_ahead(&mut buffer, 1 << 20);
+            assert!(!buffer.room().is_empty());
+            buffer.filled(1);
+            capacities.insert(buffer.capacity());
+        }
+        assert!(capacities.len() < 10, "{} times", capacities.len());
     }
 
     #[test]
@@ -590,6 +608,9 @@ mod tests {
         assert_eq!(buffer.capacity(), 8 << 20);
         pool.shrink(&mut buffer);
         assert_eq!(buffer.capacity(), 8 << 20);
+        pool.release(&mut buffer);
+        pool.append(&mut buffer, &[7; 5 << 18], 5 << 20);
+        assert!(buffer.capacity() < 8 << 20, "it would shrink at once");
     }
 
     #[test]
