@@ -323,10 +323,12 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         self.connections[token.key()].queue_in(&mut self.run_queue, token, more_behind);
     }
 
-    /// Gives the first entries of the run queue one turn each: one at least, and then until the round is spent.
+    /// Gives the first entries of the run queue one turn each: one at least, and then until the round is spent; but while a
+    /// drain empties backlogs, whose batches are counted in rounds, each listener in the queue has its turn.
     pub fn run_queued(&mut self) {
+        let is_emptying_backlogs = matches!(self.sweep, Some(Sweep::Backlog { .. }));
         for turn in 0..self.run_queue.len().min(TURNS_PER_ROUND) {
-            if turn > 0 && self.shared.round.is_spent() {
+            if turn > 0 && self.shared.round.is_spent() && !is_emptying_backlogs {
                 return;
             }
             let Some(token) = self.run_queue.pop_front() else {
