@@ -244,8 +244,9 @@ impl Daemon {
         let tasks = format!("/proc/{}/task", self.pid());
         eventually("each thread waits", || {
             std::fs::read_dir(&tasks).unwrap().all(|task| {
-                let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
-                stat.rsplit(')').next().unwrap().trim().starts_with('S')
+                // One that has just ended has none.
+                std::fs::read_to_string(task.unwrap().path().join("stat"))
+                    .is_ok_and(|stat| stat.rsplit(')').next().unwrap().trim().starts_with('S'))
             })
         });
     }
