@@ -286,8 +286,7 @@ impl Pool {
         let whole = Some(likely).filter(|&likely| likely > wanted && likely <= OVERSIZE * there);
         let memory = whole
             .and_then(|whole| self.take_kept(whole, 2 * there))
-            .or_else(|| self.take_kept(least, wanted))
-            .unwrap_or_else(|| Memory::new(wanted));
+            .unwrap_or_else(|| self.take(least, wanted));
         self.replace(buffer, memory);
     }
 
@@ -300,7 +299,7 @@ impl Pool {
             }
         } else if buffer.capacity() > OVERSIZE * buffer.len().max(LEAST) {
             let length = buffer.len().max(LEAST);
-            let memory = self.take_kept(length, length).unwrap_or_else(|| Memory::new(length));
+            let memory = self.take(length, length);
             self.replace(buffer, memory);
         }
     }
@@ -338,6 +337,11 @@ impl Pool {
         if missing > 0 && self.budget.lease(missing) {
             self.leased += missing;
         }
+    }
+
+    /// A piece of at least `least` bytes that is kept, or else a new one of `wanted` bytes.
+    fn take(&mut self, least: usize, wanted: usize) -> Memory {
+        self.take_kept(least, wanted).unwrap_or_else(|| Memory::new(wanted))
     }
 
     /// The piece of at least `least` bytes that was returned last, as it is most likely to be in the cache. Pieces that

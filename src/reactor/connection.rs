@@ -355,7 +355,7 @@ impl<S: Stream> Connection<S> {
     /// Does what can be done now: sends what is owed, reads, shows it to the protocol, replies; until the kernel has no
     /// more bytes, the peer takes no more, or the budget is spent.
     ///
-    /// The dispatcher's code for an event has it inlined, which saves a frame 30 of its 560 instructions.
+    /// The dispatcher's code for an event has it inlined, which saves a frame some 30 instructions.
     #[inline(always)]
     pub(super) fn turn(
         &mut self,

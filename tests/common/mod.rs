@@ -190,7 +190,7 @@ impl Daemon {
         self.signal(Signal::STOP);
         eventually("it is stopped", || {
             let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
-            stat.rsplit(')').next().unwrap().trim().starts_with('T')
+            state(&stat) == Some('T')
         });
     }
 
@@ -245,8 +245,8 @@ impl Daemon {
         eventually("each thread waits", || {
             std::fs::read_dir(&tasks).unwrap().all(|task| {
                 // One that has just ended has none.
-                std::fs::read_to_string(task.unwrap().path().join("stat"))
-                    .is_ok_and(|stat| stat.rsplit(')').next().unwrap().trim().starts_with('S'))
+                let stat = std::fs::read_to_string(task.unwrap().path().join("stat"));
+                stat.is_ok_and(|stat| state(&stat) == Some('S'))
             })
         });
     }
@@ -255,6 +255,11 @@ impl Daemon {
     pub(crate) fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
     }
+}
+
+/// The state of a process or a thread, from its `stat` in `/proc` (`proc_pid_stat`(5)).
+fn state(stat: &str) -> Option<char> {
+    stat.rsplit(')').next()?.trim().chars().next()
 }
 
 impl Drop for Daemon {

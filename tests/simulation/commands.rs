@@ -10,7 +10,7 @@ use std::{
 
 use resound::{
     Answer, Change, Commands, ControlError, Handle, Page, Reason, Token, commands,
-    dispatcher::Phase,
+    dispatcher::Phase, inspect::Inspected,
 };
 
 use super::world::World;
@@ -130,8 +130,7 @@ impl Commander {
             return;
         }
         // One that has just been ended for its memory gets its deadline in its next turn.
-        let inspection = world.dispatcher.inspect();
-        let found = inspection.connections.iter().find(|found| found.token == token).unwrap();
+        let found = Self::inspection_of(world, token);
         if found.queued && found.ended_for == Some(Reason::Memory) {
             return;
         }
@@ -149,10 +148,14 @@ impl Commander {
         }
     }
 
+    fn inspection_of(world: &World, token: Token) -> Inspected {
+        let connections = world.dispatcher.inspect().connections;
+        connections.into_iter().find(|found| found.token == token).unwrap()
+    }
+
     fn inspected(world: &World, token: Token) -> impl PartialEq + std::fmt::Debug + use<> {
-        let inspection = world.dispatcher.inspect();
         let now = world.kernel.borrow().now;
-        let found = inspection.connections.iter().find(|found| found.token == token).unwrap();
+        let found = Self::inspection_of(world, token);
         // A deadline that has passed is due at once.
         let deadlines = [found.deadline, found.unit_deadline];
         let deadlines = deadlines.map(|deadline| deadline.map(|deadline| deadline.max(now)));
