@@ -64,8 +64,10 @@ impl Cell {
 const PING: &str = "-c 1 --size 64 --rate 500";
 
 /// All of them, in the order of the tables.
-pub static ALL: [Cell; 32] = [
+pub static ALL: [Cell; 38] = [
     Cell::new("64B-50x1", Protocol::Frames, "-c 50 --depth 1 --size 64"),
+    Cell::new("64B-10x1", Protocol::Frames, "-c 10 --depth 1 --size 64"),
+    Cell::new("64B-1x1", Protocol::Frames, "-c 1 --depth 1 --size 64"),
     Cell::new("64B-1000x1", Protocol::Frames, "-c 1000 --depth 1 --size 64"),
     Cell::new("64B-50x64", Protocol::Frames, "-c 50 --depth 64 --size 64").quick(),
     Cell::new("64KiB-10x4", Protocol::Frames, "-c 10 --depth 4 --size 64KiB"),
@@ -80,8 +82,13 @@ pub static ALL: [Cell; 32] = [
     Cell::new("lines-64B-50x1", Protocol::Lines, "-c 50 --depth 1 --size 64"),
     Cell::new("lines-64B-1000x1", Protocol::Lines, "-c 1000 --depth 1 --size 64"),
     Cell::new("lines-64B-50x64", Protocol::Lines, "-c 50 --depth 64 --size 64").quick(),
+    Cell::new("lines-64KiB-10x4", Protocol::Lines, "-c 10 --depth 4 --size 64KiB"),
+    Cell::new("lines-half-peak", Protocol::Lines, "-c 50 --size 64").at_half_peak(),
     Cell::new("udp-64B-1x1", Protocol::Udp, "-c 1 --depth 1 --size 64"),
     Cell::new("udp-64B-1x16", Protocol::Udp, "-c 1 --depth 16 --size 64").quick(),
+    Cell::new("udp-64B-50x1", Protocol::Udp, "-c 50 --depth 1 --size 64"),
+    // No more in flight than any receive queue holds: a datagram that finds no room is lost.
+    Cell::new("udp-half-peak", Protocol::Udp, "-c 50 --depth 4 --size 64").at_half_peak(),
     Cell::new("tls-64B-50x1", Protocol::Tls, "-c 50 --depth 1 --size 64"),
     Cell::new("tls-64B-50x64", Protocol::Tls, "-c 50 --depth 64 --size 64").quick(),
     Cell::new("tls-64KiB-10x4", Protocol::Tls, "-c 10 --depth 4 --size 64KiB"),

@@ -1,6 +1,15 @@
 //! Servers of datagrams.
 
-use super::{Peer, Protocol, c};
+use super::{Library, Peer, Protocol, Source, c};
 
-pub static ALL: [Peer; 1] =
-    [Peer::new("udp-c", "C, recvmmsg and sendmmsg", &[Protocol::Udp], c("udp")).quick()];
+const UDP: &[Protocol] = &[Protocol::Udp];
+
+pub static ALL: [Peer; 2] = [
+    Peer::new("udp-c", "C, recvmmsg and sendmmsg", UDP, c("udp")).quick(),
+    Peer::new(
+        "udp-epoll-c",
+        "the same, waiting in epoll_wait",
+        UDP,
+        Source::C { file: "udp", flags: &["-DEPOLL"], needs: Library::Libc },
+    ),
+];
