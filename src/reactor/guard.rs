@@ -103,6 +103,9 @@ impl Guard {
             port if port == self.local_port => return Some(Objection::OwnPort),
             _ => {}
         }
+        if self.slots.is_empty() {
+            return None;
+        }
         #[expect(clippy::cast_possible_truncation, reason = "any bits of a hash will do")]
         let index = self.hasher.hash_one(source) as usize % SLOTS;
         let slot = self.slots.get_mut(index)?;

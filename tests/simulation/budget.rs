@@ -22,8 +22,12 @@ impl Moved {
     /// Takes the next event of a loop.
     pub(crate) fn add(&mut self, one: &Recorded) {
         match one.event {
-            Event::Read { bytes, .. } => self.read += u64::from(bytes),
-            Event::Wrote { bytes, .. } => self.written += u64::from(bytes),
+            Event::Read { bytes, .. } | Event::Datagram { bytes, .. } => {
+                self.read += u64::from(bytes);
+            }
+            Event::Wrote { bytes, .. } | Event::DatagramSent { bytes } => {
+                self.written += u64::from(bytes);
+            }
             Event::TurnEnded { .. } | Event::Closed { .. } => *self = Self::default(),
             _ => {}
         }

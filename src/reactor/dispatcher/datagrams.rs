@@ -17,11 +17,12 @@ use crate::{
     control::stats::ListenerStats,
     protocol::{Protocol, fault::FaultyDatagrams},
     reactor::{
-        connection::shared::MOST_AT_ONCE,
+        connection::shared::{MOST_AT_ONCE, Shared},
         events::Event,
         guard::{Guard, Objection},
         inspect::InspectedDatagrams,
         net::{Awaited, Batch, DatagramSocket, Net, Readiness},
+        round::{MANY_BYTES, Round},
     },
     throttle::Throttle,
 };
@@ -29,8 +30,14 @@ use crate::{
 /// The key of the first UDP socket's reserved token (generation 0). Lower keys are the listeners'.
 const FIRST_KEY: u32 = 1 << 16;
 
-/// How many datagrams one turn receives. Then other sockets and connections get their turns.
-const PER_TURN: usize = 128;
+/// How many steps one turn has. Then other sockets and connections get their turns. A datagram is a step.
+const STEPS_PER_TURN: usize = 128;
+
+/// Each this many bytes of a batch are another step.
+const STEP: usize = 8 << 10;
+
+/// The least room of a batch.
+const LEAST_ROOM: usize = 2;
 
 /// Each turn has its batch in the scratch of the loop.
 const _: () = assert!(MOST_AT_ONCE >= Batch::MOST * Batch::LONGEST);
@@ -47,6 +54,9 @@ pub(super) struct DatagramEcho<S> {
     owed: VecDeque<(SocketAddr, Vec<u8>)>,
     /// What the poll reports.
     awaited: Awaited,
+    /// How many datagrams the next batch has room for: each slot has a cost, also if nothing comes into it. At least two,
+    /// so that a lone datagram leaves one free.
+    room: usize,
     guard: Guard,
     /// What it does wrong on purpose.
     faulty: Option<Box<FaultyDatagrams>>,
@@ -143,10 +153,10 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     pub(super) fn datagrams_turn(&mut self, index: usize, readiness: Readiness) {
         let now = self.net.now();
         let echo = &mut self.datagrams[index];
-        let events = &self.shared.events;
+        let Shared { events, round, .. } = &mut self.shared;
         let emit = |event| events.emit(token(index), || event);
         let mut batch = Batch::new(&mut self.scratch);
-        echo.queued = echo.turn(readiness, &mut batch, now, &emit) == Turn::Again;
+        echo.queued = echo.turn(readiness, &mut batch, now, round, &emit) == Turn::Again;
         events.emit(token(index), || echo.turn_ended());
         if echo.queued {
             self.run_queue.push_back(token(index));
@@ -181,6 +191,17 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
     }
 }
 
+/// The room for the next batch. It grows at once and shrinks slowly, because many datagrams in few calls cost the least.
+fn fitting(room: usize, batch: &Batch<'_>) -> usize {
+    if batch.is_full() {
+        (2 * room).min(Batch::MOST)
+    } else if batch.len() + 1 < room {
+        (room - 1).max(LEAST_ROOM)
+    } else {
+        room
+    }
+}
+
 /// The token of the `index`th UDP socket.
 fn token(index: usize) -> Token {
     Token::new(FIRST_KEY + u32::try_from(index).unwrap_or(0), 0)
@@ -199,6 +220,7 @@ impl<S: DatagramSocket> DatagramEcho<S> {
             port,
             owed: VecDeque::new(),
             awaited: Awaited::Datagrams,
+            room: LEAST_ROOM,
             guard: Guard::new(port, config),
             faulty: config.faults.clone().map(FaultyDatagrams::new).map(Box::new),
             warning: Throttle::default(),
@@ -215,20 +237,26 @@ impl<S: DatagramSocket> DatagramEcho<S> {
         readiness: Readiness,
         batch: &mut Batch<'_>,
         now: Duration,
+        round: &mut Round,
         emit: &dyn Fn(Event),
     ) -> Turn {
         if !self.send_owed(batch, emit) {
             return Turn::Wait;
         }
-        let mut budget = PER_TURN;
-        while budget > 0 {
+        let mut steps_left = STEPS_PER_TURN;
+        while steps_left > 0 {
             let Some(socket) = &mut self.socket else { return Turn::Wait };
-            batch.clear(budget);
+            batch.clear(steps_left.min(self.room));
             match socket.receive(batch) {
                 Ok(()) => {
                     let short_is_last = !readiness.more_behind && socket.short_batch_is_last();
                     let is_last = short_is_last && !batch.is_full();
-                    budget -= batch.len();
+                    self.room = fitting(self.room, batch);
+                    let bytes = batch.bytes();
+                    if bytes >= MANY_BYTES {
+                        round.spend(bytes);
+                    }
+                    steps_left = steps_left.saturating_sub(batch.len() + bytes / STEP);
                     self.judge(batch, now, emit);
                     if !self.send(batch, emit) {
                         self.owed.extend(batch.iter().map(|(to, payload)| (to, payload.to_vec())));
@@ -241,7 +269,7 @@ impl<S: DatagramSocket> DatagramEcho<S> {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Turn::Wait,
                 // An ICMP error about an earlier answer (udp(7)). It does not concern the next datagram.
                 Err(error) => {
-                    budget -= 1;
+                    steps_left -= 1;
                     debug!("udp port {}: receive: {error}", self.port);
                 }
             }

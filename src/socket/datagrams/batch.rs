@@ -62,6 +62,12 @@ impl<'m> Batch<'m> {
         self.first == self.end
     }
 
+    /// How many bytes the datagrams have together.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.datagrams[self.first..self.end].iter().map(|datagram| datagram.length).sum()
+    }
+
     /// Whether all slots are used. A datagram that was removed has its slot until [`clear`](Self::clear).
     #[must_use]
     pub const fn is_full(&self) -> bool {
@@ -158,7 +164,7 @@ mod tests {
             assert_eq!(payload.len(), 3);
             peer.port() != 2
         });
-        assert_eq!((content(&batch), batch.len()), (vec![(1, 1), (3, 3)], 2));
+        assert_eq!((content(&batch), batch.len(), batch.bytes()), (vec![(1, 1), (3, 3)], 2, 6));
         assert_eq!((batch.is_full(), batch.free_slots().count()), (false, 1));
         batch.push(peer(4), &vec![4; Batch::LONGEST]);
         assert!(batch.is_full());

@@ -39,26 +39,41 @@ fn preallocate<A: SockaddrLike + Copy>() -> Headers<A> {
     RefCell::new(MultiHeaders::preallocate(Batch::MOST, None))
 }
 
+/// So many datagrams are few. Receiving few prepares less, which is a third of what one datagram costs in user space.
+const FEW: usize = 2;
+
 /// Receives into the free slots of `batch`, from a socket of this family.
 pub(super) fn receive(socket: &impl AsFd, is_ipv4: bool, batch: &mut Batch<'_>) -> io::Result<()> {
-    let socket = socket.as_fd();
-    if is_ipv4 {
-        receive_with(&IPV4, socket, batch, |address| SocketAddr::V4(address.into()))
+    if batch.free_slots().nth(FEW).is_none() {
+        receive_most::<FEW>(socket.as_fd(), is_ipv4, batch)
     } else {
-        receive_with(&IPV6, socket, batch, |address| SocketAddr::V6(address.into()))
+        receive_most::<{ Batch::MOST }>(socket.as_fd(), is_ipv4, batch)
     }
 }
 
-fn receive_with<A: SockaddrLike + Copy>(
+/// Receives `MOST` datagrams at most.
+fn receive_most<const MOST: usize>(
+    socket: BorrowedFd<'_>,
+    is_ipv4: bool,
+    batch: &mut Batch<'_>,
+) -> io::Result<()> {
+    if is_ipv4 {
+        receive_with::<MOST, _>(&IPV4, socket, batch, |address| SocketAddr::V4(address.into()))
+    } else {
+        receive_with::<MOST, _>(&IPV6, socket, batch, |address| SocketAddr::V6(address.into()))
+    }
+}
+
+fn receive_with<const MOST: usize, A: SockaddrLike + Copy>(
     headers: &'static LocalKey<Headers<A>>,
     socket: BorrowedFd<'_>,
     batch: &mut Batch<'_>,
     address: impl Fn(A) -> SocketAddr,
 ) -> io::Result<()> {
-    let mut received = [const { None }; Batch::MOST];
+    let mut received = [const { None }; MOST];
     headers.with_borrow_mut(|headers| {
         let mut slots = batch.free_slots();
-        let mut parts: [_; Batch::MOST] =
+        let mut parts: [_; MOST] =
             std::array::from_fn(|_| slots.next().map(|slot| [IoSliceMut::new(slot)]));
         let parts = parts.iter_mut().map_while(Option::as_mut);
         let messages = recvmmsg(socket.as_raw_fd(), headers, parts, MsgFlags::MSG_DONTWAIT, None)?;
