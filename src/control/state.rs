@@ -43,16 +43,17 @@ pub enum Begun {
     Frame,
 }
 
-/// A frame that timed out while replies to its sender waited to be sent.
+/// A frame that timed out while its sender waited for the server: replies waited to be sent, or bytes to be read.
 ///
 /// The server did not read meanwhile, so the rest of the frame could not come. The time starts once more when the
-/// replies have gone; once, or a peer could keep a frame unfinished for ever by not reading now and then.
+/// replies have gone and the bytes are read; once, or a peer could keep a frame unfinished for ever by not reading now and
+/// then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Excuse {
-    /// Replies are owed.
+    /// Replies are owed, or bytes wait to be read.
     Waits,
-    /// The replies have gone, and the time runs again.
+    /// The peer no longer waits for the server, and the time runs again.
     Used,
-    /// The time was up again while replies were owed: it ends as soon as they have gone.
+    /// The time was up again while the peer waited for the server: it ends as soon as the peer no longer does.
     UsedUp,
 }

@@ -227,6 +227,11 @@ impl<S: Stream> Connection<S> {
         self.pending.as_ref().is_some_and(|pending| pending.owes())
     }
 
+    /// Whether the peer waits for the server: for output that it owes, or for its turn.
+    pub(super) fn keeps_peer_waiting(&self) -> bool {
+        self.owes() || matches!(self.next_turn, NextTurn::Queue { .. })
+    }
+
     fn schedule(&self) -> Option<&Schedule> {
         self.pending.as_ref()?.schedule.as_deref()
     }

@@ -398,17 +398,18 @@ fn may_have_ended_faulty(
 /// The deadline of a frame at the end of a step, after which it is still unfinished.
 fn proceed_with(begun: Begun, now: Duration, timeout: Duration, c: &Inspected) -> Begun {
     let is_up = begun.since + timeout <= now;
+    let keeps_waiting = c.owed > 0 || c.queued;
     let excuse = match begun.excuse {
         Excuse::None if is_up => Excuse::Waits,
         Excuse::Used if is_up => Excuse::UsedUp,
-        // It may have sent what it owed, and owe new output.
-        Excuse::Waits if c.owed == 0 || c.unit_deadline == Some(now + timeout) => {
+        // It may have sent what it owed, and owe new output; or have had its turn, and wait for another one.
+        Excuse::Waits if !keeps_waiting || c.unit_deadline == Some(now + timeout) => {
             return Begun { since: now, excuse: Excuse::Used, ..begun };
         }
         same => same,
     };
     let waits = matches!(excuse, Excuse::Waits | Excuse::UsedUp);
-    assert!(!waits || c.owed > 0, "its time is up, and it goes on: {begun:?}, {c:?}");
+    assert!(!waits || keeps_waiting, "its time is up, and it goes on: {begun:?}, {c:?}");
     Begun { excuse, ..begun }
 }
 

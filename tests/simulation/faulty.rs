@@ -188,6 +188,7 @@ fn run(plan: &str, model: Model, seed: u64) {
         }
         let events = kernel.borrow_mut().poll(40);
         let is_quiet = events.is_empty();
+        dispatcher.polled(|| events.len());
         for (token, readiness) in events {
             dispatcher.event(token, readiness);
         }

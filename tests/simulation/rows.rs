@@ -5,6 +5,7 @@ use std::{cell::RefCell, rc::Rc, time::Duration};
 use resound::{
     Change, Config, Reason, Settings, Token, commands,
     dispatcher::{Dispatcher, Phase},
+    frame::Dialect,
     net::Readiness,
     protocol::{Frames, Next, Output, Protocol, Received},
 };
@@ -136,6 +137,24 @@ impl Calm {
     }
 }
 
+impl Calm {
+    /// Connections whose peers send frames of this length without a pause, from the next step on.
+    fn connect_firehoses(&mut self, count: usize, length: usize) -> Vec<usize> {
+        let long = long_frame(length).leak();
+        let wires: Vec<usize> = (0..count).map(|_| self.connect()).collect();
+        for &wire in &wires {
+            let mut kernel = self.kernel.borrow_mut();
+            kernel.wire_mut(wire).endless = Some(long);
+            kernel.send(wire, HELLO, false);
+        }
+        wires
+    }
+}
+
+fn long_frame(length: usize) -> Vec<u8> {
+    [&u32::try_from(length).unwrap().to_le_bytes()[..], &vec![7; length]].concat()
+}
+
 #[test]
 fn a_firehose_has_its_turns_and_the_others_theirs() {
     let mut calm = Calm::new(Config::default());
@@ -155,16 +174,9 @@ fn a_round_has_its_budget_however_many_connections_never_pause() {
     // One turn may begin before the budget of the round is spent, and goes on to its own end.
     const MOST: u64 = 8 << 20;
     for length in [100_000, 4 << 20] {
-        let long = [&u32::try_from(length).unwrap().to_le_bytes()[..], &vec![7; length]].concat();
-        let long: &'static [u8] = long.leak();
         let mut calm = Calm::new(Config::default());
         let pinging = calm.connect();
-        let firehoses: Vec<usize> = (0..10).map(|_| calm.connect()).collect();
-        for &wire in &firehoses {
-            let mut kernel = calm.kernel.borrow_mut();
-            kernel.wire_mut(wire).endless = Some(long);
-            kernel.send(wire, HELLO, false);
-        }
+        let firehoses = calm.connect_firehoses(10, length);
         let moved = |calm: &Calm| {
             let kernel = calm.kernel.borrow();
             let of = |&wire: &usize| kernel.wire(wire).read + kernel.wire(wire).written;
@@ -218,6 +230,32 @@ fn a_firehose_is_ended_in_good_order_before_the_grace_time_is_over() {
     assert!(calm.is_closed(firehose));
     assert_eq!(calm.closed(Reason::CutOff), 1);
     assert_eq!(calm.dispatcher.phase(), Phase::Stopped);
+}
+
+/// A listener has as many batches in a drain as a full backlog needs; the turns of others do not cost it any.
+#[test]
+fn all_who_wait_in_a_backlog_are_answered_in_a_drain_beside_heavy_traffic() {
+    const WAITING: usize = 2_000;
+    let mut calm = Calm::new(Config::default());
+    calm.connect_firehoses(3, 4 << 20);
+    calm.step();
+    let waiting: Vec<usize> = (0..WAITING)
+        .map(|_| {
+            let mut kernel = calm.kernel.borrow_mut();
+            let wire = kernel.connect(0);
+            kernel.send(wire, HELLO, false);
+            wire
+        })
+        .collect();
+    calm.dispatcher.stop();
+    for _ in 0..WAITING {
+        calm.step();
+        if waiting.iter().all(|&wire| calm.has_sent_fin(wire)) {
+            break;
+        }
+    }
+    let answered = waiting.iter().filter(|&&wire| calm.written(wire) == 9).count();
+    assert_eq!(answered, WAITING);
 }
 
 #[test]
@@ -308,6 +346,30 @@ fn a_frame_that_comes_a_byte_a_second_has_its_time_as_a_whole() {
     calm.kernel.borrow_mut().fin(wire);
     calm.step();
     assert_eq!(calm.closed(Reason::SlowFrame), 1);
+}
+
+#[test]
+fn a_long_frame_whose_rest_is_in_the_kernel_when_its_time_is_up_is_echoed() {
+    const MIB: usize = 1 << 20;
+    let protocol = Frames::new(Dialect::default().with_max(8 * MIB as u64).unwrap());
+    let config = Config { frame_timeout: Some(10 * SECOND), ..Config::default() };
+    let mut calm = Calm::speaking(protocol, config);
+    let wire = calm.connect();
+    calm.kernel.borrow_mut().wire_mut(wire).capacity = 16 * MIB;
+    let frame = long_frame(6 * MIB);
+    calm.send(wire, &frame[..1_000]);
+    calm.kernel.borrow_mut().now += 10 * SECOND;
+    // A turn reads a sixth of it at most, and its time is up in the same round.
+    calm.send(wire, &frame[1_000..]);
+    assert_eq!(calm.written(wire), 0);
+    while calm.dispatcher.wait() == Some(Duration::ZERO) {
+        calm.step();
+    }
+    assert_eq!(calm.written(wire), frame.len() as u64);
+    // The excuse is that frame's alone.
+    calm.send(wire, &frame[..1_000]);
+    calm.pass(10 * SECOND);
+    assert!(calm.has_sent_fin(wire));
 }
 
 #[test]
@@ -648,7 +710,7 @@ fn a_half_closed_connection_waits_for_a_call_no_longer_than_the_idle_timeout() {
 fn what_has_come_of_an_unfinished_frame_is_acknowledged_at_once() {
     let mut calm = Calm::new(Config::default());
     let wire = calm.connect();
-    let long = [&200_000_u32.to_le_bytes()[..], &[7; 200_000]].concat();
+    let long = long_frame(200_000);
     let acknowledged = |calm: &Calm| {
         let kernel = calm.kernel.borrow();
         let wire = kernel.wire(wire);

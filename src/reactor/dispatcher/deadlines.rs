@@ -130,7 +130,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             (Some(unit), Some(&excuse)) if !restarts => {
                 // The same frame goes on, and its time was up once.
                 let runs = armed == Some(unit);
-                if runs || self.connections[key].owes() {
+                if runs || self.connections[key].keeps_peer_waiting() {
                     return;
                 }
                 if excuse == Excuse::UsedUp {
@@ -203,14 +203,15 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         self.end_unit(token, unit);
     }
 
-    /// Ends a connection whose time for `unit` is up, unless the kernel has received the rest of it, or replies wait to
-    /// be sent.
+    /// Ends a connection whose time for `unit` is up, unless the kernel has received the rest of it, or more than a turn
+    /// reads, or replies wait to be sent.
     fn end_unit(&mut self, token: Token, unit: Unit) {
         self.visit(token, |connection, scratch, cx| {
             let before = connection.progress();
             let outcome = connection.turn_without_event(scratch, cx);
             let still_begun = connection.receives(before) == (Some(unit), false);
-            if matches!(outcome, Outcome::Closed(_)) || !still_begun || connection.owes() {
+            let is_waiting = matches!(outcome, Outcome::Wait);
+            if !is_waiting || !still_begun || connection.owes() {
                 return outcome;
             }
             let reason = match unit {
