@@ -529,6 +529,9 @@ fn adapted(script: &str) -> String {
 
 #[test]
 fn every_script_of_the_course_prints_what_the_course_says() {
+    if common::is_without_epoll("servers of the lessons that are written for its edges") {
+        return;
+    }
     let scripts = course();
     assert!(scripts.len() >= 24, "only {} scripts", scripts.len());
     for name in ["unshare", "ip", "timeout", "bash"] {

@@ -10,7 +10,10 @@ use std::{
     process::{Command, Output},
 };
 
-use common::{Daemon, built_example, frame, resound};
+use common::{Daemon, built_example, frame, is_without_epoll, resound};
+
+/// What the tests are about that drive the wrong servers and `examples/event_loop.rs`.
+const EDGES: &str = "servers that are written for its edges";
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_resound");
 
@@ -53,6 +56,9 @@ fn row(table: &str, what: &str) -> [u64; 2] {
 
 #[test]
 fn each_mistake_shows_in_the_wrong_server_and_not_in_resound() {
+    if is_without_epoll(EDGES) {
+        return;
+    }
     let output = lesson(&["--all"]);
     let tables = text(&output);
     assert!(output.status.success(), "{output:?}\n{tables}");
@@ -88,6 +94,9 @@ fn servers(name: &str) -> [String; 2] {
 
 #[test]
 fn a_server_of_ones_own_is_measured_and_judged() {
+    if is_without_epoll(EDGES) {
+        return;
+    }
     for name in ["sticky-packets", "half-close"] {
         let [wrong, right] = servers(name);
         let output = lesson(&[name, "--server", &wrong]);
@@ -104,6 +113,9 @@ const MINE: &str = "target/debug/examples/mine 127.0.0.1:{port}";
 
 #[test]
 fn check_finds_the_mistakes_that_change_what_comes_back() {
+    if is_without_epoll(EDGES) {
+        return;
+    }
     for name in FOUND_BY_CHECK {
         let shown = text(&lesson(&[name])).replace("\\\n", "");
         let line = shown.lines().find(|line| line.starts_with("  resound check"));
@@ -126,6 +138,9 @@ fn check_finds_the_mistakes_that_change_what_comes_back() {
 
 #[test]
 fn each_wrong_server_runs_as_an_example() {
+    if is_without_epoll(EDGES) {
+        return;
+    }
     for name in FOUND_BY_CHECK.iter().chain(&OTHERS) {
         let mut command = Command::new(built_example(&name.replace('-', "_")));
         command.arg("127.0.0.1:0");
@@ -141,6 +156,9 @@ fn each_wrong_server_runs_as_an_example() {
 /// What `examples/event_loop.rs` says of itself: it is right, except that it does not handle signals.
 #[test]
 fn the_event_loop_of_the_examples_passes_what_it_is_there_for() {
+    if is_without_epoll(EDGES) {
+        return;
+    }
     let server = format!("exec {} 127.0.0.1:{{port}}", built_example("event_loop").display());
     let groups =
         ["echo", "segments", "half-close", "reset", "fairness", "connections", "resources"];
