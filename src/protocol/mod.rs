@@ -309,9 +309,9 @@ pub enum Next {
         /// In bytes, counted from the first unconsumed one; 0 if that is not known.
         need: usize,
     },
-    /// Sending. The input contains more units, but the replies so far must be sent first: the output is full
-    /// ([`Output::is_full`]), or the next reply is another [echo](Received::echo). The call is repeated with the rest of the
-    /// input when all output has been sent.
+    /// Sending. The input contains more, but the output is full ([`Output::is_full`]), or the next reply is another
+    /// [echo](Received::echo). The call is repeated with the rest of the input: when all output has been sent; or at once, if the
+    /// output is not full and no call of [`Protocol::sent`] is asked for, so that an echo leaves with the output before it.
     Full,
     /// Nothing more: send the output, then close the connection.
     Finish,

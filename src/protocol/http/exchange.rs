@@ -16,10 +16,9 @@ use crate::{
     },
 };
 
-/// Data of at least this many bytes goes back from where it lies, which takes a write of its own, and a buffer for what
-/// is behind it. Less is copied behind the answer's head, and leaves with it and with other answers. With what the
-/// output holds before it is full, it is less than twice the output's high-water mark, so the output keeps its memory.
-const IN_PLACE: usize = 192 << 10;
+/// Data of at least this many bytes goes back from where it lies, in one write with the answer's head. Less is copied behind
+/// the head, and leaves with other answers.
+const IN_PLACE: usize = 32 << 10;
 
 /// Empty lines that are passed over before a request. RFC 9112, section 2.2, wants at least one; each of them restarts
 /// the idle timeout.
@@ -119,7 +118,7 @@ enum Turn {
     More {
         need: usize,
     },
-    /// What follows is echoed from where it lies, once the output has gone.
+    /// What follows is echoed from where it lies, behind the output.
     InPlace,
     Refused(Problem),
 }

@@ -11,13 +11,16 @@ use super::{
 use crate::{
     Begun, Reason,
     memory::Pool,
-    protocol::{Next, Protocol, Received, Requests},
+    protocol::{Next, Output, Protocol, Received, Requests},
     reactor::{events::Event, net::Stream},
 };
 
 /// If this many bytes of a frame are held, and at least this many are missing, the rest is read directly into the
 /// connection's buffer.
 const DIRECT_READ: usize = 16 << 10;
+
+/// How many parts of one read are answered at once, where a protocol stops between them. Then the rest is kept.
+const PARTS_AT_ONCE: usize = 16;
 
 /// One read: how many bytes were received, how many of them are in the scratch, and for how many there was room.
 #[derive(Debug, Clone, Copy)]
@@ -133,15 +136,30 @@ impl<S: Stream> Connection<S> {
         mut fresh: &[u8],
         cx: &mut Context<'_, impl Protocol>,
     ) -> Result<(), Reason> {
+        let mut parts_left = PARTS_AT_ONCE;
         while let (State::Open(_), Some(pending)) = (self.state, &mut self.pending)
             && !pending.input.is_empty()
         {
-            cx.shared.output.clear();
             let Some(received) = pending.show(&mut fresh, cx) else {
-                return Ok(());
+                // The echo that the output waits for needs more bytes.
+                return match cx.shared.output.bytes() {
+                    [] => Ok(()),
+                    _ => self.send(Replies::default(), cx),
+                };
             };
-            let all_answered = received.consumed == pending.input.len();
+            let left = pending.input.len() - received.consumed;
+            let all_answered = left == 0;
             let received = self.note(received, cx);
+            if !received.echo
+                && parts_left > 0
+                && self.shows_on(&received, left, &cx.shared.output)
+                && let Some(pending) = &mut self.pending
+            {
+                // The output is the answer to what was consumed.
+                pending.input.consume(received.consumed);
+                parts_left -= 1;
+                continue;
+            }
             let split = cx.shared.output.bytes().len();
             let replies = Replies { split, held: Held::of(received), fresh: &[] };
             let goes_on = !matches!(received.next, Next::Full | Next::Finish | Next::Refuse(_));
@@ -154,11 +172,11 @@ impl<S: Stream> Connection<S> {
                 self.keep(fresh, received.next, cx.shared);
                 return Ok(());
             }
+            cx.shared.output.clear();
         }
         if fresh.is_empty() || !matches!(self.state, State::Open(_)) {
             return Ok(());
         }
-        cx.shared.output.clear();
         self.receive_fresh(fresh, Replies::default(), cx)
     }
 
@@ -171,7 +189,27 @@ impl<S: Stream> Connection<S> {
         cx: &mut Context<'_, impl Protocol>,
     ) -> Result<(), Reason> {
         let received = cx.protocol.receive(cx.token, fresh, 0, &mut cx.shared.output);
+        if received.next != Next::Idle || received.consumed < fresh.len() {
+            return self.receive_parts(fresh, received, replies, cx);
+        }
+        // Nearly always.
         let received = self.note(received, cx);
+        let echo = if received.echo { fresh } else { &[] };
+        self.send(Replies { fresh: echo, ..replies }, cx)?;
+        if received.next == Next::Finish {
+            self.end_input(self.state);
+        }
+        Ok(())
+    }
+
+    /// Sends the answer to `fresh`, and keeps the rest of it.
+    fn answer<'a>(
+        &mut self,
+        fresh: &'a [u8],
+        received: Received,
+        replies: Replies<'a>,
+        cx: &mut Context<'_, impl Protocol>,
+    ) -> Result<(), Reason> {
         let (answered, rest) = fresh.split_at(received.consumed);
         let echo = if received.echo { answered } else { &[] };
         self.send(Replies { fresh: echo, ..replies }, cx)?;
@@ -181,6 +219,59 @@ impl<S: Stream> Connection<S> {
             }
             self.keep(rest, received.next, cx.shared);
         }
+        Ok(())
+    }
+
+    /// Whether the protocol has stopped because of an echo, so that the `left` bytes of input are shown to it before all output
+    /// has gone.
+    fn shows_on(&self, received: &Received, left: usize, output: &Output) -> bool {
+        let is_stopped = received.next == Next::Full && received.consumed > 0 && left > 0;
+        let is_for_echo = received.echo || !output.is_full();
+        let must_send = self
+            .pending
+            .as_ref()
+            .is_some_and(|pending| pending.call_when_sent || pending.schedule.is_some());
+        is_stopped && is_for_echo && !must_send
+    }
+
+    /// As [`receive_fresh`](Self::receive_fresh), if `received` is not the end of it. Where the protocol has stopped because of an
+    /// echo, that leaves with the output before it, and what is behind an echo is shown from where it lies, as long as the peer
+    /// takes all.
+    #[inline(never)]
+    fn receive_parts<'a>(
+        &mut self,
+        mut fresh: &'a [u8],
+        received: Received,
+        mut replies: Replies<'a>,
+        cx: &mut Context<'_, impl Protocol>,
+    ) -> Result<(), Reason> {
+        let mut received = self.note(received, cx);
+        let sent_before = self.sent;
+        for _ in 0..PARTS_AT_ONCE {
+            let (answered, rest) = fresh.split_at(received.consumed);
+            let has_sent_much = self.sent - sent_before >= MOST_AT_ONCE as u64;
+            if has_sent_much || !self.shows_on(&received, rest.len(), &cx.shared.output) {
+                break;
+            }
+            fresh = rest;
+            if received.echo {
+                self.send(Replies { fresh: answered, ..replies }, cx)?;
+                cx.shared.output.clear();
+                replies = Replies::default();
+                if self.owes() {
+                    self.keep(fresh, Next::Full, cx.shared);
+                    return Ok(());
+                }
+            }
+            let next = cx.protocol.receive(cx.token, fresh, 0, &mut cx.shared.output);
+            received = self.note(next, cx);
+        }
+        if self.sent == sent_before || received.consumed > 0 || !cx.shared.output.bytes().is_empty()
+        {
+            return self.answer(fresh, received, replies, cx);
+        }
+        // The last reply has acknowledged all.
+        self.keep(fresh, received.next, cx.shared);
         Ok(())
     }
 

@@ -10,6 +10,7 @@ use std::{
 use proptest::prelude::*;
 
 mod outbound;
+mod parts;
 mod protocols;
 
 use super::{
