@@ -404,7 +404,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         let (unit, unit_restarts) = connection.receives(before);
         self.set_wait(key, wait, wait_restarts);
         self.set_unit(token, unit, unit_restarts);
-        self.shared.stats.buffered.set(self.shared.pool.lent() as u64);
+        self.shared.show_lent();
         if self.next_trim.is_none() && self.shared.keeps_any() {
             self.schedule_trim();
         }
@@ -424,7 +424,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         let (wait, restarts) = connection.waits_for(*before);
         self.set_wait(token.key(), wait, restarts);
         self.set_unit(token, None, false);
-        self.shared.stats.buffered.set(self.shared.pool.lent() as u64);
+        self.shared.show_lent();
     }
 
     /// Handles the news of `token`'s turn. There is nearly always none.
@@ -475,11 +475,11 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             let victim = self.shared.holders.largest().unwrap_or(token);
             let is_there = self.connections.get(victim.key());
             if is_there.is_none_or(|connection| connection.generation() != victim.generation()) {
-                return;
+                break;
             }
             let held = self.connections[victim.key()].inspect(victim).capacity;
             if held == 0 {
-                return;
+                break;
             }
             if let Some(more) = self.warnings.memory.admit(self.net.now()) {
                 let limit = self.config.max_memory;
@@ -497,7 +497,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
             // FIN and the rest of its end follow in its next turn.
             connection.queue_in(&mut self.run_queue, victim, true);
         }
-        self.shared.stats.buffered.set(self.shared.pool.lent() as u64);
+        self.shared.show_lent();
     }
 
     fn remove(&mut self, token: Token, reason: Reason) {
@@ -534,7 +534,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         let ended = end(connection, &mut self.shared);
         self.shared.events.tell(token, closed);
         self.limits.leave(self.own);
-        self.shared.stats.buffered.set(self.shared.pool.lent() as u64);
+        self.shared.show_lent();
         if self.next_trim.is_none() {
             self.schedule_trim();
         }

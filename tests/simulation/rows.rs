@@ -109,6 +109,24 @@ fn a_stale_token_in_a_batch_does_not_reach_the_next_owner_of_its_slot() {
 }
 
 #[test]
+fn what_an_adopted_connection_holds_is_in_the_gauge_at_once() {
+    let mut calm = Calm::new(Config::default());
+    let wire = calm.connect();
+    calm.kernel.borrow_mut().wire_mut(wire).capacity = 1 << 20;
+    let frame = long_frame(100_000);
+    calm.send(wire, &frame[..50_000]);
+    let token = calm.kernel.borrow().wire(wire).token.unwrap();
+    let released = calm.dispatcher.release(token).unwrap();
+    assert_eq!(calm.dispatcher.stats().buffered.value(), 0);
+    calm.dispatcher.adopt(released).unwrap();
+    let held = calm.dispatcher.inspect().lent as u64;
+    assert!(held >= 50_000);
+    assert_eq!(calm.dispatcher.stats().buffered.value(), held);
+    calm.send(wire, &frame[50_000..]);
+    assert_eq!(calm.written(wire), frame.len() as u64);
+}
+
+#[test]
 fn an_accept_storm_is_taken_in_batches_with_the_others_in_between() {
     let mut calm = Calm::new(Config::default());
     let pinging = calm.connect();

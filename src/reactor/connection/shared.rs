@@ -95,6 +95,12 @@ impl Shared {
         self.pool.keeps_any() || self.output.is_oversized()
     }
 
+    /// Shows in the gauge how much is lent.
+    #[inline(always)]
+    pub(in crate::reactor) fn show_lent(&self) {
+        self.stats.buffered.set(self.pool.lent() as u64);
+    }
+
     /// Returns memory that was not used since the last call.
     pub(in crate::reactor) fn trim(&mut self) {
         self.pool.trim_unused();

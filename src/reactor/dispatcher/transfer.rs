@@ -120,6 +120,7 @@ impl<N: Net, P: Protocol> Dispatcher<N, P> {
         if let Some(left) = record.call_left {
             self.calls.set(token, now.saturating_add(left));
         }
+        self.shared.show_lent();
         Ok(token)
     }
 
