@@ -1,13 +1,16 @@
 //! Single faults, one after the other, on the simulated kernel and its clock.
 
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
 use resound::{
     Change, Config, Reason, Settings, Token, commands,
     dispatcher::{Dispatcher, Phase},
     frame::Dialect,
     net::Readiness,
-    protocol::{Frames, Next, Output, Protocol, Received},
+    protocol::{
+        Frames, Next, Output, Protocol, Received,
+        fault::{Faults as FaultPlan, Faulty, Plan, Units},
+    },
 };
 
 use super::{
@@ -124,6 +127,25 @@ fn what_an_adopted_connection_holds_is_in_the_gauge_at_once() {
     assert_eq!(calm.dispatcher.stats().buffered.value(), held);
     calm.send(wire, &frame[50_000..]);
     assert_eq!(calm.written(wire), frame.len() as u64);
+}
+
+#[test]
+fn memory_of_output_that_leaves_while_a_program_speaks_is_given_back() {
+    let plan = "slice=1000".parse::<Plan>().unwrap();
+    let faults = Arc::new(FaultPlan::new(plan));
+    let units = Units::Frames(Dialect::default());
+    let protocol = Faulty::new(faults, units, Frames::default());
+    let mut calm = Calm::speaking(protocol, Config::default());
+    let wire = calm.connect();
+    let frame = long_frame(20_000);
+    calm.send(wire, &frame);
+    assert!(calm.written(wire) < frame.len() as u64);
+    // The peer has taken all, and the event for that has not come yet.
+    calm.kernel.borrow_mut().wire_mut(wire).capacity = 1 << 20;
+    let token = calm.kernel.borrow().wire(wire).token.unwrap();
+    calm.dispatcher.speak(token, |_, _| {});
+    assert_eq!(calm.written(wire), frame.len() as u64);
+    assert_eq!(calm.dispatcher.inspect().lent, 0);
 }
 
 #[test]

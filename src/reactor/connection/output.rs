@@ -59,7 +59,9 @@ impl<S: Stream> Connection<S> {
         if is_ended {
             self.end_input(self.state);
         }
-        match self.send(Replies::default(), cx) {
+        let sent = self.send(Replies::default(), cx);
+        self.return_memory(cx.token, cx.shared);
+        match sent {
             Ok(()) if self.wants_turn() || is_ended || self.is_ready_to_send() => {
                 Outcome::Again { more_behind: true }
             }
