@@ -147,6 +147,12 @@ struct Client {
     expected: (Vec<u8>, End),
 }
 
+/// Frames with the faults of `plan`.
+pub(crate) fn frames(plan: &str) -> Faulty<Frames> {
+    let faults = Arc::new(Faults::new(plan.parse().unwrap()));
+    Faulty::new(faults, Units::Frames(Dialect::default()), Frames::default())
+}
+
 fn run(plan: &str, model: Model, seed: u64) {
     let mut choices = Choices::Seed(seed);
     let c = &mut choices;
@@ -158,8 +164,7 @@ fn run(plan: &str, model: Model, seed: u64) {
         accept: 0,
     };
     let kernel = Rc::new(RefCell::new(Kernel::new(choices, hostility, 1_000)));
-    let faults = Arc::new(Faults::new(plan.parse().unwrap()));
-    let protocol = Faulty::new(faults, Units::Frames(Dialect::default()), Frames::default());
+    let protocol = frames(plan);
     let config = Config { frame_timeout: None, write_timeout: None, ..Config::default() };
     let mut dispatcher = Dispatcher::new(Simulated(Rc::clone(&kernel)), config);
     dispatcher.listen(0, "faulty".to_owned(), protocol).unwrap();

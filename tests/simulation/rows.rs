@@ -1,20 +1,18 @@
 //! Single faults, one after the other, on the simulated kernel and its clock.
 
-use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use resound::{
     Change, Config, Reason, Settings, Token, commands,
     dispatcher::{Dispatcher, Phase},
     frame::Dialect,
     net::Readiness,
-    protocol::{
-        Frames, Next, Output, Protocol, Received,
-        fault::{Faults as FaultPlan, Faulty, Plan, Units},
-    },
+    protocol::{Frames, Next, Output, Protocol, Received},
 };
 
 use super::{
     choices::Choices,
+    faulty,
     kernel::{Faults, Kernel, SharedKernel, Simulated},
 };
 
@@ -131,11 +129,7 @@ fn what_an_adopted_connection_holds_is_in_the_gauge_at_once() {
 
 #[test]
 fn memory_of_output_that_leaves_while_a_program_speaks_is_given_back() {
-    let plan = "slice=1000".parse::<Plan>().unwrap();
-    let faults = Arc::new(FaultPlan::new(plan));
-    let units = Units::Frames(Dialect::default());
-    let protocol = Faulty::new(faults, units, Frames::default());
-    let mut calm = Calm::speaking(protocol, Config::default());
+    let mut calm = Calm::speaking(faulty::frames("slice=1000"), Config::default());
     let wire = calm.connect();
     let frame = long_frame(20_000);
     calm.send(wire, &frame);
@@ -175,9 +169,7 @@ impl Calm {
         self.send(wire, HELLO);
         wire
     }
-}
 
-impl Calm {
     /// Connections whose peers send frames of this length without a pause, from the next step on.
     fn connect_firehoses(&mut self, count: usize, length: usize) -> Vec<usize> {
         let long = long_frame(length).leak();
